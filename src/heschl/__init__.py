@@ -1,0 +1,1 @@
+"""heschl: a workbench for interpretable speech networks."""

@@ -1,0 +1,275 @@
+"""Files in and out: audio, JSON, CSV, YAML, weights. Every write goes to a temporary name, then is renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import io
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from heschl.types import HeschlError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+
+# --- writing -----------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Gives a temporary path beside ``path``; on leaving, flushes it to disk and moves it into place.
+
+    A reader sees the old file or the whole new one, never half of it. Where writing fails, the temporary
+    file is removed and the old one stands.
+
+    Raises
+    ------
+    HeschlError: the disk is full, or the folder may not be written to.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise told(error, path) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def told(error: OSError, path: Path | str) -> HeschlError:
+    """An operating-system error as a sentence for a person."""
+    if error.errno == errno.ENOSPC:
+        return HeschlError(f"the disk is full while writing {path}: free some space and run the same command again")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return HeschlError(f"{path} may not be written ({error.strerror}): choose another folder")
+    return HeschlError(f"{path} could not be written or read: {error.strerror or error}")
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: Path | str, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Writes rows under the named columns; a key outside them is an error, not a silent loss."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+# --- reading -----------------------------------------------------------------------------------------
+
+
+def read_text(path: Path | str) -> str:
+    path = Path(path)
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise HeschlError(f"{path} is not there: check the path") from None
+    except UnicodeDecodeError as error:
+        raise HeschlError(f"{path} is not UTF-8 text (byte {error.start}): save it as UTF-8") from None
+    except OSError as error:
+        raise told(error, path) from error
+
+
+def read_json(path: Path | str) -> Any:
+    try:
+        return json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise HeschlError(f"{path} is not JSON (line {error.lineno}: {error.msg}): mend or remove it") from None
+
+
+def read_csv(path: Path | str) -> list[dict[str, str]]:
+    """Rows as text by column name. Refuses rows that are longer or shorter than the header."""
+    reader = csv.DictReader(io.StringIO(read_text(path)), restkey="", restval=None)
+    rows = []
+    for row in reader:
+        if "" in row or None in row.values():
+            raise HeschlError(
+                f"{path}, line {reader.line_num}: the row does not have the header's {len(reader.fieldnames or ())} "
+                "columns: mend that line"
+            )
+        rows.append(dict(row))
+    if reader.fieldnames is None:
+        raise HeschlError(f"{path} is empty: it needs a header line and rows")
+    return rows
+
+
+# --- audio -------------------------------------------------------------------------------------------
+
+# Containers that libsndfile does not read, but that people have: the error gives the conversion.
+_FOREIGN = {".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".3gp", ".mov", ".mkv"}
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".opus")
+MAX_CHANNELS = 2
+
+
+class AudioInfo(NamedTuple):
+    """What an audio file's header says: frames (samples per channel), rate in Hz, channels, sample format."""
+
+    frames: int
+    rate: int
+    channels: int
+    subtype: str
+
+
+def audio_info(path: Path | str) -> AudioInfo:
+    """Reads and checks an audio file's header.
+
+    Raises
+    ------
+    HeschlError: the file is missing, empty, not audio, of a container that libsndfile does not read,
+        or has more than two channels.
+    """
+    import soundfile
+
+    path = Path(path)
+    try:
+        info = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, RuntimeError, OSError):
+        raise HeschlError(_why_not_audio(path)) from None
+    if info.channels > MAX_CHANNELS:
+        raise HeschlError(
+            f"{path} has {info.channels} channels, and heschl hears one voice in mono or stereo: "
+            f'pick a channel, for example `sox "{path.name}" mono.wav remix 1`'
+        )
+    if info.frames <= 0:
+        raise HeschlError(f"{path} holds no samples: record it again or take it out")
+    return AudioInfo(info.frames, info.samplerate, info.channels, info.subtype)
+
+
+def _why_not_audio(path: Path) -> str:
+    if not path.exists():
+        return f"{path} is not there: check the path"
+    if path.is_dir():
+        return f"{path} is a folder, not a recording: name a file in it"
+    if path.stat().st_size == 0:
+        return f"{path} is empty (0 bytes): record or download it again"
+    if path.suffix.lower() in _FOREIGN:
+        return (
+            f"{path} is a {path.suffix[1:]} file, which libsndfile does not read: convert it, "
+            f'for example `ffmpeg -i "{path.name}" "{path.stem}.wav"`'
+        )
+    return f"{path} is not audio that libsndfile reads (truncated, or another kind of file): convert it to WAV or FLAC"
+
+
+def read_audio(path: Path | str, start: float = 0.0, stop: float | None = None) -> tuple[np.ndarray, int]:
+    """Samples of one recording, stereo averaged to mono.
+
+    Parameters
+    ----------
+    start, stop: the part to read, seconds; ``stop=None`` reads to the end.
+
+    Returns
+    -------
+    wave: (time,) float32, full scale = 1.
+    rate: Hz.
+
+    Raises
+    ------
+    HeschlError: as `audio_info`; or the part lies outside the file, the file ends early, or samples are
+        not finite.
+    """
+    import numpy as np
+    import soundfile
+
+    info = audio_info(path)
+    first = round(start * info.rate)
+    last = info.frames if stop is None else min(round(stop * info.rate), info.frames)
+    if first >= last:
+        raise HeschlError(
+            f"{path} is {info.frames / info.rate:.3f} s long, and the part from {start} s to {stop} s lies outside it: "
+            "mend the times"
+        )
+    try:
+        wave, _ = soundfile.read(str(path), start=first, stop=last, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError):
+        raise HeschlError(f"{path} breaks off while it is read: copy or download it again") from None
+    if len(wave) < last - first:
+        raise HeschlError(
+            f"{path} is truncated: its header promises {info.frames} samples, {first + len(wave)} are there: "
+            "copy or download it again"
+        )
+    mono = wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)
+    if not np.isfinite(mono).all():
+        raise HeschlError(f"{path} holds samples that are not numbers (NaN or infinite): export it again")
+    return mono, info.rate
+
+
+def write_wav(path: Path | str, wave: np.ndarray, rate: int) -> None:
+    """Writes (time,) samples in [-1, 1] as 16-bit WAV; louder samples are refused rather than clipped."""
+    import numpy as np
+    import soundfile
+
+    wave = np.asarray(wave)
+    if wave.ndim != 1 or not np.isfinite(wave).all():
+        raise HeschlError(f"the sound for {path} must be one channel of finite samples, not {wave.shape}")
+    if np.abs(wave).max(initial=0.0) > 1.0:
+        raise HeschlError(f"the sound for {path} exceeds full scale: lower its level first")
+    with replacing(path) as temporary:
+        soundfile.write(str(temporary), wave, rate, subtype="PCM_16", format="WAV")
+
+
+# --- weights -----------------------------------------------------------------------------------------
+
+
+def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
+    """A state dict from .safetensors, or from a plain torch file that holds tensors and nothing else.
+
+    Raises
+    ------
+    HeschlError: the file is missing, damaged, or a pickle that would run code: such a file is never opened.
+    """
+    import pickle
+
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(path)
+    if not path.exists():
+        raise HeschlError(f"{path} is not there: check the path of the weights")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(str(path))
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise HeschlError(
+            f"{path} holds more than weights (a pickle that could run code), so it is not opened: "
+            "save `model.state_dict()` instead of the model"
+        ) from None
+    except (SafetensorError, RuntimeError, EOFError, OSError, KeyError, UnicodeDecodeError) as error:
+        raise HeschlError(f"{path} could not be read as weights ({str(error).splitlines()[0][:80]})") from None
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise HeschlError(f"{path} is not a plain state dict (name -> tensor): save `model.state_dict()`")
+    return dict(state)
+
+
+def write_weights(path: Path | str, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    from safetensors.torch import save_file
+
+    with replacing(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, str(temporary), dict(metadata or {}))

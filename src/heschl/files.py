@@ -51,7 +51,9 @@ def replacing(path: Path | str) -> Iterator[Path]:
 def told(error: OSError, path: Path | str) -> HeschlError:
     """An operating-system error as a sentence for a person."""
     if error.errno == errno.ENOSPC:
-        return HeschlError(f"the disk is full while writing {path}: free some space and run the same command again")
+        return HeschlError(
+            f"the disk is full while writing {path}: free some space and run the same command again"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return HeschlError(f"{path} may not be written ({error.strerror}): choose another folder")
     return HeschlError(f"{path} could not be written or read: {error.strerror or error}")
@@ -98,7 +100,9 @@ def read_json(path: Path | str) -> Any:
     try:
         return json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise HeschlError(f"{path} is not JSON (line {error.lineno}: {error.msg}): mend or remove it") from None
+        raise HeschlError(
+            f"{path} is not JSON (line {error.lineno}: {error.msg}): mend or remove it"
+        ) from None
 
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:
@@ -260,7 +264,9 @@ def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
             "save `model.state_dict()` instead of the model"
         ) from None
     except (SafetensorError, RuntimeError, EOFError, OSError, KeyError, UnicodeDecodeError) as error:
-        raise HeschlError(f"{path} could not be read as weights ({str(error).splitlines()[0][:80]})") from None
+        raise HeschlError(
+            f"{path} could not be read as weights ({str(error).splitlines()[0][:80]})"
+        ) from None
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
@@ -268,8 +274,14 @@ def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-def write_weights(path: Path | str, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_weights(
+    path: Path | str, state: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     from safetensors.torch import save_file
 
     with replacing(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, str(temporary), dict(metadata or {}))
+        save_file(
+            {name: tensor.contiguous() for name, tensor in state.items()},
+            str(temporary),
+            dict(metadata or {}),
+        )

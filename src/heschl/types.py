@@ -77,7 +77,17 @@ class Clip:
     def __reduce__(self) -> tuple[object, ...]:  # a mapping proxy does not pickle, and workers need clips
         return (
             Clip,
-            (self.id, self.signal, self.rate, dict(self.labels), self.spans, self.start, self.stop, self.form, self.key),
+            (
+                self.id,
+                self.signal,
+                self.rate,
+                dict(self.labels),
+                self.spans,
+                self.start,
+                self.stop,
+                self.form,
+                self.key,
+            ),
         )
 
 
@@ -126,7 +136,16 @@ class Corpus:
     def __reduce__(self) -> tuple[object, ...]:
         return (
             Corpus,
-            (self.name, self.clips, self.source, self.licence, self.noise, self.skipped, self.notes, self.synthetic),
+            (
+                self.name,
+                self.clips,
+                self.source,
+                self.licence,
+                self.noise,
+                self.skipped,
+                self.notes,
+                self.synthetic,
+            ),
         )
 
 

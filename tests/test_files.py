@@ -12,10 +12,11 @@ import pytest
 import scipy.io.wavfile
 import soundfile
 import torch
-from heschl import files
-from heschl.types import HeschlError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from heschl import files
+from heschl.types import HeschlError
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

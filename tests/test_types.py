@@ -8,6 +8,7 @@ from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import pytest
+
 from heschl.types import Clip, Corpus, HeschlError, Span
 
 

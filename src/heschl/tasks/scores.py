@@ -1,0 +1,329 @@
+"""How good a network's answers are: numbers with their interval, chance level and tables. Pure numpy.
+
+Everything starts from the confusion matrix, rows what was said, columns what the network answered, so that each
+number can be recomputed from the files of a run. Intervals are 95 % percentile intervals by bootstrap over
+*groups* (speakers): whole speakers are drawn with replacement, because clips of one speaker resemble each other
+and an interval over clips would be too narrow (Efron and Tibshirani 1993, chapter 8.5; Field and Welsh 2007).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from heschl.types import HeschlError
+
+BINS = 15  # of the calibration error, as in Guo et al. 2017
+DRAWS = 1000
+
+
+# --- numbers from a confusion matrix ---------------------------------------------------------------------
+
+
+def confusion(truth: np.ndarray, guess: np.ndarray, n_classes: int) -> np.ndarray:
+    """Counts (class said, class answered) from two (n,) arrays of class numbers."""
+    truth, guess = np.asarray(truth, np.int64), np.asarray(guess, np.int64)
+    if truth.shape != guess.shape or truth.ndim != 1:
+        raise HeschlError(
+            f"truth {truth.shape} and answers {guess.shape} must be two lists of the same length"
+        )
+    for name, values in (("truth", truth), ("answer", guess)):
+        if len(values) and not (values.min() >= 0 and values.max() < n_classes):
+            wrong = values.min() if values.min() < 0 else values.max()
+            raise HeschlError(
+                f"there is a {name} of class {wrong}, and the classes run from 0 to {n_classes - 1}"
+            )
+    matrix: np.ndarray = np.bincount(truth * n_classes + guess, minlength=n_classes**2)
+    return matrix.reshape(n_classes, n_classes)
+
+
+def accuracy(matrix: np.ndarray) -> np.ndarray:
+    """Share of right answers, from counts (..., said, answered); not a number where there are none."""
+    return ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum((-2, -1)))
+
+
+def balanced_accuracy(matrix: np.ndarray) -> np.ndarray:
+    """Mean over the classes that were said of the share of them that was understood."""
+    said = matrix.sum(-1)
+    recall = ratio(np.diagonal(matrix, axis1=-2, axis2=-1), said)
+    return ratio(np.nansum(recall, -1), (said > 0).sum(-1))
+
+
+def macro_f1(matrix: np.ndarray) -> np.ndarray:
+    """Mean F1 over the classes that were said or answered."""
+    seen = matrix.sum(-1) + matrix.sum(-2)
+    f1 = ratio(2 * np.diagonal(matrix, axis1=-2, axis2=-1), seen)
+    return ratio(np.nansum(f1, -1), (seen > 0).sum(-1))
+
+
+def ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> np.ndarray:
+    """part / whole, not a number where the whole is zero."""
+    above, below = np.asarray(part, float), np.asarray(whole, float)
+    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below > 0)
+
+
+STATISTICS = {"balanced_accuracy": balanced_accuracy, "accuracy": accuracy, "macro_f1": macro_f1}
+
+
+# --- numbers from the network's probabilities --------------------------------------------------------------
+
+
+def top_k(scores: np.ndarray, truth: np.ndarray, k: int) -> float:
+    """Share of clips (n,) whose class is among the k highest scores (n, class); ties go to the lower class."""
+    scores, truth = np.asarray(scores, float), np.asarray(truth, np.int64)
+    own = np.take_along_axis(scores, truth[:, None], 1)
+    before = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < truth[:, None]))
+    return float((before.sum(1) < k).mean()) if len(truth) else float("nan")
+
+
+def calibration_error(probabilities: np.ndarray, truth: np.ndarray, bins: int = BINS) -> float:
+    """Expected calibration error: how far confidence lies from accuracy, weighted over bins of confidence.
+
+    sum over bins of |mean confidence - share right| * share of clips (Guo et al. 2017, equation 3), bins of
+    equal width, the upper edge belonging to the bin.
+    """
+    probabilities = np.asarray(probabilities, float)
+    if not len(probabilities):
+        return float("nan")
+    confidence = probabilities.max(1)
+    right = probabilities.argmax(1) == np.asarray(truth)
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    gap = np.bincount(place, weights=confidence - right, minlength=bins)
+    return float(np.abs(gap).sum() / len(confidence))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities over the last axis, in float64."""
+    logits = np.asarray(logits, float)
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    total: np.ndarray = powers.sum(-1, keepdims=True)
+    return np.asarray(powers / total)
+
+
+# --- intervals ---------------------------------------------------------------------------------------------
+
+
+def intervals(
+    truth: np.ndarray,
+    guess: np.ndarray,
+    groups: Sequence[Any] | np.ndarray,
+    n_classes: int,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals of `STATISTICS` by bootstrap over groups.
+
+    Parameters
+    ----------
+    truth, guess: (n,) class numbers.
+    groups: (n,) who or what each belongs to; whole groups are drawn with replacement, as many as there are.
+    draws: number of bootstrap samples. seed: of the draws.
+
+    Returns
+    -------
+    name of the statistic -> (low, high); (nan, nan) with fewer than two groups.
+    """
+    n_groups, group, cell, count = _cells(truth, guess, groups, n_classes)
+    if n_groups < 2:
+        return dict.fromkeys(STATISTICS, (float("nan"), float("nan")))
+    generator = np.random.default_rng(seed)
+    samples: dict[str, list[np.ndarray]] = {name: [] for name in STATISTICS}
+    for _ in range(draws):
+        times = np.bincount(generator.integers(n_groups, size=n_groups), minlength=n_groups)
+        matrix = np.bincount(cell, weights=count * times[group], minlength=n_classes**2)
+        for name, statistic in STATISTICS.items():
+            samples[name].append(statistic(matrix.reshape(n_classes, n_classes)))
+    return {name: _percentiles(np.array(values)) for name, values in samples.items()}
+
+
+def _cells(
+    truth: np.ndarray, guess: np.ndarray, groups: Sequence[Any] | np.ndarray, n_classes: int
+) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    """One entry for each (group, cell of the confusion matrix) that occurs: millions of frames become thousands."""
+    names, group = np.unique(np.asarray(groups), return_inverse=True)
+    cell = np.asarray(truth, np.int64) * n_classes + np.asarray(guess, np.int64)
+    pairs, count = np.unique(group * n_classes**2 + cell, return_counts=True)
+    return len(names), pairs // n_classes**2, pairs % n_classes**2, count
+
+
+def _percentiles(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+# --- everything about a part -------------------------------------------------------------------------------
+
+
+def classification_scores(
+    logits: np.ndarray,
+    truth: np.ndarray,
+    groups: Sequence[Any] | np.ndarray | None,
+    *,
+    by: str = "speaker",
+    seed: int = 0,
+) -> dict[str, Any]:
+    """All scores of one part, ready for JSON.
+
+    Parameters
+    ----------
+    logits: (clip, class). truth: (clip,) class numbers.
+    groups: (clip,) the speaker of each, or None where they are unknown.
+    by: what the groups are ("speaker").
+
+    Returns
+    -------
+    n, n_groups, classes (that the network knows), classes_said (that occur), chance (1 / classes), majority (always
+    answering the commonest class here), interval_over, interval_note, calibration_error, top_k, and for each
+    of `STATISTICS` {"value", "low", "high"}; what cannot be computed is None.
+    """
+    logits, truth = np.asarray(logits, float), np.asarray(truth, np.int64)
+    if len(truth) == 0:
+        raise HeschlError(
+            "there is nothing to score: no clip of this part has a label that the network knows"
+        )
+    n_classes = logits.shape[1]
+    probabilities = softmax(logits)
+    return {
+        **counted_scores(truth, logits.argmax(1), groups, n_classes, by=by, unit="clip", seed=seed),
+        "calibration_error": number(calibration_error(probabilities, truth)),
+        "top_k": {str(k): number(top_k(logits, truth, k)) for k in (3, 5) if k < n_classes},
+    }
+
+
+def counted_scores(
+    truth: np.ndarray,
+    guess: np.ndarray,
+    groups: Sequence[Any] | np.ndarray | None,
+    n_classes: int,
+    *,
+    by: str = "speaker",
+    unit: str = "clip",
+    clips: Sequence[Any] | np.ndarray | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """The part of the scores that needs answers alone; ``clips`` names each frame's clip where the unit is a frame."""
+    matrix = confusion(truth, guess, n_classes)
+    n_groups = None if groups is None or by == "clip" else len(np.unique(np.asarray(groups)))
+    over, note = by, ""
+    if n_groups is None:
+        over, note = "clip", "interval over clips; speakers may cross"
+    elif n_groups < 2:
+        over, note = "clip", f"interval over clips of one {by}: it says nothing about others"
+    drawn = groups if over != "clip" else (clips if clips is not None else np.arange(len(truth)))
+    assert drawn is not None
+    bounds = intervals(truth, guess, drawn, n_classes, seed=seed)
+    return {
+        "n": len(truth),
+        "unit": unit,
+        "group": by,
+        "n_groups": n_groups,
+        "classes": n_classes,
+        "classes_said": int((matrix.sum(1) > 0).sum()),
+        "chance": 1 / n_classes,
+        "majority": float(matrix.sum(1).max() / matrix.sum()),
+        "interval_over": over,
+        "interval_note": note,
+        **{
+            name: {
+                "value": number(statistic(matrix)),
+                "low": number(bounds[name][0]),
+                "high": number(bounds[name][1]),
+            }
+            for name, statistic in STATISTICS.items()
+        },
+    }
+
+
+def class_table(matrix: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """One row a class: how often it was said, understood (recall), rightly answered (precision), F1, taken for what."""
+    rows = []
+    for k, label in enumerate(labels):
+        said, answered, right = int(matrix[k].sum()), int(matrix[:, k].sum()), int(matrix[k, k])
+        wrong = matrix[k].copy()
+        wrong[k] = 0
+        rows.append(
+            {
+                "label": label,
+                "n": said,
+                "answered": answered,
+                "right": right,
+                "recall": number(ratio(right, said)),
+                "precision": number(ratio(right, answered)),
+                "f1": number(ratio(2 * right, said + answered)),
+                "most_taken_for": labels[int(wrong.argmax())] if wrong.any() else "",
+            }
+        )
+    return rows
+
+
+def group_table(
+    truth: np.ndarray,
+    guess: np.ndarray,
+    groups: Sequence[Any] | np.ndarray,
+    n_classes: int,
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """One row a group (speaker): n, accuracy with a 95 % interval over its own clips, balanced accuracy; worst first.
+
+    The interval is Wilson's (1927), which stays inside [0, 1] and has a width where all answers are right.
+    """
+    truth, guess, groups = np.asarray(truth), np.asarray(guess), np.asarray(groups)
+    rows = []
+    for group in np.unique(groups):
+        own = groups == group
+        matrix = confusion(truth[own], guess[own], n_classes)
+        low, high = wilson(int(np.trace(matrix)), int(own.sum()))
+        rows.append(
+            {
+                "group": str(group),
+                "n": int(own.sum()),
+                "accuracy": number(accuracy(matrix)),
+                "low": low,
+                "high": high,
+                "balanced_accuracy": number(balanced_accuracy(matrix)),
+            }
+        )
+    return sorted(rows, key=lambda row: (row["accuracy"], row["group"]))
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share, right out of n."""
+    if n == 0:
+        return 0.0, 1.0
+    z2 = 1.959963984540054**2
+    middle = (right + z2 / 2) / (n + z2)
+    half = np.sqrt(z2) / (n + z2) * np.sqrt(right * (n - right) / n + z2 / 4)
+    return max(0.0, float(middle - half)), min(1.0, float(middle + half))
+
+
+def top_confusions(matrix: np.ndarray, labels: Sequence[str], n: int = 20) -> list[dict[str, Any]]:
+    """The n commonest mistakes: said, answered, how often, and which share of what was said."""
+    wrong = matrix.copy()
+    np.fill_diagonal(wrong, 0)
+    rows = []
+    for flat in np.argsort(-wrong, axis=None, kind="stable")[:n]:
+        said, answered = divmod(int(flat), len(labels))
+        if wrong[said, answered] == 0:
+            break
+        count = int(wrong[said, answered])
+        share = count / int(matrix[said].sum())
+        rows.append({"said": labels[said], "answered": labels[answered], "n": count, "share": share})
+    return rows
+
+
+def number(value: Any) -> float | None:
+    """A plain number for JSON; None where there is none."""
+    value = float(value)
+    return value if np.isfinite(value) else None
+
+
+def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and standard deviation (n - 1) over folds or seeds; no deviation of one value."""
+    array = np.asarray(values, float)
+    return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None

@@ -1,0 +1,350 @@
+"""The recipe: its keys, how it is read, and what names the run that it makes.
+
+A recipe is one YAML file, checked whole before any sound is read. What a part (`use: ...`) may be given is
+checked against its signature in `heschl.parts`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from heschl.parts import check_part, plain_use
+from heschl.plain import complaint, nearest, override, parse_overrides, parse_value, read_yaml
+from heschl.types import HeschlError
+
+__all__ = ["About", "Also", "Part", "Recipe", "Train", "load", "parse_overrides", "run_name", "shipped"]
+
+FORMAT = 1
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Part(_Section):
+    """Something named by an import path, with its arguments: `{use: crnn.CRNN, hidden: 128}`."""
+
+    use: str = Field(min_length=1, description="import path, tried under heschl.<kind> and then as written")
+    args: dict[str, Any] = Field(default_factory=dict, description="arguments, checked against its signature")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"use": value}
+        if isinstance(value, Mapping) and "use" in value:
+            return {"use": value["use"], "args": {key: item for key, item in value.items() if key != "use"}}
+        return value
+
+    @model_serializer
+    def _joined(self) -> dict[str, Any]:
+        return {"use": self.use, **self.args}
+
+
+class Also(_Section):
+    """A further corpus, heard in training only."""
+
+    corpus: Part = Field(description="the corpus: use, root and its options")
+    label: str | None = Field(
+        default=None, description="its column that holds the class; null: the task's own label"
+    )
+    relabel: dict[str, str] = Field(
+        default_factory=dict, description="its class names -> ours, where they differ"
+    )
+    share: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="the share of draws that come from it; null: as many as its clips",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or "corpus" in value:
+            return value
+        own = {key: value[key] for key in ("label", "relabel", "share") if key in value}
+        return {**own, "corpus": {key: item for key, item in value.items() if key not in own}}
+
+    @model_serializer
+    def _joined(self) -> dict[str, Any]:
+        own = {"label": self.label, "relabel": self.relabel, "share": self.share}
+        return {**self.corpus.model_dump(), **{key: item for key, item in own.items() if item}}
+
+
+class About(BaseModel):
+    """For people: what `heschl recipes` shows. Never part of the run's name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    what: str = Field(default="", description="one sentence")
+    data: str = Field(default="", description="the recordings that it needs")
+    download: str = Field(default="", description="how much there is to download")
+    minutes: float | str = Field(default="", description="minutes on two cores")
+    small: str = Field(default="", description="the recipe to take instead where time is short")
+    source: str = Field(default="", description="the publication that it follows")
+
+
+class ClipLength(_Section):
+    """How long the network's input is."""
+
+    seconds: float | None = Field(
+        default=None, gt=0, description="seconds; null: whole clips, padded to the batch's longest"
+    )
+    long: Literal["centre", "start", "random", "refuse"] = Field(
+        default="centre", description="which part of longer clips"
+    )
+    short: Literal["centre", "end", "random", "refuse"] = Field(
+        default="centre", description="where shorter clips are padded"
+    )
+
+
+class EarlyStopping(_Section):
+    patience: int = Field(ge=1, description="epochs without a better validation score before training stops")
+    min_delta: float = Field(default=0.0, ge=0, description="how much better counts as better")
+
+
+def _early(value: Any) -> Any:
+    return {"patience": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class Train(_Section):
+    """How the network is trained. All of it is part of the run's name."""
+
+    epochs: int | None = Field(
+        default=None, ge=0, description="passes over the training part; 0: only keeps `init` as a run"
+    )
+    steps: int | None = Field(default=None, ge=1, description="instead of epochs: optimiser steps")
+    batch: int = Field(
+        default=32,
+        ge=1,
+        description="clips (frames, for per-frame features) a step, over all devices together",
+    )
+    precision: Precision = Field(default="32-true", description="arithmetic, as lightning names it")
+    optimiser: Part = Field(
+        default=Part(use="AdamW", args={"lr": 1e-3}), description="torch.optim, and its arguments"
+    )
+    schedule: Part | None = Field(
+        default=None, description="how the learning rate moves: cosine, step, exponential, ..."
+    )
+    clip_gradient: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
+    early_stopping: Annotated[EarlyStopping | None, BeforeValidator(_early)] = Field(
+        default=None, description="patience in epochs, or {patience, min_delta}"
+    )
+    checkpoint_every: int | None = Field(
+        default=None, ge=1, description="also keep the weights of every n-th epoch"
+    )
+    init: str | None = Field(
+        default=None, description="start from these weights: a run, a .safetensors or a plain state dict"
+    )
+    freeze: list[str] = Field(
+        default_factory=list, description="parameters that stay as they are, by leading name"
+    )
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="decay a step of a running mean of the weights"
+    )
+    draws: Literal["natural", "sqrt", "balanced"] = Field(
+        default="natural",
+        description="each clip once; classes by the root of their size; classes equally often",
+    )
+    epoch_clips: int | None = Field(
+        default=None, ge=1, description="clips (or frames) that make an epoch; null: all of them"
+    )
+    monitor: str = Field(
+        default="balanced_accuracy", description="the validation score that chooses the best weights"
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Train:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("needs either `epochs` or `steps`")
+        return self
+
+
+class Machine(_Section):
+    """Where and how fast. Never part of the run's name."""
+
+    device: str = Field(
+        default="auto", description="auto, cpu, cuda, mps: handed to lightning as its accelerator"
+    )
+    devices: int | str | list[int] = Field(default=1, description="how many, or which")
+    nodes: int = Field(default=1, ge=1, description="machines")
+    strategy: str = Field(default="auto", description="lightning's strategy: ddp, fsdp, ...")
+    workers: int = Field(
+        default=0, ge=0, description="processes that read clips ahead; 0: none, the cache is fast enough"
+    )
+    threads: int | None = Field(
+        default=None, ge=1, description="processor threads of the arithmetic; null: torch decides"
+    )
+    save_seconds: float = Field(
+        default=20.0, ge=0, description="seconds of work that a kill may cost; 0: saves every step"
+    )
+    tensorboard: bool = Field(
+        default=False, description="also write TensorBoard files, where it is installed"
+    )
+
+
+class Recipe(_Section):
+    """A whole recipe. See `load`."""
+
+    format: int = Field(default=1, description="the recipe's format; this heschl reads 1")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100, description="the run's name begins with it"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**32, description="of everything random")
+    about: About = Field(default=About(), description="for people")
+    corpus: Part = Field(description="what was heard: use, root and its options")
+    also: list[Also] = Field(default_factory=list, description="further corpora, for the training part only")
+    split: Part = Field(description="what is trained on, validated on and tested on")
+    clip: ClipLength = Field(default=ClipLength(), description="how long the network's input is")
+    feature: Part = Field(description="wave -> the network's input")
+    augment: list[Part] = Field(
+        default_factory=list, description="changes to clips of the training part, in order"
+    )
+    model: Part = Field(description="the network")
+    task: Part = Field(description="target, loss and scores")
+    train: Train = Field(description="how the network is trained")
+    explain: list[Part] = Field(default_factory=list, description="what `heschl explain` does by default")
+    brain: dict[str, Any] = Field(
+        default_factory=dict, description="what `heschl place` and `align` do by default"
+    )
+    machine: Machine = Field(default=Machine(), description="where it runs; never part of the run's name")
+
+    _folder: Path | None = PrivateAttr(None)
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of the recipe's file, importable for the user's own parts."""
+        return self._folder
+
+    def parts(self) -> Iterator[tuple[str, str, Part]]:
+        """Every part that training needs, as (where in the recipe, kind, part)."""
+        yield "corpus", "corpus", self.corpus
+        for i, also in enumerate(self.also):
+            yield f"also.{i}", "corpus", also.corpus
+        yield "split", "split", self.split
+        yield "feature", "feature", self.feature
+        for i, part in enumerate(self.augment):
+            yield f"augment.{i}", "augment", part
+        yield "model", "model", self.model
+        yield "task", "task", self.task
+        yield "train.optimiser", "optimiser", self.train.optimiser
+        if self.train.schedule is not None:
+            yield "train.schedule", "schedule", self.train.schedule
+
+
+# What names the run. The corpus takes part by its fingerprint, so that data may move; `init` by its content.
+_NAMING = {"format", "seed", "clip", "split", "feature", "augment", "model", "task", "train"}
+
+
+def run_name(recipe: Recipe, corpus_fingerprint: str, init_fingerprint: str = "") -> str:
+    """`<name>-<hash>`: the same for the same experiment, wherever its data lie and whatever machine runs it."""
+    kept = recipe.model_dump(mode="json", include=_NAMING, exclude_defaults=True)
+    kept.get("train", {}).pop("init", None)
+    for where, kind, part in recipe.parts():
+        section = kept
+        *parents, last = where.split(".")
+        for key in parents:
+            section = section.get(key, {}) if isinstance(section, dict) else section
+        target = section[int(last)] if isinstance(section, list) else section.get(last)
+        if isinstance(target, dict) and "use" in target:
+            target["use"] = plain_use(part.use, kind)
+    text = json.dumps([kept, corpus_fingerprint, init_fingerprint], sort_keys=True, ensure_ascii=False)
+    return f"{recipe.name}-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:10]}"
+
+
+# --- reading -----------------------------------------------------------------------------------------
+
+
+def shipped() -> dict[str, Path]:
+    """The recipes that come with the package: name -> file."""
+    folder = Path(__file__).parent / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load(
+    source: Path | str | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    trusted_only: bool = False,
+    check_parts: bool = True,
+) -> Recipe:
+    """Reads and checks a whole recipe.
+
+    Parameters
+    ----------
+    source: a file, the name of a shipped recipe, or a mapping of the same form.
+    overrides: dotted keys -> values, for example `{"train.epochs": 3, "augment.0.p": 0.5}`.
+    trusted_only: accept heschl's own parts alone; for recipes that come from strangers.
+    check_parts: also import every part and check its arguments (this loads torch).
+
+    Raises
+    ------
+    HeschlError: a sentence that names the recipe, the key, what was found and what would be right.
+    """
+    where, folder, raw = _raw(source)
+    for key, value in (overrides or {}).items():
+        override(raw, key, value, where)
+    found = raw.get("format", FORMAT)
+    if isinstance(found, int) and not isinstance(found, bool) and found != FORMAT:
+        mend = "update heschl to use it" if found > FORMAT else "write `format: 1`"
+        raise HeschlError(f"{where} has recipe format {found}, and this heschl reads format {FORMAT}: {mend}")
+    try:
+        recipe = Recipe.model_validate(raw)
+    except ValidationError as error:
+        raise HeschlError(f"{where}: {complaint(error, Recipe)}") from None
+    recipe._folder = folder
+    if check_parts:
+        for at, kind, part in recipe.parts():
+            check_part(
+                part.use, part.args, kind, at=f"{where}: {at}", folder=folder, trusted_only=trusted_only
+            )
+    return recipe
+
+
+def _raw(source: Path | str | Mapping[str, Any]) -> tuple[str, Path | None, dict[str, Any]]:
+    if isinstance(source, Mapping):
+        raw = parse_value(json.dumps(source, default=_not_plain), "the recipe")
+        return "the recipe", None, raw
+    path = Path(source)
+    if not path.is_file():
+        named = shipped()
+        if str(source) in named:
+            path = named[str(source)]
+        elif path.suffix or os.sep in str(source) or "/" in str(source):
+            raise HeschlError(
+                f"the recipe {source} is not there: check the path, or see `heschl recipes list`"
+            )
+        else:
+            raise HeschlError(
+                f"no recipe is called {source}{nearest(str(source), named)}: see `heschl recipes list`"
+            )
+    raw = read_yaml(path)
+    return str(source), path.resolve().parent, raw
+
+
+def _not_plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise HeschlError(
+        f"the recipe holds a {type(value).__name__}, and takes plain values only: text, numbers, lists"
+    )

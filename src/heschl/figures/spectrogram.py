@@ -1,0 +1,87 @@
+"""One clip, seen: its waveform over its spectrogram."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heschl.figures.style import INK, LINE, SOFT, TEXT, new_figure, styled
+from heschl.types import HeschlError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FLOOR = 70.0  # dB under the loudest point at which the map ends
+MAP = "cividis"  # sound levels look so in every figure
+
+
+def spectrogram_figure(
+    wave: np.ndarray,
+    rate: float,
+    *,
+    title: str = "",
+    width: float = TEXT,
+    height: float | None = None,
+    top: float = 8000.0,
+) -> Figure:
+    """Waveform and spectrogram over the same seconds.
+
+    Parameters
+    ----------
+    wave: (time,) samples. rate: Hz. top: highest frequency shown, Hz.
+    """
+    from scipy.signal import spectrogram
+
+    wave = np.asarray(wave, float)
+    if wave.ndim != 1 or len(wave) < 2:
+        raise HeschlError(f"a spectrogram needs one channel with samples, not {wave.shape}")
+    window = min(len(wave), max(2, round(0.025 * rate)))
+    frequencies, times, power = spectrogram(
+        wave, rate, "hann", window, window - max(1, window // 5), nfft=max(512, window)
+    )
+    keep = frequencies <= top
+    level = 10 * np.log10(power[keep] + 1e-20)
+    level = np.maximum(level, level.max() - FLOOR)
+    seconds = len(wave) / rate
+    small = width < 4
+    with styled():
+        figure = new_figure(width, height or (1.75 if small else 3.0), title)
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 3.2))
+        time = np.arange(len(wave)) / rate
+        _wave(above, time, wave, int(width * 96))
+        highest = float(frequencies[keep][-1]) / 1000
+        below.imshow(
+            level,
+            origin="lower",
+            aspect="auto",
+            cmap=MAP,
+            extent=(
+                max(0.0, times[0] - window / rate / 2),
+                min(seconds, times[-1] + window / rate / 2),
+                0,
+                highest,
+            ),
+            interpolation="bilinear",
+        )
+        below.set(xlim=(0, seconds), ylim=(0, highest))
+        below.set_yticks([0, round(highest / 2) or highest / 2, round(highest) or highest])
+        below.set_ylabel("kHz")
+        step = 0.5 if seconds <= 2.6 else float(max(1, round(seconds / 5)))
+        ticks = np.arange(0, seconds + 1e-9, step)
+        below.set_xticks(ticks, [f"{t:g}" if t < ticks[-1] or len(ticks) == 1 else f"{t:g} s" for t in ticks])
+        for spine in below.spines.values():
+            spine.set_visible(False)
+        below.tick_params(color=LINE, labelcolor=SOFT)
+    return figure
+
+
+def _wave(axis: object, time: np.ndarray, wave: np.ndarray, pixels: int) -> None:
+    """The outline (lowest and highest sample of each pixel), so that a long clip does not make a long path."""
+    step = max(1, len(wave) // (2 * pixels))
+    whole = len(wave) // step * step
+    blocks = wave[:whole].reshape(-1, step)
+    axis.fill_between(time[:whole:step], blocks.min(1), blocks.max(1), color=INK, linewidth=0.4)  # type: ignore[attr-defined]
+    limit = float(np.abs(wave).max()) or 1.0
+    axis.set_ylim(-limit, limit)  # type: ignore[attr-defined]
+    axis.axis("off")  # type: ignore[attr-defined]

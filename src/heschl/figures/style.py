@@ -1,0 +1,273 @@
+"""One look for every figure: Okabe-Ito colours, no boxes, few ticks, text as text, light and dark.
+
+Figures are drawn in the light colours below. `save` writes them so; `inline` replaces each of these colours by the
+CSS variable of the same name, so that a page that defines the variables (`css`) shows the figure in its own
+colours and type, dark or light.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heschl.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDE, TEXT, PHONE = 1120 / 96, 720 / 96, 342 / 96  # widths in inches: pixels of a page at 96 to the inch
+
+# name -> (light, dark). The hues are Okabe and Ito's (2008); dark grounds take them a little lighter.
+COLOURS = {
+    "paper": ("#fefefd", "#141517"),
+    "ink": ("#1b1c1e", "#e9e8e4"),
+    "soft": ("#66686c", "#a3a5a8"),
+    "line": ("#cfd0d2", "#3b3d41"),
+    "blue": ("#0072b2", "#4aa9e0"),
+    "orange": ("#e69f00", "#f0b43c"),
+    "green": ("#009e73", "#35c299"),
+    "vermilion": ("#d55e00", "#f0813a"),
+    "purple": ("#cc79a7", "#dc98bd"),
+    "sky": ("#56b4e9", "#7cc7f0"),
+    "yellow": ("#f0e442", "#f0e442"),
+}
+PAPER, INK, SOFT, LINE, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW = (
+    light for light, _ in COLOURS.values()
+)
+AREAS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW)  # one hue an area, in this order, everywhere
+
+SHADES = 24  # steps of the map of shares, from the ground itself towards the ink
+DEEPEST = 0.75  # how far towards the ink: short of it, so that right answers do not shout
+
+
+@cache
+def shades(dark: bool = False) -> tuple[str, ...]:
+    """The map of shares: even steps of lightness (OKLab) from the ground through blue to the ink."""
+    side = 1 if dark else 0
+    low, middle, ink = (_to_oklab(COLOURS[name][side]) for name in ("paper", "blue", "ink"))
+    high = low + DEEPEST * (ink - low)
+    high[1:] = 0.6 * middle[1:]
+    steps = np.linspace(low[0], high[0], SHADES)
+    hue = [
+        np.interp(steps, *_rising([low[0], middle[0], high[0]], [low[k], middle[k], high[k]])) for k in (1, 2)
+    ]
+    return tuple(_to_hex(np.array([L, a, b])) for L, a, b in zip(steps, *hue, strict=True))
+
+
+def shade(share: float) -> str:
+    """The colour of a share in [0, 1]; the square root spreads small shares, which are the mistakes."""
+    step = round(float(np.sqrt(np.clip(share, 0.0, 1.0))) * (SHADES - 1))
+    return shades()[max(step, 3) if share > 0 else 0]  # a single mistake is still seen
+
+
+def _rising(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
+    return (x, y) if x[0] < x[-1] else (x[::-1], y[::-1])
+
+
+# OKLab (Ottosson 2020): the matrices are part of its definition.
+_LMS = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+_LAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+
+
+def _to_oklab(colour: str) -> np.ndarray:
+    srgb = np.array([int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    return np.asarray(_LAB @ np.cbrt(_LMS @ linear))
+
+
+def _to_hex(lab: np.ndarray) -> str:
+    linear = np.clip(np.linalg.solve(_LMS, np.linalg.solve(_LAB, lab) ** 3), 0, 1)
+    srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return "#" + "".join(f"{round(float(v) * 255):02x}" for v in srgb)
+
+
+# --- drawing -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Matplotlib in heschl's look, for what is drawn inside; the caller's own settings stay as they were."""
+    import matplotlib as mpl
+
+    rules: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "heschl",
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "text.color": INK,
+        "figure.facecolor": PAPER,
+        "savefig.facecolor": PAPER,
+        "figure.dpi": 96,
+        "axes.facecolor": "none",
+        "axes.edgecolor": SOFT,
+        "axes.labelcolor": SOFT,
+        "axes.labelsize": 9,
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 9,
+        "axes.titlelocation": "left",
+        "axes.titlecolor": INK,
+        "axes.xmargin": 0.02,
+        "xtick.direction": "out",
+        "ytick.direction": "out",
+        "xtick.color": SOFT,
+        "ytick.color": SOFT,
+        "xtick.labelcolor": SOFT,
+        "ytick.labelcolor": SOFT,
+        "xtick.labelsize": 9,
+        "ytick.labelsize": 9,
+        "xtick.major.size": 3,
+        "ytick.major.size": 3,
+        "lines.linewidth": 1.2,
+        "lines.solid_capstyle": "round",
+        "grid.color": LINE,
+        "grid.linewidth": 0.6,
+    }
+    with mpl.rc_context(rules):
+        yield
+
+
+def new_figure(width: float, height: float, title: str = "") -> Figure:
+    """An empty figure, inches; the title, a sentence, stands bold at the upper left."""
+    import textwrap
+
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(w_pad=0.03, h_pad=0.04)  # type: ignore[call-arg]
+    if title:
+        lines = textwrap.fill(title, max(20, int(width * 10.8)))
+        figure.suptitle(lines, x=0.005, ha="left", fontsize=10.5, fontweight="bold", color=INK)
+    return figure
+
+
+def percent(axis: Axes, which: str = "y") -> None:
+    """Ticks at 0, 25 ... 100 %, for an axis of shares."""
+    ticks = [0, 0.25, 0.5, 0.75, 1]
+    names = ["0", "25", "50", "75", "100 %"]
+    if which == "y":
+        axis.set_yticks(ticks, names)
+    else:
+        axis.set_xticks(ticks, names)
+
+
+def apart(values: Sequence[float], least: float) -> list[float]:
+    """Moves label positions so that neighbours lie at least so far apart, keeping their order and their middle."""
+    order = np.argsort(values, kind="stable")
+    placed = np.asarray(values, float)[order]
+    for _ in range(200):
+        gaps = np.diff(placed)
+        if (gaps >= least - 1e-9).all():
+            break
+        for k in np.flatnonzero(gaps < least):
+            push = (least - (placed[k + 1] - placed[k])) / 2
+            placed[k], placed[k + 1] = placed[k] - push, placed[k + 1] + push
+    result = np.empty_like(placed)
+    result[order] = placed
+    return [float(v) for v in result]
+
+
+# --- out ---------------------------------------------------------------------------------------------------
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Writes PATH.svg and PATH.png in the light colours; gives both paths."""
+    written = []
+    with styled():
+        for suffix in (".svg", ".png"):
+            target = path.with_suffix(suffix)
+            with replacing(target) as temporary:
+                figure.savefig(
+                    temporary,
+                    format=suffix[1:],
+                    dpi=192,
+                    metadata={"Date": None} if suffix == ".svg" else None,
+                )
+            written.append(target)
+    return written
+
+
+def inline(figure: Figure, name: str, alt: str) -> str:
+    """The figure as an <svg> element for a page: variables for colours, the page's type, ids of its own.
+
+    Parameters
+    ----------
+    name: distinguishes the ids of several figures on one page.
+    alt: what the figure shows, for a reader who does not see it.
+    """
+    title = getattr(figure, "_suptitle", None)
+    if title is not None:  # the page writes the title itself, as text above the figure
+        title.set_visible(False)
+        title.set_in_layout(False)
+    text = io.StringIO()
+    with styled():
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    box = re.search(r'viewBox="([^"]+)"', svg)
+    size = [float(v) for v in (box.group(1) if box else "0 0 540 300").split()]
+    head = (
+        f'<svg role="img" aria-label="{_escape(alt)}" viewBox="{size[0]:g} {size[1]:g} {size[2]:g} {size[3]:g}" '
+        f'width="{size[2] * 96 / 72:.0f}" height="{size[3] * 96 / 72:.0f}" xmlns="http://www.w3.org/2000/svg" '
+        'xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
+    svg = re.sub(r"<svg[^>]*>", lambda _: head, svg, count=1)
+    svg = re.sub(r"font(-family)?: ([^;\"]*?)'DejaVu Sans'[^;\"]*", _font, svg)
+    svg = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'xlink:href="#([^"]+)"', rf'xlink:href="#{name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
+    for colour, variable in _variables().items():
+        svg = svg.replace(colour, f"var(--{variable})")
+    return svg
+
+
+def _font(found: re.Match[str]) -> str:
+    size = re.search(r"([\d.]+px)", found.group(2))
+    bold = "font-weight: 600; " if "bold" in found.group(2) or " 700" in found.group(2) else ""
+    return f"{bold}font-size: {size.group(1)}" if size else "font-family: inherit"
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+
+
+@cache
+def _variables() -> dict[str, str]:
+    names = {light: name for name, (light, _) in COLOURS.items()}
+    return names | {colour: f"s{k}" for k, colour in enumerate(shades()) if colour not in names}
+
+
+def css() -> tuple[str, str]:
+    """Declarations of every variable, light and dark, for a page's style sheet."""
+    dark_shades = shades(dark=True)
+    light = [f"--{name}: {pair[0]};" for name, pair in COLOURS.items()]
+    dark = [f"--{name}: {pair[1]};" for name, pair in COLOURS.items()]
+    for k, colour in enumerate(shades()):
+        if (name := _variables().get(colour)) == f"s{k}":
+            light.append(f"--{name}: {colour};")
+            dark.append(f"--{name}: {dark_shades[k]};")
+    return " ".join(light), " ".join(dark)

@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "corpus": ("heschl.corpora", ()),
     "split": ("heschl.corpora.split", ("corpus", "seed")),
     "feature": ("heschl.features", ()),
-    "augment": ("heschl.features", ("sample_rate",)),
+    "augment": ("heschl.features", ("sample_rate", "frequencies")),
     "model": ("heschl.models", ("in_shape", "n_outputs")),
     "task": ("heschl.tasks", ()),
     "explain": ("heschl.explanation", ("model", "x", "target")),

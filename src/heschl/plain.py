@@ -36,9 +36,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            raise _Refused(
-                f"line {self.peek_event().start_mark.line + 1} uses a YAML alias (*): write the value out"
-            )
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            raise _Refused(f"line {event.start_mark.line + 1} uses a YAML alias (*): write the value out")
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise _Refused(f"it is nested more than {MAX_DEPTH} levels deep: recipes are flat")

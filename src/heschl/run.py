@@ -1,0 +1,333 @@
+"""The run folder: where each thing of a training lies, and how it is opened again.
+
+runs/<name>-<hash>/
+  recipe.yaml origin.json split.json history.csv curves.png skipped.csv train.log
+  checkpoints/best.safetensors last.ckpt epoch-0010.safetensors
+  evaluate/ explain/ probe/ place/ align/ decode/ export/   (each written by the step of that name)
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from heschl.files import read_csv, read_json, read_weights, write_bytes, write_json
+from heschl.parts import build
+from heschl.plain import read_yaml, write_yaml
+from heschl.recipe import Recipe, load, run_name
+from heschl.types import Corpus, HeschlError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from heschl.corpora.parts import Split
+
+_PACKAGES = ("torch", "lightning", "numpy", "scipy", "soundfile", "soxr", "safetensors")
+
+
+# --- naming what was heard -----------------------------------------------------------------------------
+
+
+def fingerprint(corpus: Corpus) -> str:
+    """A hash of what a corpus holds (ids, labels, spans, rates, parts, file sizes), not of where it lies."""
+    sizes: dict[Path, int] = {}
+    digest = hashlib.sha256(corpus.name.encode("utf-8"))
+    for clip in (*corpus.clips, *corpus.noise):
+        if clip.signal not in sizes:
+            sizes[clip.signal] = clip.signal.stat().st_size if clip.signal.exists() else -1
+        spans = [(span.symbol, span.start, span.stop, span.tier) for span in clip.spans]
+        facts = (clip.id, clip.rate, clip.start, clip.stop, clip.form, clip.key, sorted(clip.labels.items()))
+        digest.update(repr((facts, spans, sizes[clip.signal])).encode("utf-8"))
+    return digest.hexdigest()[:16]
+
+
+def origin(recipe: Recipe, **facts: Any) -> dict[str, Any]:
+    """Where a run comes from: versions, git state, command line, machine, and the facts given."""
+    versions = {"python": platform.python_version(), "heschl": _version("heschl")}
+    versions.update({name: _version(name) for name in _PACKAGES})
+    return {
+        "versions": versions,
+        "git": _git(recipe.folder or Path.cwd()),
+        "command": sys.argv,
+        "machine": {"system": platform.platform(), "processors": os.cpu_count(), "host": platform.node()},
+        "recipe_folder": None if recipe.folder is None else str(recipe.folder),
+        "start": now(),
+        "stop": None,
+        **facts,
+    }
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _git(folder: Path) -> dict[str, Any] | None:
+    """Commit and whether anything differs from it, of the folder that the recipe lies in; None outside git."""
+    try:
+        asked = functools.partial(
+            subprocess.run,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+            encoding="utf-8",
+        )
+        commit = asked(["git", "rev-parse", "HEAD"]).stdout.strip()
+        return {"commit": commit, "changed": bool(asked(["git", "status", "--porcelain"]).stdout.strip())}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+# --- the folder ----------------------------------------------------------------------------------------
+
+
+class Run:
+    """A trained network and all that belongs to it; see `open_run`.
+
+    Attributes
+    ----------
+    folder: the run folder.
+    recipe: as it was trained.
+    origin: versions, command, device, corpus, counts (origin.json).
+    """
+
+    def __init__(
+        self, folder: Path, recipe: Recipe, origin: Mapping[str, Any], trusted_only: bool = False
+    ) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self.origin = dict(origin)
+        self._trusted_only = trusted_only
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @property
+    def name(self) -> str:
+        return str(self.origin["run"])
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the network's outputs."""
+        return tuple(self.origin["labels"])
+
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        """Shape of the network's input, without the batch axis."""
+        return tuple(self.origin["in_shape"])
+
+    @property
+    def finished(self) -> bool:
+        """Training has come to its end; a run that was stopped is resumed by the same command."""
+        return self.origin.get("stop") is not None
+
+    @functools.cached_property
+    def split(self) -> Split:
+        """The ids of each part's clips, as trained."""
+        from heschl.corpora.parts import read_split
+
+        return read_split(self.folder / "split.json")
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """Rows of history.csv, one an epoch; empty where nothing was trained."""
+        path = self.folder / "history.csv"
+        if not path.exists():
+            return []
+        return [{key: float(text) for key, text in row.items() if text != ""} for row in read_csv(path)]
+
+    def weights(self, which: str = "best") -> dict[str, torch.Tensor]:
+        """The network's state dict: "best" by validation, "last", or a kept "epoch-0010".
+
+        Raises
+        ------
+        HeschlError: there are none yet, or they belong to another run.
+        """
+        folder = self.folder / "checkpoints"
+        if which == "last":
+            return last_weights(folder / "last.ckpt", self.name)
+        path = folder / f"{which}.safetensors"
+        if not path.exists():
+            kept = ", ".join(sorted(item.stem for item in folder.glob("*.safetensors"))) or "none yet"
+            raise HeschlError(f"{path} is not there: the run holds the weights {kept}")
+        state = read_weights(path)
+        owner = about_weights(path).get("run", self.name)
+        if owner != self.name:
+            raise HeschlError(
+                f"{path} holds weights of the run {owner}, not of {self.name}: put its own back"
+            )
+        return state
+
+    def feature(self) -> nn.Module:
+        """The feature: wave -> the network's input."""
+        made = build(self.recipe.feature, "feature", folder=self._parts, trusted_only=self._trusted_only)
+        return cast("nn.Module", made.eval())
+
+    def model(self, which: str = "best") -> nn.Module:
+        """The network with its weights, in eval mode on the CPU."""
+        fill = {"in_shape": self.in_shape, "n_outputs": len(self.labels)}
+        made = build(
+            self.recipe.model, "model", fill=fill, folder=self._parts, trusted_only=self._trusted_only
+        )
+        state = self.weights(which)
+        try:
+            made.load_state_dict(state)
+        except RuntimeError as error:
+            raise HeschlError(
+                f"{self.folder / 'checkpoints'}: the weights do not fit {self.recipe.model.use} "
+                f"({str(error).splitlines()[-1].strip()[:100]}): was its code changed since it was trained?"
+            ) from None
+        return cast("nn.Module", made.eval())
+
+    def task(self) -> Any:
+        """The task, with the run's labels in the run's order."""
+        args = {**self.recipe.task.args, "labels": list(self.labels)}
+        part = self.recipe.task.model_copy(update={"args": args})
+        return build(part, "task", folder=self._parts, trusted_only=self._trusted_only)
+
+    def corpus(self, root: Path | str | None = None) -> Corpus:
+        """The corpus that the run was trained on, or another folder of the same layout."""
+        part = self.recipe.corpus
+        if root is not None:
+            part = part.model_copy(update={"args": {**part.args, "root": str(root)}})
+        return cast(Corpus, build(part, "corpus", folder=self._parts, trusted_only=self._trusted_only))
+
+    def note(self, **facts: Any) -> None:
+        """Adds facts to origin.json."""
+        self.origin.update(facts)
+        write_json(self.folder / "origin.json", self.origin)
+
+    @property
+    def _parts(self) -> Path | None:
+        """Where the recipe's own parts lie."""
+        folder = self.origin.get("recipe_folder")
+        return self.recipe.folder if folder is None else Path(folder)
+
+
+def create_run(folder: Path, recipe: Recipe, origin: Mapping[str, Any], split: Split) -> Run:
+    """Writes a new run folder: recipe, split and origin (last, so that a half-written folder is no run)."""
+    from heschl.corpora.parts import write_split
+
+    held = recipe.model_dump(mode="json", exclude_defaults=True)
+    root = held["corpus"].get("root")
+    if root is not None:  # so that the run can be opened from anywhere
+        held["corpus"]["root"] = str(Path(root).expanduser().absolute())
+    write_yaml(folder / "recipe.yaml", {"format": recipe.format, **held})
+    write_split(folder / "split.json", split)
+    write_json(folder / "origin.json", dict(origin))
+    return Run(folder, recipe, origin)
+
+
+def open_run(folder: Path | str | Run, *, trusted_only: bool = False) -> Run:
+    """Opens a run folder.
+
+    Parameters
+    ----------
+    trusted_only: accept a recipe of heschl's own parts alone; for runs that come from strangers.
+
+    Raises
+    ------
+    HeschlError: it is not a run folder, or its recipe is not the one that was trained.
+    """
+    if isinstance(folder, Run):
+        return folder
+    folder = Path(folder)
+    for name in ("recipe.yaml", "origin.json", "split.json"):
+        if not (folder / name).is_file():
+            what = "is not there" if not folder.exists() else f"is not a run folder (it has no {name})"
+            raise HeschlError(f"{folder} {what}: give the folder that `heschl train` named")
+    facts = read_json(folder / "origin.json")
+    raw = read_yaml(folder / "recipe.yaml")
+    recipe = load(raw, check_parts=False)
+    try:
+        expected = run_name(recipe, facts["corpus"]["fingerprint"], facts.get("init_fingerprint", ""))
+        name, _ = facts["run"], facts["labels"]
+    except (KeyError, TypeError) as error:
+        raise HeschlError(
+            f"{folder / 'origin.json'} lacks {error}: it is not a run's, or it was changed"
+        ) from None
+    if expected != name:
+        raise HeschlError(
+            f"{folder / 'recipe.yaml'} is not the recipe that was trained ({name}): "
+            "put it back, or train the changed recipe as a run of its own"
+        )
+    return Run(folder, recipe, facts, trusted_only)
+
+
+# --- weights -------------------------------------------------------------------------------------------
+
+
+def save_weights(path: Path, state: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> None:
+    """Writes a state dict as safetensors, with what they are beside them, whole or not at all."""
+    from safetensors.torch import save
+
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
+    # one key, as safetensors writes several in any order: the same weights give the same bytes
+    write_bytes(path, save(tensors, {"heschl": json.dumps(about, sort_keys=True)}))
+
+
+def about_weights(path: Path) -> dict[str, Any]:
+    """What `save_weights` wrote beside the weights; empty for other files."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="pt") as file:
+        held = json.loads((file.metadata() or {}).get("heschl", "{}"))
+    return held if isinstance(held, dict) else {}
+
+
+def last_weights(path: Path, name: str) -> dict[str, torch.Tensor]:
+    """The network's weights out of last.ckpt, which must belong to the run ``name``."""
+    held = read_checkpoint(path, name)
+    return {
+        key.removeprefix("model."): value
+        for key, value in held["state_dict"].items()
+        if key.startswith("model.")
+    }
+
+
+def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
+    """last.ckpt, opened without running anything in it.
+
+    Raises
+    ------
+    HeschlError: it is missing, damaged, a pickle that would run code, or another run's.
+    """
+    import pickle
+
+    import torch
+
+    if not path.exists():
+        raise HeschlError(f"{path} is not there: the run has no checkpoint yet")
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise HeschlError(
+            f"{path} holds more than tensors (a pickle that could run code), so it is not opened"
+        ) from None
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise HeschlError(
+            f"{path} is damaged ({str(error).splitlines()[0][:80]}): remove it to train anew"
+        ) from None
+    owner = held.get("run") if isinstance(held, dict) else None
+    if owner != name:
+        raise HeschlError(f"{path} is a checkpoint of {owner or 'something else'}, not of {name}: remove it")
+    return cast("dict[str, Any]", held)

@@ -24,7 +24,7 @@ def utterance(speaker: int, label: int, seed: int, seconds: float = 0.5, rate: i
     rhythm = np.sin(np.pi * time / seconds) * (1 + 0.6 * np.cos(2 * np.pi * (2 + label % 5) * time))
     wave = buzz * rhythm
     wave = wave / np.abs(wave).max() + 0.01 * random.standard_normal(len(time))
-    return 0.5 * wave / np.abs(wave).max()
+    return np.asarray(0.5 * wave / np.abs(wave).max())
 
 
 def write(path: Path, wave: np.ndarray, rate: int) -> None:

@@ -29,7 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from heschl.corpora import _headers
-from heschl.corpora.parts import sha256_of_manifest
+from heschl.corpora.manifest import sha256_of_manifest
 from heschl.types import Clip, HeschlError
 
 SILENCE, UNKNOWN = "silence", "unknown"

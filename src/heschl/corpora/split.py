@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from heschl.corpora._headers import listed, nearest
 from heschl.corpora.audiomnist import fold_speakers
-from heschl.corpora.parts import (
+from heschl.corpora.manifest import (
     PARTS,
     Split,
     check_disjoint,

@@ -1,0 +1,128 @@
+"""What `heschl corpora check` tells of a table: what is in it, and what is wrong, on one screen."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from heschl.corpora._headers import counted, listed
+from heschl.types import Clip, Skipped
+
+# More values than this, or as many as half the clips, and a column is no class (text, seconds, ...).
+MOST_CLASSES = 200
+SHORTEST, LONGEST = 0.05, 60.0  # seconds; outside, a single utterance is worth a look
+
+
+def findings(
+    file: Path, n_rows: int, columns: Mapping[str, str], clips: Sequence[Clip], skipped: Sequence[Skipped]
+) -> list[str]:
+    """Lines for a person: facts first, then problems, each beginning with "! "."""
+    lines = [f"{file}: {counted(n_rows, 'row')}, {counted(len(clips), 'clip')}, {len(skipped):,} left out"]
+    lines.append("columns: " + ", ".join(f"{role} is `{column}`" for role, column in columns.items()))
+    problems = _left_out(skipped)
+    if clips:
+        lines.append(_sound(clips))
+        classes = _class_columns(clips, columns)
+        lines += [_class_line(column, counts) for column, counts in classes.items()]
+        lines += _speakers(clips)
+        problems += _sound_problems(clips)
+        for column, counts in classes.items():
+            problems += _class_problems(column, counts, clips)
+        problems += _crossing(clips)
+        lines.append(f"in a recipe: corpus: {{use: table, root: {file}}}")
+    return [*lines, *(f"! {problem}" for problem in problems)]
+
+
+def _left_out(skipped: Sequence[Skipped]) -> list[str]:
+    shown = [f"{where}: {why}" for where, why in skipped[:5]]
+    return [*shown, f"and {len(skipped) - 5:,} more rows left out"] if len(skipped) > 5 else shown
+
+
+def _seconds(clip: Clip) -> float:
+    return (clip.stop or 0.0) - clip.start
+
+
+def _sound(clips: Sequence[Clip]) -> str:
+    seconds = sorted(_seconds(clip) for clip in clips)
+    rates = sorted({clip.rate for clip in clips})
+    return (
+        f"sound: {sum(seconds) / 60:.1f} min in all, clips of {seconds[0]:.2f} to {seconds[-1]:.2f} s "
+        f"(half are shorter than {statistics.median(seconds):.2f} s), at {listed(f'{rate:g}' for rate in rates)} Hz"
+    )
+
+
+def _sound_problems(clips: Sequence[Clip]) -> list[str]:
+    short = [clip.id for clip in clips if _seconds(clip) < SHORTEST]
+    long = [clip.id for clip in clips if _seconds(clip) > LONGEST]
+    problems = []
+    if short:
+        problems.append(f"{counted(len(short), 'clip')} under {SHORTEST} s: {listed(short, 3)}")
+    if long:
+        problems.append(
+            f"{counted(len(long), 'clip')} over {LONGEST:g} s, long for one utterance: {listed(long, 3)}"
+        )
+    return problems
+
+
+def _class_columns(clips: Sequence[Clip], columns: Mapping[str, str]) -> dict[str, Counter[str]]:
+    """Columns that could be a class: few values, each for several clips."""
+    taken = {"speaker", "split", columns.get("speaker"), columns.get("split")}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for clip in clips:
+        for column, value in clip.labels.items():
+            if column not in taken:
+                counts[column][value] += 1
+    return {column: c for column, c in counts.items() if len(c) <= min(MOST_CLASSES, max(2, len(clips) // 2))}
+
+
+def _class_line(column: str, counts: Counter[str]) -> str:
+    ordered = counts.most_common()
+    named = listed(f"{value or '(empty)'} {number}" for value, number in ordered)
+    return f"label `{column}`: {counted(len(counts), 'class', 'classes')}: {named}"
+
+
+def _class_problems(column: str, counts: Counter[str], clips: Sequence[Clip]) -> list[str]:
+    problems = []
+    if counts[""]:
+        problems.append(f"`{column}` is empty in {counted(counts[''], 'row')}")
+    folded: dict[str, list[str]] = defaultdict(list)
+    for value in counts:
+        folded[value.casefold()].append(value)
+    for same in folded.values():
+        if len(same) > 1:
+            problems.append(f"`{column}` holds {' and '.join(sorted(same))}: one class, or two?")
+    speakers: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        if clip.labels.get("speaker"):
+            speakers[clip.labels.get(column, "")].add(clip.labels["speaker"])
+    alone = sorted(value for value, who in speakers.items() if len(who) == 1)
+    if alone and len(alone) < len(speakers):
+        problems.append(
+            f"`{column}` {listed(alone)}: one speaker each, so no speaker is left to test the class on"
+        )
+    return problems
+
+
+def _speakers(clips: Sequence[Clip]) -> list[str]:
+    counts = Counter(clip.labels["speaker"] for clip in clips if clip.labels.get("speaker"))
+    if not counts:
+        return ["speakers: unknown, so clips are split by recording and the same voice may be in two parts"]
+    numbers = sorted(counts.values())
+    without = len(clips) - sum(numbers)
+    more = f", {counted(without, 'clip')} without" if without else ""
+    return [f"speakers: {len(counts):,}, {numbers[0]} to {numbers[-1]} clips each{more}"]
+
+
+def _crossing(clips: Sequence[Clip]) -> list[str]:
+    parts: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        if clip.labels.get("speaker") and clip.labels.get("split"):
+            parts[clip.labels["speaker"]].add(clip.labels["split"])
+    crossing = sorted(speaker for speaker, where in parts.items() if len(where) > 1)
+    if not crossing:
+        return []
+    return [
+        f"{counted(len(crossing), 'speaker')} in two parts of the column of splits: {listed(crossing, 3)}"
+    ]

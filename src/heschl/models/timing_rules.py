@@ -47,7 +47,8 @@ class Timing:
     axis: int | None = -1
 
     def field(self, step: int) -> tuple[int, int]:
-        """First and last input step that ``step`` hears; padding is not heard."""
+        """First and last input step that ``step`` can hear. Near the ends it may hear less, where padding inside
+        the network lies in its way; padding of the input is not heard."""
         first = self.start + step * self.stride
         last, end = first + self.size - 1, self.length - 1
         return (0 if self.past else max(int(first), 0), end if self.future else min(int(last), end))

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import json
 import pkgutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -71,7 +71,7 @@ def read_corpus(name: str, root: Path | str | None = None, **options: Any) -> Co
     return corpus
 
 
-def _reader(name: str) -> Any:
+def _reader(name: str) -> Callable[..., Corpus]:
     for path in (f"{__name__}.{name}", name):
         try:
             module = importlib.import_module(path)
@@ -81,8 +81,9 @@ def _reader(name: str) -> Any:
             raise HeschlError(f"corpus {name} needs the package {error.name}: install it") from None
         except (ValueError, TypeError):
             continue  # a name that is no import path
-        if callable(getattr(module, "read", None)):
-            return module.read
+        read: Callable[..., Corpus] | None = getattr(module, "read", None)
+        if callable(read):
+            return read
     raise HeschlError(
         f"there is no corpus '{name}'{nearest(name, available())}: use one of {', '.join(available())}"
     )
@@ -246,5 +247,5 @@ def _with(corpus: Corpus, **changes: Iterable[Any]) -> Corpus:
         source=corpus.source,
         licence=corpus.licence,
         synthetic=corpus.synthetic,
-        **parts,  # type: ignore[arg-type]
+        **parts,
     )

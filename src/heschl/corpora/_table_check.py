@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -74,7 +75,13 @@ def _class_columns(clips: Sequence[Clip], columns: Mapping[str, str]) -> dict[st
         for column, value in clip.labels.items():
             if column not in taken:
                 counts[column][value] += 1
-    return {column: c for column, c in counts.items() if len(c) <= min(MOST_CLASSES, max(2, len(clips) // 2))}
+    most = min(MOST_CLASSES, max(2, len(clips) // 2))
+    return {column: c for column, c in counts.items() if len(c) <= most and not _measured(c)}
+
+
+def _measured(values: Counter[str]) -> bool:
+    """Whether a column holds decimals (seconds, scores) rather than names."""
+    return all(re.fullmatch(r"-?\d+\.\d*|", value) for value in values)
 
 
 def _class_line(column: str, counts: Counter[str]) -> str:

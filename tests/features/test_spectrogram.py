@@ -267,7 +267,7 @@ def test_audiomnist_spectrogram_is_undone_by_its_inverse():
     halved = feature.invert(feature(waves) - 20 * math.log10(2), waves)
     assert torch.allclose(halved[0, 1000:7000], waves[0, 1000:7000] / 2, atol=2e-3)
     quiet = torch.full((3, 1, 227, 227), -200.0, dtype=torch.float64)
-    assert feature.invert(quiet, waves)[:, 1000:-1000].abs().max() < 1e-3
+    assert feature.invert(quiet, waves)[:, 1000:-1000].abs().max() < 5e-3
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,105 @@
+"""Clips to be heard on a page: chosen from the predictions, levelled, seen as spectrogram, embedded as sound."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from heschl.files import read_audio
+from heschl.types import HeschlError
+
+SECONDS = 6.0  # longer clips are cut, so that the page stays small
+LEVEL = 0.08  # RMS of every sound, full scale = 1
+CARD = 224 / 96  # inches
+
+
+def heard_groups(
+    rows: Sequence[Mapping[str, str]], labels: Sequence[str], each: int = 3
+) -> list[dict[str, Any]]:
+    """Groups of clips: the surest right answers, the surest wrong ones, and the commonest confusion.
+
+    Parameters
+    ----------
+    rows: predictions.csv: id, file, start, stop, said, answered, probability, and a column `p:LABEL` each.
+    """
+    order = sorted(rows, key=lambda row: (-float(row["probability"]), row["id"]))
+    right = _spread([row for row in order if row["said"] == row["answered"]], each)
+    wrong = [row for row in order if row["said"] != row["answered"]]
+    surest = _spread(wrong, each)
+    groups = [("Understood, and surest of it", right), ("Misunderstood, though sure", surest)]
+    pairs = Counter((row["said"], row["answered"]) for row in wrong)
+    if pairs:
+        (said, answered), n = pairs.most_common(1)[0]
+        chosen = [
+            row for row in wrong if (row["said"], row["answered"]) == (said, answered) and row not in surest
+        ]
+        if n > 1 and chosen:
+            groups.append(
+                (f"The commonest confusion: “{said}” taken for “{answered}”, {n} times", chosen[:each])
+            )
+    made: list[dict[str, Any]] = []
+    for title, chosen in groups:
+        cards = [card for k, row in enumerate(chosen) if (card := _card(row, labels, f"{len(made)}{k}"))]
+        if cards:
+            made.append({"title": title, "clips": cards})
+    return made
+
+
+def _spread(rows: Sequence[Mapping[str, str]], n: int) -> list[Mapping[str, str]]:
+    """The first n rows that differ in what was said, then the first others."""
+    chosen: list[Mapping[str, str]] = []
+    for distinct in (True, False):
+        for row in rows:
+            known = {other["said"] for other in chosen}
+            if len(chosen) < n and row not in chosen and (not distinct or row["said"] not in known):
+                chosen.append(row)
+    return chosen
+
+
+def _card(row: Mapping[str, str], labels: Sequence[str], name: str) -> dict[str, Any] | None:
+    import markupsafe
+
+    from heschl.figures.spectrogram import spectrogram_figure
+    from heschl.figures.style import inline
+
+    if not row.get("file"):
+        return None
+    try:
+        stop = float(row["stop"]) if row.get("stop") else None
+        wave, rate = read_audio(row["file"], float(row.get("start") or 0.0), stop)
+    except HeschlError:
+        return None  # the recordings have moved: the page goes without them
+    cut = len(wave) > SECONDS * rate
+    wave = wave[: round(SECONDS * rate)]
+    said, answered = row["said"], row["answered"]
+    figure = spectrogram_figure(wave, rate, width=CARD)
+    shares = {label: float(row[f"p:{label}"]) for label in labels if row.get(f"p:{label}")}
+    best = sorted(shares, key=lambda label: -shares[label])[:3]
+    return {
+        "said": said,
+        "answered": answered,
+        "right": said == answered,
+        "who": row.get("speaker", ""),
+        "svg": markupsafe.Markup(inline(figure, f"clip{name}", f"spectrogram of “{said}”")),
+        "sound": sound(wave, rate),
+        "cut": f"{SECONDS:g}" if cut else "",
+        "answers": [{"label": label, "share": shares[label], "right": label == said} for label in best],
+    }
+
+
+def sound(wave: np.ndarray, rate: int) -> str:
+    """A (time,) wave as a data URL: 16-bit WAV at one loudness (RMS), never clipped."""
+    import soundfile
+
+    wave = wave - wave.mean()
+    rms, peak = float(np.sqrt(np.mean(wave**2))), float(np.abs(wave).max())
+    if peak > 0:
+        wave = wave * min(LEVEL / rms, 0.99 / peak)
+    file = io.BytesIO()
+    soundfile.write(file, wave, rate, subtype="PCM_16", format="WAV")
+    return "data:audio/wav;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,0 +1,159 @@
+"""All folds of a recipe: train and score each, here or on a cluster, and say how much the score varies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from heschl.corpora.split import n_folds
+from heschl.files import read_json, write_csv, write_json
+from heschl.parts import build
+from heschl.recipe import Recipe, load
+from heschl.run import Run
+from heschl.steps.evaluate import evaluate
+from heschl.tasks.scores import STATISTICS, mean_and_sd
+from heschl.types import HeschlError
+
+Train = Callable[..., Run]
+
+
+def crossval(
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    train: Train,
+    runs: Path | str = "runs",
+    workers: int = 1,
+    dask: str | None = None,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Trains and scores every fold; folds that are finished are kept, so that the same command goes on.
+
+    Parameters
+    ----------
+    recipe: as for training; its split must be one of folds (``kfold``, ``leave_one_out``, ``audiomnist_folds``).
+    train: `heschl.training.fit.train`.
+    runs: folder of the runs; the result is written to RUNS/crossval-NAME/ (folds.csv, scores.json).
+    workers: processes on this machine. dask: address of a dask scheduler, which then does the work.
+    progress: told after each fold how many are done, of how many.
+
+    Returns
+    -------
+    name, n_folds, ``folds`` (a row a fold), and for each score {"mean", "sd", "n"}.
+
+    Raises
+    ------
+    HeschlError: the recipe's split has no folds, or a fold fails (the others are finished first).
+    """
+    import joblib
+
+    overrides = dict(overrides or {})
+    checked = load(recipe, overrides)
+    source = recipe if isinstance(recipe, Mapping) else str(recipe)
+    total = n_folds(
+        checked.split.use, build(checked.corpus, "corpus", folder=checked.folder), checked.split.args
+    )
+    if total < 2:
+        raise HeschlError(
+            f"the split {checked.split.use} has no folds: choose kfold, leave_one_out or another split of folds"
+        )
+    jobs = (
+        joblib.delayed(one_fold)(
+            train, source, {**overrides, "split.fold": k}, str(Path(runs).absolute()), k, strict
+        )
+        for k in range(total)
+    )
+    rows: list[dict[str, Any]] = []
+    with _backend(workers, dask):
+        # dask's workers are counted by its scheduler; -1 takes all of them
+        parallel = joblib.Parallel(n_jobs=-1 if dask else workers, return_as="generator_unordered")
+        for row in parallel(jobs):
+            rows.append(row)
+            if progress:
+                progress(len(rows), total)
+    rows.sort(key=lambda row: row["fold"])
+    failed = [row for row in rows if row["error"]]
+    if failed:
+        raise HeschlError(
+            f"{len(failed)} of {total} folds failed; fold {failed[0]['fold']}: {failed[0]['error']} "
+            "(the others are kept: mend it and run the same command again)"
+        )
+    return _summary(checked, rows, Path(runs))
+
+
+def one_fold(
+    train: Train,
+    recipe: str | Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    runs: str,
+    fold: int,
+    strict: bool,
+) -> dict[str, Any]:
+    """Trains and scores one fold, in whatever process; an error becomes a row, so that the other folds go on."""
+    try:
+        run = train(recipe, overrides, runs=runs, strict=strict)
+        kept = run.folder / "evaluate" / "test" / "scores.json"
+        held = read_json(kept) if kept.exists() else evaluate(run, "test", strict=strict)
+    except HeschlError as error:
+        return {"fold": fold, "run": "", "clips": 0, "error": str(error)}
+    main = held["scores"] if held["kind"] == "clips" else held["scores"]["all"]
+    row = {
+        "fold": fold,
+        "run": str(run.folder),
+        "clips": held["clips"],
+        "n_groups": main["n_groups"],
+        "error": "",
+    }
+    row |= {name: main[name]["value"] for name in STATISTICS}
+    if held["kind"] == "frames" and "without_silence" in held["scores"]:
+        quiet = held["scores"]["without_silence"]
+        row |= {f"{name}_without_silence": quiet[name]["value"] for name in STATISTICS}
+    return {**row, "chance": main["chance"], "synthetic": held["synthetic"], "group": main["group"]}
+
+
+def _backend(workers: int, dask: str | None) -> Any:
+    import joblib
+
+    if workers < 1:
+        raise HeschlError(f"--workers is {workers}: give at least one process")
+    if dask is None:
+        return (
+            joblib.parallel_config("loky", inner_max_num_threads=1)
+            if workers > 1
+            else joblib.parallel_config("sequential")
+        )
+    try:
+        from distributed import Client
+    except ImportError:
+        raise HeschlError("a dask cluster needs the extra `cluster`: pip install 'heschl[cluster]'") from None
+    try:
+        client = Client(dask, timeout=10)
+    except (OSError, ValueError) as error:
+        raise HeschlError(
+            f"no dask scheduler answers at {dask} ({str(error).splitlines()[0][:80]}): start one with `dask scheduler`"
+        ) from None
+    return joblib.parallel_config("dask", client=client)
+
+
+def _summary(recipe: Recipe, rows: list[dict[str, Any]], runs: Path) -> dict[str, Any]:
+    folder = runs / f"crossval-{recipe.name}"
+    names = [name for name in rows[0] if name.startswith(tuple(STATISTICS))]
+    result: dict[str, Any] = {
+        "name": recipe.name,
+        "folder": str(folder),
+        "n_folds": len(rows),
+        "group": rows[0]["group"],
+        "chance": rows[0]["chance"],
+        "synthetic": rows[0]["synthetic"],
+        "folds": rows,
+    }
+    for name in names:
+        values = [row[name] for row in rows if row.get(name) is not None]
+        mean, sd = mean_and_sd(values)
+        result[name] = {"mean": mean, "sd": sd, "n": len(values)}
+    columns = ["fold", "run", "clips", "n_groups", *names]
+    write_csv(folder / "folds.csv", [{key: row.get(key) for key in columns} for row in rows], columns)
+    write_json(folder / "scores.json", result)
+    return result

@@ -1,0 +1,277 @@
+"""How good is the network of a run, on a part of its own corpus or on another folder of the same layout?"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from heschl.files import write_csv, write_json
+from heschl.run import Run, open_run
+from heschl.steps.networks import Answer, Progress, answers, open_network
+from heschl.tasks import scores as sc
+from heschl.tasks.frame_scores import frame_scores
+from heschl.tasks.textgrid import spans_of
+from heschl.types import Clip, Corpus, HeschlError, Skipped
+
+PARTS = ("train", "validation", "test")
+
+
+def evaluate(
+    run: Run | Path | str,
+    part: str = "test",
+    on: Path | str | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Scores a run and writes RUN/evaluate/NAME/, where NAME is the part, or the folder ``on``.
+
+    Written are scores.json, predictions.csv, per_class.csv, per_speaker.csv (where speakers are known),
+    confusion.csv, confusion.svg, confusion.png and skipped.csv; of networks over frames, predictions.csv holds
+    segments and per_clip.csv each clip's share of right frames.
+
+    Parameters
+    ----------
+    part: "train", "validation" or "test" of the run's own corpus.
+    on: another folder of the same layout; all of it is scored, and labels that the run does not know are
+        listed under ``unknown_labels``, not guessed.
+    strict: a clip that cannot be used is an error, not a line in skipped.csv.
+    progress: told how many clips are done, of how many.
+
+    Returns
+    -------
+    what scores.json holds.
+
+    Raises
+    ------
+    HeschlError: no such part, no clips in it, or nothing in it that the network knows.
+    """
+    run = open_run(run)
+    corpus = run.corpus(on)
+    skipped = list(corpus.skipped) if on is not None else []
+    clips, missing = _part(run, corpus, part) if on is None else (list(corpus.clips), [])
+    skipped += missing
+    if not clips:
+        where = f"the {part} part of {run.folder}" if on is None else str(on)
+        raise HeschlError(f"{where} holds no clip that is there: choose another part, or check the corpus")
+    network, task = open_network(run), run.task()
+    folder = run.folder / "evaluate" / (part if on is None else _name(Path(on)))
+    known, unknown = _known(task, corpus, clips, network.frames)
+    if not known:
+        names = ", ".join(list(unknown)[:8])
+        raise HeschlError(
+            f"{corpus.name} has no clip with a label that the run knows: it has {names or 'none'}, and the run "
+            f"knows {', '.join(network.labels[:12])}"
+        )
+    groups, by = _groups(run, known, own=on is None)
+    found = list(answers(network, known, skipped=None if strict else skipped, progress=progress))
+    if strict and skipped:
+        raise HeschlError(
+            f"{skipped[0].where} was skipped ({skipped[0].why}): mend it, or go without --strict"
+        )
+    if not found:
+        raise HeschlError(f"no clip could be scored; the first was skipped because {skipped[0].why}")
+    whose = [groups[answer.clip.id] for answer in found] if groups is not None else None
+    held: dict[str, Any] = {
+        "run": run.name,
+        "part": part if on is None else "all",
+        "on": None if on is None else str(on),
+        "corpus": corpus.name,
+        "synthetic": corpus.synthetic,
+        "clips": len(found),
+        "skipped": len(skipped),
+        "unknown_labels": unknown,
+        "counts": dict(network.counts),
+        "kind": "frames" if network.frames else "clips",
+    }
+    score = _score_frames if network.frames else _score_clips
+    held |= score(folder, found, task, network.labels, whose, by)
+    write_csv(folder / "skipped.csv", [item._asdict() for item in skipped], ["where", "why"])
+    write_json(folder / "scores.json", held)
+    return held
+
+
+def _part(run: Run, corpus: Corpus, part: str) -> tuple[list[Clip], list[Skipped]]:
+    if part not in PARTS:
+        raise HeschlError(f"there is no part '{part}': choose train, validation or test")
+    ids = getattr(run.split, part)
+    gone = [
+        Skipped(one, "is in the run's split, and no longer in the corpus")
+        for one in ids
+        if one not in corpus.by_id
+    ]
+    return [corpus.by_id[one] for one in ids if one in corpus.by_id], gone
+
+
+def _name(path: Path) -> str:
+    return "on-" + re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name or "root")
+
+
+def _known(
+    task: Any, corpus: Corpus, clips: Sequence[Clip], frames: bool
+) -> tuple[list[Clip], dict[str, int]]:
+    """Clips that the network can be asked about, and how often each label occurs that it does not know."""
+    asked = replace(corpus, clips=tuple(clips))
+    chosen, unknown = task.select(asked), task.unknown(asked)
+    if frames:  # unknown symbols are frames without a label
+        return list(chosen.clips), unknown
+    known = [clip for clip in chosen.clips if clip.labels[task.label] in task.classes]
+    without = len(clips) - len(chosen.clips)
+    return known, {**unknown, **({f"(no {task.label})": without} if without else {})}
+
+
+def _groups(run: Run, clips: Sequence[Clip], own: bool) -> tuple[dict[str, str] | None, str]:
+    """Clip id -> speaker (or whatever the split keeps apart), or None where it is unknown."""
+    by = run.split.by
+    if by == "clip":
+        return None, "clip"
+    if own:
+        return {clip.id: run.split.groups[clip.id] for clip in clips}, by
+    if any(clip.labels.get(by, "") for clip in clips):
+        return {clip.id: clip.labels.get(by) or clip.id for clip in clips}, by
+    return None, "clip"
+
+
+# --- one answer a clip -------------------------------------------------------------------------------------
+
+
+def _score_clips(
+    folder: Path,
+    found: Sequence[Answer],
+    task: Any,
+    labels: tuple[str, ...],
+    whose: list[str] | None,
+    by: str,
+) -> dict[str, Any]:
+    logits = np.stack([answer.logits for answer in found])
+    truth = np.array([labels.index(answer.clip.labels[task.label]) for answer in found])
+    guess, probability = logits.argmax(1), sc.softmax(logits)
+    matrix = sc.confusion(truth, guess, len(labels))
+    held = {
+        "labels": list(labels),
+        "scores": sc.classification_scores(logits, truth, whose, by=by),
+        "confusions": sc.top_confusions(matrix, labels),
+    }
+    rows = []
+    for k, answer in enumerate(found):
+        clip = answer.clip
+        rows.append(
+            {
+                "id": clip.id,
+                "speaker": whose[k] if whose else "",
+                "said": labels[truth[k]],
+                "answered": labels[guess[k]],
+                "right": int(truth[k] == guess[k]),
+                "probability": f"{probability[k].max():.6f}",
+                **{f"p:{label}": f"{p:.6f}" for label, p in zip(labels, probability[k], strict=True)},
+                "file": str(clip.signal.resolve()),
+                "start": clip.start,
+                "stop": "" if clip.stop is None else clip.stop,
+            }
+        )
+    write_csv(folder / "predictions.csv", rows, list(rows[0]))
+    if whose:
+        _write_table(folder / "per_speaker.csv", sc.group_table(truth, guess, whose, len(labels)))
+    _write_matrix(folder, matrix, labels)
+    return held
+
+
+# --- an answer for every frame -----------------------------------------------------------------------------
+
+
+def _score_frames(
+    folder: Path,
+    found: Sequence[Answer],
+    task: Any,
+    labels: tuple[str, ...],
+    whose: list[str] | None,
+    by: str,
+) -> dict[str, Any]:
+    truth = [
+        np.asarray(task.target(answer.clip, torch.from_numpy(answer.times), strict=False)) for answer in found
+    ]
+    guess = [answer.logits.argmax(-1) for answer in found]
+    rates = [_rate(answer.times) for answer in found]
+    silence = getattr(task, "silence", None)
+    flat = np.concatenate(truth)
+    keep = flat >= 0
+    matrix = sc.confusion(flat[keep], np.concatenate(guess)[keep], len(labels))
+    held = {
+        "labels": list(labels),
+        "silence": silence,
+        "scores": frame_scores(truth, guess, labels, rate=rates, silence=silence, groups=whose, by=by),
+        "confusions": sc.top_confusions(matrix, labels),
+    }
+    rows, per_clip = [], []
+    for k, answer in enumerate(found):
+        known = truth[k] >= 0
+        per_clip.append(
+            {
+                "id": answer.clip.id,
+                "speaker": whose[k] if whose else "",
+                "frames": int(known.sum()),
+                "accuracy": f"{(truth[k] == guess[k])[known].mean():.6f}" if known.any() else "",
+            }
+        )
+        rows += [{"id": answer.clip.id, **row} for row in segment_rows(answer, labels)]
+    write_csv(folder / "predictions.csv", rows, ["id", "start", "stop", "answered", "probability"])
+    write_csv(folder / "per_clip.csv", per_clip, ["id", "speaker", "frames", "accuracy"])
+    if whose:
+        group = np.concatenate([np.full(len(t), w, dtype=object) for t, w in zip(truth, whose, strict=True)])
+        _write_table(
+            folder / "per_speaker.csv",
+            sc.group_table(flat[keep], np.concatenate(guess)[keep], list(group[keep]), len(labels)),
+        )
+    _write_matrix(folder, matrix, labels)
+    return held
+
+
+def segment_rows(answer: Answer, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Runs of one answer as rows: start, stop (seconds), answered, mean probability; they cover the whole clip."""
+    guess = answer.logits.argmax(-1)
+    share = sc.softmax(answer.logits).max(-1)
+    cuts = np.r_[0, np.flatnonzero(np.diff(guess)) + 1, len(guess)]
+    times = np.minimum(answer.times, answer.seconds)
+    return [
+        {
+            "start": round(span.start, 6),
+            "stop": round(span.stop, 6),
+            "answered": span.symbol,
+            "probability": f"{share[a:b].mean():.6f}",
+        }
+        for span, (a, b) in zip(
+            spans_of(guess.tolist(), times.tolist(), labels, answer.seconds),
+            itertools.pairwise(cuts),
+            strict=True,
+        )
+    ]
+
+
+def _rate(times: np.ndarray) -> float:
+    return float((len(times) - 1) / (times[-1] - times[0])) if len(times) > 1 else 100.0
+
+
+# --- tables ------------------------------------------------------------------------------------------------
+
+
+def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    write_csv(path, rows, list(rows[0]))
+
+
+def _write_matrix(folder: Path, matrix: np.ndarray, labels: Sequence[str]) -> None:
+    from heschl.figures.confusion import confusion_figure
+    from heschl.figures.style import save
+
+    rows = [
+        {"said": said, **dict(zip(labels, map(int, row), strict=True))}
+        for said, row in zip(labels, matrix, strict=True)
+    ]
+    write_csv(folder / "confusion.csv", rows, ["said", *labels])
+    _write_table(folder / "per_class.csv", sc.class_table(matrix, labels))
+    save(confusion_figure(matrix, labels), folder / "confusion")

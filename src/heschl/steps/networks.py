@@ -1,0 +1,189 @@
+"""Clips in, answers out: the loop that every step shares. One clip's answer does not depend on its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from heschl.features.waveform import fit_length
+from heschl.files import read_audio
+from heschl.run import Run, open_run
+from heschl.signal import resample_recording
+from heschl.types import Clip, HeschlError, Skipped
+
+BATCH = 64
+Progress = Callable[[int, int], None]  # (done, of)
+
+
+class Answer(NamedTuple):
+    """What a network says to one clip.
+
+    logits: (class,) float32, or (time, class) of a network that answers for every frame.
+    times: (time,) middle of each frame in seconds; empty for one answer a clip.
+    seconds: how long the clip is.
+    """
+
+    clip: Clip
+    logits: np.ndarray
+    times: np.ndarray
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained network with the feature that it hears through.
+
+    Attributes
+    ----------
+    frames: it answers for every frame.
+    counts: what was done to clips that were too long or too short, and to other rates ("cropped", "resampled").
+    """
+
+    model: nn.Module
+    feature: nn.Module
+    labels: tuple[str, ...]
+    seconds: float | None
+    long: str
+    short: str
+    frames: bool
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def sample_rate(self) -> int:
+        return int(self.feature.sample_rate)  # type: ignore[arg-type]
+
+
+def open_network(run: Run | Path | str, which: str = "best") -> Network:
+    """The network of a run, in eval mode on the CPU."""
+    run = open_run(run)
+    model, feature = run.model(which).eval(), run.feature().eval()
+    clip = run.recipe.clip
+    frames = bool(getattr(model, "frames", False)) or bool(getattr(feature, "per_frame", False))
+    return Network(model, feature, run.labels, clip.seconds, clip.long, clip.short, frames)
+
+
+def answers(
+    network: Network,
+    clips: Iterable[Clip],
+    *,
+    batch: int = BATCH,
+    skipped: list[Skipped] | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Answer]:
+    """The network's answer to each clip, in order.
+
+    Parameters
+    ----------
+    batch: clips at a time.
+    skipped: where given, clips that cannot be read are added to it and left out; else the first one is an error.
+    progress: told after each batch how many clips are done, of how many.
+
+    Raises
+    ------
+    HeschlError: a clip cannot be read or does not fit the network, and ``skipped`` is not given.
+    """
+    clips = list(clips)
+    done = 0
+    for chosen in _batches(clips, batch):
+        heard: list[tuple[Clip, np.ndarray]] = []
+        for clip in chosen:
+            try:
+                heard.append((clip, read_wave(clip, network.sample_rate, network.counts)))
+            except HeschlError as error:
+                if skipped is None:
+                    raise
+                skipped.append(Skipped(clip.id, str(error)))
+        yield from _answered(network, heard, skipped)
+        done += len(chosen)
+        if progress:
+            progress(done, len(clips))
+
+
+def _batches(clips: Sequence[Clip], size: int) -> Iterator[Sequence[Clip]]:
+    for k in range(0, len(clips), size):
+        yield clips[k : k + size]
+
+
+def _answered(
+    network: Network, heard: Sequence[tuple[Clip, np.ndarray]], skipped: list[Skipped] | None
+) -> Iterator[Answer]:
+    """Answers to one batch; where the whole batch is refused, clip by clip, to find the one that is to blame."""
+    if not heard:
+        return
+    try:
+        logits, steps = logits_of(network, [wave for _, wave in heard])
+    except HeschlError as error:
+        if skipped is None:
+            raise
+        if len(heard) == 1:
+            skipped.append(Skipped(heard[0][0].id, str(error)))
+            return
+        for one in heard:
+            yield from _answered(network, [one], skipped)
+        return
+    for k, (clip, wave) in enumerate(heard):
+        own = logits[k] if steps is None else logits[k][: steps[k]]
+        yield Answer(
+            clip,
+            own,
+            frame_times(network, len(own)) if network.frames else np.zeros(0),
+            len(wave) / network.sample_rate,
+        )
+
+
+def read_wave(clip: Clip, rate: int, counts: dict[str, int] | None = None) -> np.ndarray:
+    """A clip's samples (time,) at a rate in Hz, as training hears them."""
+    wave, found = read_audio(clip.signal, clip.start, clip.stop)
+    if found != rate:
+        if counts is not None:
+            counts[f"resampled from {found} Hz"] = counts.get(f"resampled from {found} Hz", 0) + 1
+        wave = resample_recording(wave, found, rate)
+    return wave
+
+
+def logits_of(network: Network, waves: Sequence[np.ndarray]) -> tuple[np.ndarray, list[int] | None]:
+    """Logits (clip, class) or, of frame networks, (clip, time, class) with each clip's number of valid steps."""
+    lengths = torch.tensor([len(wave) for wave in waves])
+    padded = torch.zeros(len(waves), int(lengths.max()))
+    for row, wave in zip(padded, waves, strict=True):
+        row[: len(wave)] = torch.from_numpy(np.ascontiguousarray(wave))
+    with torch.inference_mode():
+        if network.seconds is not None and not network.frames:
+            n = round(network.seconds * network.sample_rate)
+            long = "centre" if network.long == "random" else network.long
+            padded, changed = fit_length(padded, lengths, n, long, network.short)  # type: ignore[arg-type]
+            for what, count in changed.items():
+                network.counts[what] = network.counts.get(what, 0) + int(count)
+            x, steps = network.feature(padded), None  # as in training: every clip fills the network's input
+        else:  # frame networks hear whole clips, whatever part of them a training step was given
+            x = network.feature(padded, lengths)
+            steps = network.feature.steps(lengths).clamp_max(x.shape[-1])  # type: ignore[operator]
+        if getattr(network.feature, "per_frame", False):
+            return _frame_by_frame(network.model, x), steps.tolist() if steps is not None else None
+        out = network.model(x) if steps is None else network.model(x, lengths=steps)
+    logits = out if isinstance(out, torch.Tensor) else out[0]
+    return logits.float().cpu().numpy(), steps.tolist() if network.frames and steps is not None else None
+
+
+def _frame_by_frame(model: nn.Module, x: torch.Tensor, at_once: int = 8192) -> np.ndarray:
+    """Answers (clip, time, class) of a network that takes one window (context, feature) of x (clip, ..., time)."""
+    moved = x.movedim(-1, 1)
+    flat = moved.reshape(-1, *moved.shape[2:])
+    out = []
+    for part in torch.split(flat, at_once):  # type: ignore[no-untyped-call]
+        given: Any = model(part)
+        out.append(given if isinstance(given, torch.Tensor) else given[0])
+    joined = torch.cat(out).reshape(*moved.shape[:2], -1)
+    return np.asarray(joined.float().cpu())
+
+
+def frame_times(network: Network, n: int) -> np.ndarray:
+    """Middle of each of n frames, seconds from the clip's start."""
+    feature = network.feature
+    return float(getattr(feature, "start", 0.0)) + np.arange(n) / float(feature.rate)  # type: ignore[arg-type]

@@ -1,0 +1,202 @@
+"""What does a network say to any recording? Labels with probabilities, or a TextGrid of what is heard when."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heschl.files import AUDIO_SUFFIXES, audio_info
+from heschl.run import Run, open_run
+from heschl.steps.evaluate import segment_rows
+from heschl.steps.networks import Answer, Network, Progress, answers, open_network
+from heschl.tasks.scores import softmax
+from heschl.tasks.textgrid import write_textgrid
+from heschl.types import Clip, HeschlError, Skipped, Span
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WHOLE = (
+    1.25  # a recording up to so many times the network's length is one clip; longer ones are cut in windows
+)
+LONGEST = 30.0  # seconds heard at once by networks that take clips of any length
+MARGIN = 1.0  # seconds of the neighbouring windows that a frame network also hears
+
+
+def predict(
+    run: Run | Path | str,
+    files: Iterable[Path | str],
+    *,
+    hop: float | None = None,
+    textgrids: Path | str | None = None,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Labels with probabilities for recordings or folders of them.
+
+    Parameters
+    ----------
+    run: a run folder, or weights in its ``checkpoints``.
+    files: recordings, and folders, which are searched through.
+    hop: seconds from one window of a long recording to the next; by default half a window.
+    textgrids: for networks over frames, a folder for one Praat TextGrid a recording.
+    progress: told how many windows are done, of how many.
+
+    Returns
+    -------
+    a row for each recording, window or (networks over frames) segment: file, start, stop (seconds), label,
+    probability and, of one label a clip, ``p:LABEL`` for each. A recording that cannot be heard has no label, and
+    a sentence under ``error``.
+
+    Raises
+    ------
+    HeschlError: no recordings are named, or ``run`` is no run.
+    """
+    import pandas as pd
+
+    network = _opened(run)
+    if textgrids is not None and not network.frames:
+        raise HeschlError(
+            "this network gives one label a clip, and a TextGrid needs one that answers for every frame"
+        )
+    paths = find_recordings(files)
+    skipped: list[Skipped] = []
+    clips, seconds = _windows(network, paths, hop, skipped)
+    found = answers(network, clips, skipped=skipped, progress=progress)
+    rows: list[dict[str, Any]] = []
+    if network.frames:
+        for path, parts in itertools.groupby(found, key=lambda answer: answer.clip.signal):
+            segments = segment_rows(_joined(list(parts), seconds[path]), network.labels)
+            rows += [{"file": str(path), "label": row["answered"], **row} for row in segments]
+            if textgrids is not None:
+                spans = [Span(row["answered"], row["start"], row["stop"]) for row in segments]
+                length = max(seconds[path], spans[-1].stop)
+                write_textgrid(_beside(Path(textgrids), path, paths), {"phone": spans}, length)
+    else:
+        rows = [_row(answer, network.labels, seconds[answer.clip.signal]) for answer in found]
+    columns = ["file", "start", "stop", "label", "probability"]
+    columns += [] if network.frames else [f"p:{label}" for label in network.labels]
+    bad = {item.where.rsplit("#", 1)[0]: item.why for item in reversed(skipped)}
+    rows += [{"file": str(path), "error": bad[str(path)]} for path in paths if str(path) in bad]
+    table = pd.DataFrame(rows, columns=[*columns, "error"])
+    table["probability"] = pd.to_numeric(table["probability"])
+    table["error"] = table["error"].fillna("")
+    return table
+
+
+def _opened(run: Run | Path | str) -> Network:
+    """A run's best network, or the weights that are named in its checkpoints."""
+    if isinstance(run, Run) or Path(run).is_dir():
+        return open_network(run)
+    path = Path(run)
+    if path.is_file() and path.parent.name == "checkpoints":
+        return open_network(open_run(path.parent.parent), "last" if path.stem == "last" else path.stem)
+    raise HeschlError(
+        f"{path} is neither a run folder nor weights in one: give the folder that `heschl train` named"
+    )
+
+
+def find_recordings(files: Iterable[Path | str]) -> list[Path]:
+    """Recordings that are named, and those in the folders that are named, in order and without doubles.
+
+    Raises
+    ------
+    HeschlError: nothing is named, or a folder has no recordings.
+    """
+    found: dict[Path, None] = {}
+    for file in files:
+        path = Path(file).expanduser()
+        if path.is_dir():
+            inside = sorted(
+                one for one in path.rglob("*") if one.suffix.lower() in AUDIO_SUFFIXES and one.is_file()
+            )
+            if not inside:
+                raise HeschlError(
+                    f"{path} has no recordings ({', '.join(AUDIO_SUFFIXES)}): name another folder"
+                )
+            found |= dict.fromkeys(inside)
+        else:
+            found[path] = None
+    if not found:
+        raise HeschlError("no recordings are named: name files, or folders that hold some")
+    return list(found)
+
+
+def _windows(
+    network: Network, paths: Sequence[Path], hop: float | None, skipped: list[Skipped]
+) -> tuple[list[Clip], dict[Path, float]]:
+    """Every recording as clips: one, or windows of a long one; and how long each recording is."""
+    clips, seconds = [], {}
+    for path in paths:
+        try:
+            info = audio_info(path)
+        except HeschlError as error:
+            skipped.append(Skipped(str(path), str(error)))
+            continue
+        seconds[path] = info.frames / info.rate
+        for k, (start, stop) in enumerate(_parts(network, seconds[path], hop)):
+            clips.append(Clip(f"{path}#{k}", path, info.rate, {}, start=start, stop=stop))
+    return clips, seconds
+
+
+def _parts(network: Network, seconds: float, hop: float | None) -> Iterator[tuple[float, float]]:
+    if network.frames:
+        for start in np.arange(0, max(seconds, 1e-9), LONGEST):
+            yield max(0.0, float(start) - MARGIN), min(seconds, float(start) + LONGEST + MARGIN)
+        return
+    window = network.seconds or LONGEST
+    if seconds <= window * (WHOLE if network.seconds else 1.0):
+        yield 0.0, seconds
+        return
+    step = hop or window / 2
+    if step <= 0:
+        raise HeschlError(f"the hop between windows is {step} s: it must be above zero")
+    n = int(np.ceil((seconds - window) / step - 1e-9))
+    for k in range(n + 1):
+        start = min(k * step, seconds - window)  # the last window ends with the recording
+        yield start, start + window
+
+
+def _row(answer: Answer, labels: Sequence[str], seconds: float) -> dict[str, Any]:
+    shares = softmax(answer.logits)
+    best = int(shares.argmax())
+    stop = answer.clip.stop if answer.clip.stop is not None else seconds
+    return {
+        "file": str(answer.clip.signal),
+        "start": round(answer.clip.start, 6),
+        "stop": round(stop, 6),
+        "label": labels[best],
+        "probability": round(float(shares[best]), 6),
+        **{f"p:{label}": round(float(share), 6) for label, share in zip(labels, shares, strict=True)},
+    }
+
+
+# --- networks over frames ----------------------------------------------------------------------------------
+
+
+def _joined(parts: Sequence[Answer], seconds: float) -> Answer:
+    """The windows of one recording as one answer: each frame from the window whose middle part holds it."""
+    if len(parts) == 1:
+        return parts[0]
+    logits, times = [], []
+    for answer in parts:
+        at = answer.times + answer.clip.start
+        first = answer.clip.start + (MARGIN if answer.clip.start > 0 else 0.0)
+        keep = (at >= first - 1e-6) & (at < first + LONGEST - 1e-6)
+        logits.append(answer.logits[keep])
+        times.append(at[keep])
+    return Answer(parts[0].clip, np.concatenate(logits), np.concatenate(times), seconds)
+
+
+def _beside(folder: Path, path: Path, paths: Sequence[Path]) -> Path:
+    """FOLDER/name.TextGrid; with the parent's name before it where two recordings are called the same."""
+    same = [one for one in paths if one.stem == path.stem]
+    name = (
+        path.stem
+        if len(same) == 1
+        else "-".join(part for part in path.with_suffix("").parts[-3:] if part.strip("/\\:"))
+    )
+    return folder / f"{name}.TextGrid"

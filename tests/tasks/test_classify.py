@@ -48,7 +48,7 @@ def test_loss_is_torch_s(smoothing: float, weights: object) -> None:
         expected_weights = torch.tensor([3.0, 1.0, 1.0], dtype=torch.float64)
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(6, 3, generator=generator, dtype=torch.float64)
-    y = torch.tensor([0, 1, 1, 2, 2, 0])
+    y = torch.tensor([0, 1, 1, 1, 2, 0])
     expected = F.cross_entropy(logits, y, expected_weights, label_smoothing=smoothing)
     torch.testing.assert_close(task.loss(logits, batch(y)), expected, rtol=1e-12, atol=0)
     # A mixture that is all one class is that class; torch's own agrees where there are no weights.

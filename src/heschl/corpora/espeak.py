@@ -27,6 +27,7 @@ CAN_FORK = hasattr(os, "fork")
 LONGEST_PATH = 110
 _SYNCHRONOUS, _PHONEME_EVENTS, _UTF8 = 2, 1, 1
 _RATE, _VOLUME, _PITCH, _RANGE = 1, 2, 3, 4
+_LEVEL = 75  # of 100, at which the loudest voices are cut off
 _END_OF_LIST, _WORD, _PHONEME = 0, 1, 7
 
 
@@ -76,9 +77,11 @@ def say(library: str, data: str, text: str, voice: str, rate: int, pitch: int, s
     sample_rate = espeak.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data), _PHONEME_EVENTS)
     if sample_rate <= 0:
         raise RuntimeError(f"espeak did not start with its data at {data}")
+    if hasattr(espeak, "espeak_ng_SetRandSeed"):  # the noise of breathy voices is else seeded by the clock
+        espeak.espeak_ng_SetRandSeed(ctypes.c_long(1))
     if espeak.espeak_SetVoiceByName(voice.encode()) != 0:
         raise RuntimeError(f"espeak has no voice '{voice}'")
-    for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, swing), (_VOLUME, 100)):
+    for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, swing), (_VOLUME, _LEVEL)):
         espeak.espeak_SetParameter(parameter, value, 0)
     samples = bytearray()
     phones: list[tuple[int, str]] = []

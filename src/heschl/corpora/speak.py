@@ -23,6 +23,7 @@ _STOPS = frozenset({"P", "B", "T", "D", "K", "G", "CH", "JH"})
 # A closure is at most this long, and quieter than this part of the loudest sound before it.
 _LONGEST_CLOSURE, _CLOSED = 0.12, 0.06
 _WINDOW = 0.004
+_HEADROOM = 0.8
 
 
 class Utterance(NamedTuple):
@@ -99,10 +100,9 @@ def _utterance(say: Callable[..., Said], text: str, speaker: Speaker) -> Utteran
 
 
 def at_rate(wave: np.ndarray, rate: int) -> np.ndarray:
-    """(time,) at ``rate`` as (time,) float32 at `RATE`, within full scale."""
-    return np.clip(soxr.resample(wave.astype(np.float64), rate, RATE, "VHQ"), -1, 1 - 2**-15).astype(
-        np.float32
-    )
+    """(time,) at ``rate`` as (time,) float32 at `RATE`, with headroom for what resampling and compression add."""
+    resampled: np.ndarray = _HEADROOM * soxr.resample(wave.astype(np.float64), rate, RATE, "VHQ")
+    return resampled.astype(np.float32)
 
 
 class _Mark(NamedTuple):
@@ -160,15 +160,11 @@ def word_spans(said: Said, text: str, marks: list[_Mark]) -> tuple[Span, ...]:
                 max((n for n, (first, _, _) in enumerate(said.words) if first <= mark.event), default=0)
             ].append(mark)
     begun = [number for number, phones in enumerate(spoken) if phones]
-    tokens = [(found.end(), found[0].lower()) for found in re.finditer(r"[\w']+", text.replace("’", "'"))]
-    # espeak's position may be off by one: a mark stands for the word that it lies in, or the next one.
-    at = [
-        next((n for n, (end, _) in enumerate(tokens) if end > said.words[number][1]), len(tokens))
-        for number in begun
-    ]
+    tokens = [(*found.span(), found[0].lower()) for found in re.finditer(r"[\w']+", text.replace("’", "'"))]
+    at = [_token(tokens, said.words[number][1]) for number in begun]
     spans: list[Span] = []
     for number, first, end in zip(begun, at, [*at[1:], len(tokens)]):
-        name = " ".join(token for _, token in tokens[first:end])
+        name = " ".join(token for _, _, token in tokens[first:end])
         name = name or (
             spans[-1].symbol if spans else text
         )  # a number that is said as several words has one name
@@ -176,3 +172,15 @@ def word_spans(said: Said, text: str, marks: list[_Mark]) -> tuple[Span, ...]:
             Span(name, spoken[number][0].start / said.rate, spoken[number][-1].stop / said.rate, "word")
         )
     return tuple(spans)
+
+
+def _token(tokens: list[tuple[int, int, str]], position: int) -> int:
+    """The number of the word (first character, end, text) that a mark of espeak's means.
+
+    A mark inside a word belongs to the next one ("live in": espeak marks "in" at the i of "live"), except in numbers,
+    whose parts are marked one by one.
+    """
+    for number, (start, end, token) in enumerate(tokens):
+        if position < end:
+            return number + (start < position and not any(sign.isdigit() for sign in token))
+    return len(tokens)

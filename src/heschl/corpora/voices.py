@@ -105,7 +105,7 @@ def _by_turns(known: dict[str, str], seed: int) -> Iterator[tuple[str, str]]:
         rng = random.Random(f"variants {seed}")
         usual = {
             gender: sorted(v for v, g in known.items() if g == gender and v not in ODD)
-            for gender in set(known.values())
+            for gender in sorted(set(known.values()))
         }
         for names in usual.values():
             rng.shuffle(names)

@@ -93,6 +93,7 @@ def evaluate(
     score = _score_frames if network.frames else _score_clips
     held |= score(folder, found, task, network.labels, whose, by)
     write_csv(folder / "skipped.csv", [item._asdict() for item in skipped], ["where", "why"])
+    held["folder"] = str(folder)
     write_json(folder / "scores.json", held)
     return held
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import nn
 
 from heschl.features.waveform import fit_length
 from heschl.files import read_audio
-from heschl.run import Run, open_run
+from heschl.run import Run, hear, open_run
 from heschl.signal import resample_recording
 from heschl.types import Clip, HeschlError, Skipped
 
@@ -160,30 +160,16 @@ def logits_of(network: Network, waves: Sequence[np.ndarray]) -> tuple[np.ndarray
             padded, changed = fit_length(padded, lengths, n, long, network.short)  # type: ignore[arg-type]
             for what, count in changed.items():
                 network.counts[what] = network.counts.get(what, 0) + int(count)
-            x, steps = network.feature(padded), None  # as in training: every clip fills the network's input
+            out = hear(network.feature, network.model, padded)
         else:  # frame networks hear whole clips, whatever part of them a training step was given
-            x = network.feature(padded, lengths)
-            steps = network.feature.steps(lengths).clamp_max(x.shape[-1])  # type: ignore[operator]
-        if getattr(network.feature, "per_frame", False):
-            return _frame_by_frame(network.model, x), steps.tolist() if steps is not None else None
-        out = network.model(x) if steps is None else network.model(x, lengths=steps)
-    logits = out if isinstance(out, torch.Tensor) else out[0]
-    return logits.float().cpu().numpy(), steps.tolist() if network.frames and steps is not None else None
-
-
-def _frame_by_frame(model: nn.Module, x: torch.Tensor, at_once: int = 8192) -> np.ndarray:
-    """Answers (clip, time, class) of a network that takes one window (context, feature) of x (clip, ..., time)."""
-    moved = x.movedim(-1, 1)
-    flat = moved.reshape(-1, *moved.shape[2:])
-    out = []
-    for part in torch.split(flat, at_once):  # type: ignore[no-untyped-call]
-        given: Any = model(part)
-        out.append(given if isinstance(given, torch.Tensor) else given[0])
-    joined = torch.cat(out).reshape(*moved.shape[:2], -1)
-    return np.asarray(joined.float().cpu())
+            out = hear(network.feature, network.model, padded, lengths)
+    logits = np.asarray((out if isinstance(out, torch.Tensor) else out[0]).float().cpu())
+    if not network.frames:
+        return logits, None
+    return logits, [min(int(network.feature.steps(int(n))), logits.shape[1]) for n in lengths]  # type: ignore[operator]
 
 
 def frame_times(network: Network, n: int) -> np.ndarray:
     """Middle of each of n frames, seconds from the clip's start."""
-    feature = network.feature
-    return float(getattr(feature, "start", 0.0)) + np.arange(n) / float(feature.rate)  # type: ignore[arg-type]
+    start, rate = getattr(network.feature, "start", 0.0), network.feature.rate
+    return np.asarray(float(start) + np.arange(n) / float(rate))  # type: ignore[arg-type]

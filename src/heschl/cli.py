@@ -1,0 +1,61 @@
+"""The command line: `heschl COMMAND --help`. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from heschl import cli_data, cli_runs
+
+app = typer.Typer(
+    name="heschl",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help=(
+        "Trains networks on speech, scores them honestly, and shows and plays what they do.\n\n"
+        "Begin with `heschl demo`: it trains a small network on the recordings that come along and writes a page."
+    ),
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"heschl {version('heschl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command(short_help="Train, score and show a small network: begin here.")(cli_runs.demo)
+app.add_typer(
+    cli_data.corpora, name="corpora", short_help="List, fetch, check, describe and speak recordings."
+)
+app.add_typer(cli_data.recipes, name="recipes", short_help="List the recipes that come along, or copy one.")
+app.command(short_help="Check all of a recipe, without training.")(cli_data.check)
+app.command(short_help="Write the network's inputs as HDF5.")(cli_data.features)
+app.command(short_help="Train a network, or go on where it stopped.")(cli_runs.train)
+app.command(short_help="Train and score every fold, here or on a cluster.")(cli_runs.crossval)
+app.command(short_help="Score a run, with intervals and chance level.")(cli_runs.evaluate)
+app.command(short_help="Say what a network hears in any recordings.")(cli_runs.predict)
+app.command(short_help="Write the page of a run.")(cli_runs.report)
+
+
+def main() -> None:
+    """The entry point `heschl`."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

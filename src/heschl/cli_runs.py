@@ -1,0 +1,275 @@
+"""Commands that make a run or read one: demo, train, crossval, evaluate, predict, report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from heschl.cli_data import Json, Overrides, RecipeName, Strict
+from heschl.cli_talk import border, give, next_line, progress, say, show_table
+
+Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the run folders.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `heschl train` names it.")]
+DEMO = "kws-small"
+
+
+@border
+def demo(
+    runs: Runs = Path("runs"),
+    recipe: Annotated[str, typer.Option("--recipe", hidden=True)] = DEMO,
+    json: Json = False,
+) -> None:
+    """Trains a small network on the (synthetic) recordings that come along, scores it, and writes a page to open.
+
+    Example: heschl demo
+    """
+    from heschl.report.page import write_page
+    from heschl.training.fit import train as trained
+
+    say("1 of 3: training a small network on synthetic words that come with heschl", json_wanted=json)
+    run = trained(recipe, {}, runs=runs)
+    say("2 of 3: scoring it on speakers that it has never heard", json_wanted=json)
+    held = _evaluated(run)
+    say(_sentence(held), json_wanted=json)
+    say("3 of 3: writing the page", json_wanted=json)
+    page = write_page(run)
+    if json:
+        give(
+            {
+                "run": str(run.folder),
+                "page": str(page.resolve()),
+                "scores": held["scores"],
+                "synthetic": held["synthetic"],
+            }
+        )
+        return
+    say(f"Open this page in a browser: {page.resolve()}")
+    say(next_line("heschl", "recipes"))
+
+
+@border
+def train(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Trains a network. The same recipe goes on where it stopped; a finished one is not trained again.
+
+    Example: heschl train kws-small train.epochs=3 --runs runs
+    """
+    from heschl.recipe import parse_overrides
+    from heschl.training.fit import train as trained
+
+    run = trained(recipe, parse_overrides(overrides or []), runs=runs, strict=strict)
+    if json:
+        give({"run": str(run.folder), "name": run.name, "finished": run.finished, "history": run.history})
+        return
+    say(f"The run is {run.folder}")
+    say(next_line("heschl", "evaluate", run.folder))
+
+
+@border
+def crossval(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")] = 1,
+    dask: Annotated[
+        str | None, typer.Option("--dask", help="Address of a dask scheduler: tcp://host:8786.")
+    ] = None,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Trains and scores every fold of a recipe, and tells mean and standard deviation; finished folds are kept.
+
+    Example: heschl crossval digits-small --workers 2
+    """
+    from heschl.recipe import parse_overrides
+    from heschl.steps.crossval import crossval as crossed
+    from heschl.training.fit import train as trained
+
+    with progress("folds", "folds") as told:
+        result = crossed(
+            recipe,
+            parse_overrides(overrides or []),
+            train=trained,
+            runs=runs,
+            workers=workers,
+            dask=dask,
+            strict=strict,
+            progress=told,
+        )
+    if json:
+        give(result)
+        return
+    names = {
+        "fold": "fold",
+        "clips": "clips",
+        "n_groups": f"{result['group']}s",
+        "balanced_accuracy": "balanced",
+        "accuracy": "accuracy",
+    }
+    show_table(result["folds"], names)
+    for name in ("balanced_accuracy", "accuracy", "macro_f1"):
+        sd = result[name]["sd"]
+        spread = (
+            "" if sd is None else f" ± {100 * sd:.1f} (standard deviation over {result[name]['n']} folds)"
+        )
+        say(f"{name.replace('_', ' ')}: {100 * result[name]['mean']:.1f} %{spread}")
+    say(
+        f"Guessing would reach {100 * result['chance']:.3g} %."
+        + (" The speech is synthetic." if result["synthetic"] else "")
+    )
+    say(f"The result is in {result['folder']}")
+    say(next_line("heschl", "report", result["folds"][0]["run"]))
+
+
+@border
+def evaluate(
+    run: RunFolder,
+    part: Annotated[str, typer.Option("--part", help="test, validation or train.")] = "test",
+    on: Annotated[
+        Path | None, typer.Option("--on", help="Another folder of the same layout: all of it.")
+    ] = None,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Scores a run on its test part, or on another folder: with intervals over speakers, chance level and tables.
+
+    Example: heschl evaluate runs/kws-small-0123456789 --part validation
+    """
+    held = _evaluated(run, part, on, strict)
+    if json:
+        give(held)
+        return
+    say(_sentence(held))
+    for name, n in held["unknown_labels"].items():
+        say(f"  not scored, as the network does not know it: {name} ({n})")
+    for what, n in held["counts"].items():
+        if n:
+            say(f"  {n:,} clips {what}")
+    if held["skipped"]:
+        say(f"  {held['skipped']:,} clips could not be used: skipped.csv says why")
+    say(f"Tables and pictures are in {held['folder']}")
+    say(next_line("heschl", "report", run))
+
+
+def _evaluated(run: Any, part: str = "test", on: Path | None = None, strict: bool = False) -> dict[str, Any]:
+    from heschl.steps.evaluate import evaluate as scored
+
+    with progress("scoring", "clips") as told:
+        return scored(run, part, on, strict, progress=told)
+
+
+def _sentence(held: dict[str, Any]) -> str:
+    """The scores as lines for a person."""
+    from heschl.tasks.scores import told
+
+    main = held["scores"] if held["kind"] == "clips" else held["scores"]["all"]
+    speech = " of synthetic speech" if held["synthetic"] else ""
+    groups = f", {main['n_groups']} {main['group']}s" if main["n_groups"] else ""
+    lines = [
+        f"{held['corpus']}, {held['part']}: {main['n']:,} {main['unit']}s{speech}{groups}, {main['classes']} classes"
+    ]
+    names = {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "macro_f1": "macro F1"}
+    lines += [f"  {name:<18} {told(main[key])}" for key, name in names.items()]
+    if held["kind"] == "frames":
+        if "without_silence" in held["scores"]:
+            quiet = held["scores"]["without_silence"]
+            lines.append(
+                f"  {'without silence':<18} {told(quiet['accuracy'])} (balanced {told(quiet['balanced_accuracy'])})"
+            )
+        found = held["scores"]["segments"]
+        if found["f1"] is not None:
+            lines.append(f"  {'segment F1':<18} {found['f1']:.2f} at {1000 * found['tolerance']:.0f} ms")
+    lines.append(
+        f"  {'guessing':<18} {100 * main['chance']:.3g} %, always the commonest {100 * main['majority']:.3g} %"
+    )
+    lines.append(f"  {main['interval_note'] or 'interval over ' + main['interval_over'] + 's, 95 %'}")
+    return "\n".join(lines)
+
+
+@border
+def predict(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN|MODEL", help="A run folder, or weights in its checkpoints.")
+    ],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Recordings, or folders of them.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="A .csv or .json file; by default CSV on stdout.")
+    ] = None,
+    textgrids: Annotated[
+        Path | None, typer.Option("--textgrids", help="Folder for TextGrids (frame networks).")
+    ] = None,
+    hop: Annotated[
+        float | None, typer.Option("--hop", help="Seconds between windows of long recordings.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Says what a network hears in any recordings: labels with probabilities, as CSV or JSON.
+
+    Example: heschl predict runs/kws-small-0123456789 recordings --out heard.csv
+    """
+    from heschl.files import write_text
+    from heschl.steps.predict import predict as heard
+
+    with progress("listening", "windows") as told:
+        table = heard(run, files, hop=hop, textgrids=textgrids, progress=told)
+    as_json = json or (out is not None and out.suffix.lower() == ".json")
+    good = table[table["error"] == ""].drop(columns="error")
+    bad = table[table["error"] != ""]
+    if as_json:
+        text = _json(good, bad)
+    else:
+        text = good.to_csv(index=False, lineterminator="\n")
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_text(out, text)
+        say(f"{out}: {good['file'].nunique():,} recordings, {len(good):,} rows", json_wanted=json)
+    for row in bad.itertuples():
+        say(f"heschl: {row.error}", json_wanted=True)
+    if len(bad):
+        raise typer.Exit(1)
+    if out is not None and not json:
+        say(next_line("heschl", "report", run if run.is_dir() else run.parent.parent))
+
+
+def _json(good: Any, bad: Any) -> str:
+    import json
+
+    rows = good.to_dict("records")
+    errors = [{"file": row.file, "error": row.error} for row in bad.itertuples()]
+    return json.dumps({"predictions": rows, "errors": errors}, ensure_ascii=False, default=float) + "\n"
+
+
+@border
+def report(
+    run: RunFolder,
+    part: Annotated[
+        str, typer.Option("--part", help="Whose scores: test, validation, train or on-FOLDER.")
+    ] = "test",
+    json: Json = False,
+) -> None:
+    """Writes a page about a run: what was trained on what, how good it is, and how it sounds. One file, offline.
+
+    Example: heschl report runs/kws-small-0123456789
+    """
+    from heschl.report.page import write_page
+
+    page = write_page(run, part)
+    if json:
+        give({"page": str(page.resolve())})
+        return
+    say(f"Open this page in a browser: {page.resolve()}")
+    if not (run / "evaluate").is_dir():
+        say(next_line("heschl", "evaluate", run))
+    else:
+        say(next_line("heschl", "recipes"))

@@ -1,0 +1,152 @@
+"""How the command line talks: results, next lines, progress and errors."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, ParamSpec, TypeVar
+
+import typer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Told = Callable[[int, int | None], None]
+QUIET = 2.0  # seconds after which progress is shown
+LINE_EVERY = 10.0  # seconds between lines where there is no terminal
+INTERRUPTED = 130
+
+
+def border(command: Callable[P, R]) -> Callable[P, R]:
+    """A command whose bad input ends as one sentence on stderr and status 1, without a traceback."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        from heschl.types import HeschlError
+
+        try:
+            return command(*args, **kwargs)
+        except HeschlError as error:
+            fail(str(error))
+        except KeyboardInterrupt:
+            fail("stopped; the same command goes on where it was", INTERRUPTED)
+        except BrokenPipeError:  # `heschl ... | head`: the reader has seen enough
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+            raise typer.Exit(0) from None
+        except OSError as error:
+            from heschl.files import told
+
+            fail(str(told(error, error.filename or "a file")))
+
+    return run
+
+
+def fail(sentence: str, status: int = 1) -> NoReturn:
+    """One sentence on stderr, and out."""
+    typer.echo(f"heschl: {' '.join(sentence.split())}", err=True)
+    raise typer.Exit(status)
+
+
+def say(text: str = "", *, json_wanted: bool = False) -> None:
+    """A line for a person: on stdout, or on stderr where stdout is for a machine."""
+    typer.echo(text, err=json_wanted)
+
+
+def give(value: Any) -> None:
+    """The result for a machine: one JSON object on stdout."""
+    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def next_line(*words: object) -> str:
+    """What to type next, as a line that works as typed."""
+    texts = [str(word) for word in words]
+    joined = subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
+    return f"next: {joined}"
+
+
+def show_table(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
+    """Rows as a table without boxes; ``columns`` are key -> heading."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for heading in columns.values():
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*[_plain(row.get(key)) for key in columns])
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = 200
+    console.print(table)
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def progress(what: str, unit: str = "") -> Iterator[Told]:
+    """A bar with what is done, how far and how long; plain lines where there is no terminal; on stderr.
+
+    It appears only where the work takes more than two seconds.
+    """
+    bar: Any = None
+    task: Any = None
+    start = last = time.monotonic()
+
+    def told(done: int, of: int | None = None) -> None:
+        nonlocal bar, task, last
+        now = time.monotonic()
+        if now - start < QUIET:
+            return
+        if sys.stderr.isatty():
+            if bar is None:
+                bar = _bar(unit)
+                bar.start()
+                task = bar.add_task(what, total=of)
+            bar.update(task, completed=done, total=of)
+        elif now - last > LINE_EVERY or last == start:
+            last = now
+            far = f"{done:,} of {of:,}" if of else f"{done:,}"
+            left = f", about {_span((of - done) * (now - start) / done)} left" if of and done else ""
+            typer.echo(f"{what}: {far} {unit}".rstrip() + left, err=True)
+
+    try:
+        yield told
+    finally:
+        if bar is not None:
+            bar.stop()
+
+
+def _bar(unit: str) -> Any:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+        TextColumn("·"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

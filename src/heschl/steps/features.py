@@ -1,0 +1,120 @@
+"""The network's inputs of a recipe as files: AudioMNIST's HDF5 layout, for programs that read that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from heschl.corpora.split import n_folds
+from heschl.features.hdf5 import SHAPES, Datum, write_audiomnist
+from heschl.features.waveform import fit_length
+from heschl.parts import build
+from heschl.recipe import Recipe, load
+from heschl.steps.networks import Progress, read_wave
+from heschl.types import Clip, Corpus, HeschlError, Skipped
+
+
+def write_features(
+    recipe: str | Path | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None,
+    folder: Path,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Writes every clip's input and the lists of all folds.
+
+    Parameters
+    ----------
+    recipe: for AlexNet's or AudioNet's input on a corpus whose clips have digit, speaker, repetition and gender.
+    folder: where the task's folder and the lists go.
+
+    Returns
+    -------
+    folder, clips, lists, skipped (a count) and ``left_out`` (what was skipped and why).
+
+    Raises
+    ------
+    HeschlError: another kind of input or corpus, or no clip can be used.
+    """
+    checked = load(recipe, overrides)
+    corpus: Corpus = build(checked.corpus, "corpus", folder=checked.folder)
+    task = checked.task.args.get("label")
+    if task not in ("digit", "gender"):
+        raise HeschlError(
+            f"AudioMNIST's layout is for the tasks digit and gender, and this recipe's is {task}"
+        )
+    skipped = list(corpus.skipped)
+    clips = []
+    for clip in corpus.clips:
+        lacking = [name for name in ("digit", "speaker", "repetition", "gender") if not clip.labels.get(name)]
+        if lacking:
+            skipped.append(Skipped(clip.id, f"has no {lacking[0]}"))
+        else:
+            clips.append(clip)
+    if not clips:
+        raise HeschlError(
+            f"no clip of {corpus.name} has digit, speaker, repetition and gender: use AudioMNIST"
+        )
+    splits = _splits(checked, corpus, {clip.id for clip in clips})
+    files, lists = write_audiomnist(folder, task, _data(checked, clips, skipped, progress), splits)
+    return {
+        "folder": str(folder),
+        "clips": len(files),
+        "lists": len(lists),
+        "skipped": len(skipped),
+        "left_out": [item._asdict() for item in skipped],
+    }
+
+
+def _splits(recipe: Recipe, corpus: Corpus, ids: set[str]) -> dict[int, dict[str, list[str]]]:
+    """Every fold of the recipe's split; a split without folds is number 0."""
+    folds = n_folds(recipe.split.use, corpus, recipe.split.args)
+    made = {}
+    for fold in range(max(1, folds)):
+        args = {**recipe.split.args, **({"fold": fold} if folds > 1 else {})}
+        part = recipe.split.model_copy(update={"args": args})
+        split = build(part, "split", fill={"corpus": corpus, "seed": recipe.seed}, folder=recipe.folder)
+        made[fold] = {
+            part: [one for one in getattr(split, part) if one in ids]
+            for part in ("train", "validation", "test")
+        }
+    return made
+
+
+def _data(
+    recipe: Recipe, clips: list[Clip], skipped: list[Skipped], progress: Progress | None
+) -> Iterator[tuple[str, Datum]]:
+    feature = build(recipe.feature, "feature", folder=recipe.folder).eval().double()
+    for k, clip in enumerate(clips):
+        wave = torch.from_numpy(read_wave(clip, int(feature.sample_rate)))[None].double()
+        if recipe.clip.seconds is not None:
+            n = round(recipe.clip.seconds * feature.sample_rate)
+            long = "centre" if recipe.clip.long == "random" else recipe.clip.long
+            wave, _ = fit_length(wave, torch.tensor([wave.shape[1]]), n, long, recipe.clip.short)
+        with torch.inference_mode():
+            x = feature(wave)[0]
+        network = next(
+            (name for name, shape in SHAPES.items() if tuple(x.shape) == shape[1:] or x.shape == shape[2:]),
+            None,
+        )
+        if network is None:
+            raise HeschlError(
+                f"{recipe.feature.use} gives {tuple(x.shape)}, and AudioMNIST's layout holds (1, 227, 227) for AlexNet "
+                "or (1, 8000) for AudioNet: choose such a feature"
+            )
+        labels = clip.labels
+        yield (
+            clip.id,
+            Datum(
+                network,  # type: ignore[arg-type]
+                x.numpy().reshape(SHAPES[network]),
+                int(labels["digit"]),
+                labels["speaker"],
+                int(labels["repetition"]),
+                labels["gender"],
+            ),
+        )
+        if progress:
+            progress(k + 1, len(clips))

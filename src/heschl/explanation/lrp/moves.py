@@ -1,0 +1,83 @@
+"""Operations that only move numbers: autograd's own backward pass moves relevance the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from heschl.explanation.lrp.tape import Tape, mark_of, plain, spelt, swapped, tensors_in
+
+# Each value of the outcome is one value of the input (or a constant), so its gradient is its relevance: a value
+# that is used twice collects both. Max pooling is among them: the first winner takes all.
+MOVES = frozenset(
+    "reshape view view_as flatten unflatten ravel squeeze unsqueeze transpose transpose_ swapaxes swapdims permute "
+    "movedim moveaxis t T mT contiguous clone alias chunk split split_with_sizes tensor_split hsplit vsplit unbind "
+    "select narrow index_select getitem gather take_along_dim masked_select cat stack hstack vstack dstack "
+    "expand expand_as broadcast_to repeat repeat_interleave tile pad unfold as_strided flip fliplr flipud roll "
+    "rot90 masked_fill where to type type_as float double real imag view_as_real view_as_complex "
+    "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
+    "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d_with_indices "
+    "adaptive_max_pool2d_with_indices adaptive_max_pool3d_with_indices sort topk cummax diagonal tril triu "
+    "pixel_shuffle pixel_unshuffle channel_shuffle zero_pad1d zero_pad2d".split()
+)
+_JOINS = frozenset({"cat", "stack", "hstack", "vstack", "dstack", "where"})
+
+
+def move(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The operation itself; what it tells of signals (bounds, logits, gates) goes along."""
+    name = spelt(func)
+    signals = [t for t in tensors_in((args, kwargs)) if mark_of(t)]
+    marks = [m for m in map(mark_of, signals) if m]
+    if name in _JOINS and tape.counted:
+        args, kwargs = swapped((args, kwargs), lambda t: _constant(tape, t, name))
+    with torch.enable_grad():
+        out = func(*args, **kwargs)
+    if any(out is t for t in signals):
+        return out
+    tape.mark(out, signals)
+    if isinstance(out, Tensor) and mark_of(out):
+        new = mark_of(out)
+        assert new is not None
+        if all(m.box is not None for m in marks):
+            ends = []
+            for end in (0, 1):
+                boxes = {id(t): m.box[end] for t, m in zip(signals, marks) if m.box is not None}
+                at_end = [swapped(part, lambda t: boxes.get(id(t), t)) for part in (args, kwargs)]
+                with torch.no_grad():
+                    ends.append(func(*at_end[0], **at_end[1]))
+            new.box = (ends[0], ends[1])
+        if len(signals) == 1 and marks[0].logits is not None:
+            logits = marks[0].logits
+            with_logits = [swapped(p, lambda t: logits if t is signals[0] else t) for p in (args, kwargs)]
+            new.logits = move(tape, func, *with_logits)
+    return out
+
+
+def _constant(tape: Tape, t: Tensor, name: str) -> Tensor:
+    return tape.constant(t, name) if mark_of(t) is None and t.is_floating_point() else t
+
+
+def pick(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """max, min, amax, amin over axes, maximum and minimum of two: the first winner takes all."""
+    name, x = spelt(func), args[0]
+    other = args[1] if len(args) > 1 else kwargs.get("other")
+    if isinstance(other, Tensor):
+        wins = plain(x) >= plain(other) if name in ("max", "maximum") else plain(x) <= plain(other)
+        return move(tape, torch.where, (wins, x, other), {})
+    if name in ("max", "min") and (other is not None or "dim" in kwargs):
+        return move(tape, func, args, kwargs)
+    dims = other if other is not None else kwargs.get("dim")
+    dims = tuple(range(x.ndim)) if dims is None or dims == () else dims
+    dims = sorted(d % x.ndim for d in ((dims,) if isinstance(dims, int) else dims))
+    keep = kwargs.get("keepdim", args[2] if len(args) > 2 else False)
+    rest = [d for d in range(x.ndim) if d not in dims]
+    best = torch.max if name in ("max", "amax") else torch.min
+    x = move(tape, torch.permute, (x, (*rest, *dims)), {})
+    x = move(tape, torch.flatten, (x, len(rest)), {})
+    out = move(tape, best, (x, -1), {})[0]
+    for d in dims if keep else ():
+        out = move(tape, torch.unsqueeze, (out, d), {})
+    return out

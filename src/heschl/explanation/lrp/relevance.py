@@ -1,0 +1,253 @@
+"""The way in: `lrp` and `lrp_report`."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from heschl.explanation.lrp.own import attached, read_rules
+from heschl.explanation.lrp.presets import PRESETS
+from heschl.explanation.lrp.rules import nearest
+from heschl.explanation.lrp.tape import Tape, mark_of
+from heschl.explanation.target import Start, begin, check_input, check_model, check_target, logits_of
+from heschl.types import HeschlError
+
+_FIRST_CHUNK = 16  # clips
+_MEMORY = 1 << 30  # bytes of activations that a later chunk may fill
+
+
+class Layer(NamedTuple):
+    """Where the relevance that came to a layer went, summed over the clips.
+
+    relevance_in = relevance_out + bias + epsilon + stopped: what came from above, what was handed down towards the
+    clip, and what the layer's biases, the stabiliser, and constants (zeroed places, states, learned tokens) took.
+    """
+
+    name: str
+    rule: str
+    relevance_in: float
+    relevance_out: float
+    bias: float
+    epsilon: float
+    stopped: float
+
+
+def lrp(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    preset: str = "epsilon_plus",
+    rules: Mapping[Any, Any] | None = None,
+    start: Start = "logit",
+    low: float | Tensor | None = None,
+    high: float | Tensor | None = None,
+    *,
+    attention: Literal["cp", "attn"] = "cp",
+    chunk: int | None = None,
+) -> Tensor:
+    """How much each value of x gave to the target's logit.
+
+    model: in eval mode; gives logits (batch, n_outputs) or (batch, time, n_outputs), or a tuple that begins with them.
+    x: (batch, ...), floating. target: LongTensor (batch,), or (batch, time) with -100 for frames left out.
+    preset: "epsilon", "epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box", "epsilon_alpha2beta1".
+    rules: {module's name or type: rule}, over the preset, for a module and what it holds. A rule is a name
+        ("epsilon", "gamma", "zplus", "alpha2beta1", "alpha1beta0", "flat", "w2", "zbox"), ("gamma", 0.1), a `Rule`;
+        for a module of your own also "identity", "gradient" (epsilon on its derivative), or a function
+        (module, x, y, relevance of y) -> relevance of x, whose sum is checked.
+    start: "logit" (the target's), "one", or "contrast" (minus the best other).
+    low, high: z-box's bounds, a number, (batch,) or the shape of x; each clip's own extremes by default.
+    attention: "cp", weights are constants, or "attn", AttnLRP, which does not conserve.
+    chunk: clips at once; by default as many as a GiB of activations allows. Results do not depend on it.
+
+    Returns relevance, the shape of x. A clip of zeros gets zeros.
+    Raises HeschlError, one sentence, for an unsupported operation (by its module's name) and for bad input.
+    """
+    return _explain(model, x, target, preset, rules, start, low, high, attention, chunk, False)[0]
+
+
+def lrp_report(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    preset: str = "epsilon_plus",
+    rules: Mapping[Any, Any] | None = None,
+    start: Start = "logit",
+    low: float | Tensor | None = None,
+    high: float | Tensor | None = None,
+    *,
+    attention: Literal["cp", "attn"] = "cp",
+    chunk: int | None = None,
+) -> tuple[Tensor, list[Layer]]:
+    """`lrp`, and for each layer, from the answer down to the clip, where its relevance went."""
+    return _explain(model, x, target, preset, rules, start, low, high, attention, chunk, True)
+
+
+def _explain(
+    model: nn.Module,
+    x: Tensor,
+    target: Any,
+    preset: str,
+    rules: Mapping[Any, Any] | None,
+    start: Start,
+    low: Any,
+    high: Any,
+    attention: str,
+    chunk: int | None,
+    counted: bool,
+) -> tuple[Tensor, list[Layer]]:
+    if preset not in PRESETS:
+        raise HeschlError(f"there is no LRP preset {preset!r}: {nearest(str(preset), list(PRESETS))}")
+    if attention not in ("cp", "attn"):
+        raise HeschlError(f"attention is {attention!r}: choose 'cp' or 'attn'")
+    if start not in ("logit", "one", "contrast"):
+        raise HeschlError(f"start is {start!r}: choose 'logit', 'one' or 'contrast'")
+    if chunk is not None and chunk < 1:
+        raise HeschlError(f"chunk is {chunk}: it must be at least one clip")
+    check_model(model)
+    check_input(x)
+    target = check_target(target, x)
+    own = read_rules(model, rules)
+    model, x = _full_precision(model, x)
+    if len(x) == 0:
+        return torch.zeros_like(x), []
+    wants_box = any(getattr(rule, "name", "") == "zbox" for rule in (*dict(PRESETS[preset]).values(), *own.values()))
+    box = _box(x, low, high) if wants_box else None
+    given, lines, words = [], [], []
+    done, size = 0, chunk or _FIRST_CHUNK
+    while done < len(x):
+        part = slice(done, done + size)
+        tape = Tape(model, PRESETS[preset], own, attention, counted)
+        part_box = None if box is None else (box[0][part], box[1][part])
+        try:
+            given.append(_run(tape, x[part].detach(), target[part], start, part_box))
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not _out_of_memory(error) or size == 1:
+                raise
+            size = max(1, min(size, len(x) - done) // 2)
+            words.append(f"memory ran out: going on with {size} clips at once")
+            if x.is_cuda:
+                torch.cuda.empty_cache()
+            continue
+        lines.append(tape.entries)
+        words += tape.words
+        done += size
+        if chunk is None and tape.bytes:
+            size = int(max(1, min(256, _MEMORY * size // max(1, tape.bytes))))
+    for word in dict.fromkeys(words):
+        warnings.warn(word, stacklevel=3)
+    return torch.cat(given), _summed(lines)
+
+
+def _run(
+    tape: Tape, x: Tensor, target: Tensor, start: Start, box: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    with torch.inference_mode(False), torch.enable_grad(), _exact(x), attached(tape):
+        signal = tape.begin(x, box)
+        try:
+            with tape:
+                out = tape.model(signal)
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, HeschlError) or _out_of_memory(error):
+                raise
+            first = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+            raise HeschlError(
+                f"the network cannot take an input of shape {tuple(x.shape)}: {first}; "
+                "is the clip shorter than the network's receptive field?"
+            ) from error
+        logits = logits_of(out)
+        mark = mark_of(logits)
+        if mark is not None and mark.logits is not None:
+            tape.words.append("the network ends in a softmax: it is taken off, relevance begins at the logits before it")
+            logits = mark.logits
+            mark = mark_of(logits)
+        if mark is None:
+            raise HeschlError("the network's answer does not come from x by torch operations: LRP cannot follow it")
+        unused = [key for key in tape.rules if key not in tape.used]
+        if unused:
+            name = unused[0] if isinstance(unused[0], str) else unused[0].__name__
+            raise HeschlError(f"`rules` names '{name}', which holds nothing that a rule could be for: leave it out")
+        wanted = {kind for kind, _ in tape.preset if kind == "first"}
+        if wanted - tape.kinds and not tape.rules:
+            tape.words.append(
+                "the first layer is recurrent or attention, which is always under epsilon: "
+                "the preset's rule for the first layer was not used"
+            )
+        relevance = begin(logits.detach(), target, start)
+        outcome, _ = torch.autograd.grad(
+            logits, [signal, tape.anchor], relevance, allow_unused=True
+        )
+    if outcome is None:
+        raise HeschlError("the network's answer does not depend on x: LRP has nothing to follow")
+    if not bool(torch.isfinite(outcome).all()):
+        raise HeschlError(
+            "relevance overflowed on the way: the network's values are too large for "
+            f"{str(x.dtype).removeprefix('torch.')}; use double precision"
+        )
+    # flat and w2 share without regard to x: where there is no sound, nothing was relied on
+    return outcome * (x != 0).flatten(1).any(1).reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def _full_precision(model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
+    """Model and x on one device in one precision, at least float32; the caller's model is not touched."""
+    kinds = [t for t in model.parameters() if t.is_floating_point()]
+    half = (torch.float16, torch.bfloat16)
+    if any(t.dtype in half for t in kinds) or (x.dtype in half and not kinds):
+        warnings.warn("half precision is too coarse for relevance: it is computed in float32", stacklevel=4)
+        model = copy.deepcopy(model).float()
+        return model, x.float().to(kinds[0].device if kinds else x.device)
+    if kinds:
+        if x.dtype in half:
+            warnings.warn("half precision is too coarse for relevance: it is computed in float32", stacklevel=4)
+        x = x.to(kinds[0].device, kinds[0].dtype)
+    return model, x
+
+
+def _box(x: Tensor, low: Any, high: Any) -> tuple[Tensor, Tensor]:
+    ends = []
+    wide = (-1,) + (1,) * (x.ndim - 1)
+    for name, given, own in (("low", low, x.flatten(1).amin(1)), ("high", high, x.flatten(1).amax(1))):
+        end = own if given is None else torch.as_tensor(given, dtype=x.dtype, device=x.device)
+        if end.ndim == 1 and len(end) == len(x):
+            end = end.reshape(wide)
+        try:
+            ends.append(end.expand(x.shape))
+        except RuntimeError as error:
+            raise HeschlError(
+                f"{name} is of shape {tuple(end.shape)}: give a number, one a clip ({len(x)},), or {tuple(x.shape)}"
+            ) from error
+    if bool((ends[0] > ends[1]).any()):
+        raise HeschlError("low lies above high: z-box needs the lowest and the highest value that x can have")
+    return ends[0], ends[1]
+
+
+@contextlib.contextmanager
+def _exact(x: Tensor) -> Iterator[None]:
+    """No TF32 on GPUs: its ten bits are too few for relevance."""
+    if not x.is_cuda:
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+def _summed(chunks: list[list[Any]]) -> list[Layer]:
+    """The chunks' lines, added up; every chunk went the same way."""
+    out = []
+    for same in zip(*chunks):
+        sums = [sum(getattr(e, field) for e in same) for field in Layer._fields[2:]]
+        out.append(Layer(same[0].name, same[0].rule, *sums))
+    return out

@@ -1,0 +1,360 @@
+"""Following a clip through a network: every torch operation on the way is seen here and given to its handler.
+
+A tensor on the way ("signal") carries a `Mark`. The gradient that autograd sends back along the way *is*
+relevance: operations that only move numbers keep their own backward pass, all others get one of ours (`emit`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from heschl.explanation.lrp.presets import Preset, choose
+from heschl.explanation.lrp.rules import Affine, Own, Rule, total
+from heschl.types import HeschlError
+
+_MARK = "_heschl_mark"
+_LEARNED = "_heschl_learned"
+_SPELLINGS = {
+    "__add__": "add", "__radd__": "add", "__iadd__": "add_", "__sub__": "sub", "__isub__": "sub_",
+    "__rsub__": "rsub", "__mul__": "mul", "__rmul__": "mul", "__imul__": "mul_", "__truediv__": "div",
+    "__itruediv__": "div_", "__idiv__": "div_", "__rdiv__": "rdiv", "__rtruediv__": "rdiv", "__pow__": "pow",
+    "__neg__": "neg", "__abs__": "abs", "__matmul__": "matmul", "__rmatmul__": "rmatmul",
+    "__getitem__": "getitem", "subtract": "sub", "multiply": "mul", "divide": "div", "true_divide": "div",
+    "negative": "neg", "absolute": "abs", "concat": "cat", "concatenate": "cat",
+}  # fmt: skip
+
+
+@dataclass(slots=True)
+class Fusable:
+    """A linear layer as it ran: a BatchNorm directly after it is made part of it."""
+
+    layer: Affine
+    x: Tensor
+    rule: Rule
+    where: str
+
+
+@dataclass(slots=True)
+class Memory:
+    """What views of one tensor share: how often it was overwritten in place."""
+
+    version: int = 0
+
+
+@dataclass(slots=True)
+class Mark:
+    """What a signal knows about itself.
+
+    fresh: no layer with weights lies between the clip and here.
+    gate: it comes from a sigmoid or softmax: beside another signal it is a weight, and takes no relevance.
+    logits: what went into a softmax or log-softmax of which this is the outcome.
+    affine: the linear layer of which this is the very output.
+    box: the lowest and highest values that it could have had, for z-box.
+    successor: what stands in its place since it was overwritten.
+    """
+
+    fresh: bool = True
+    gate: bool = False
+    logits: Tensor | None = None
+    affine: Fusable | None = None
+    box: tuple[Tensor, Tensor] | None = None
+    memory: Memory = field(default_factory=Memory)
+    version: int = 0
+    successor: Tensor | None = None
+
+
+@dataclass(slots=True)
+class Entry:
+    """One line of the report: a layer, its rule, and where the relevance that came to it went."""
+
+    name: str
+    rule: str
+    relevance_in: float
+    relevance_out: float
+    bias: float
+    epsilon: float
+    stopped: float
+
+
+@dataclass(slots=True)
+class _Parcel:
+    value: Any
+    spread: Callable[..., tuple[Any, ...]] | None
+
+
+class _Relevance(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, parcel: _Parcel, *signals: Tensor) -> Any:
+        ctx.spread = parcel.spread
+        return parcel.value
+
+    @staticmethod
+    def backward(ctx: Any, *relevance: Tensor) -> Any:
+        spread, ctx.spread = ctx.spread, None  # each layer's tensors are let go as soon as they are done
+        return (None, *spread(*relevance))
+
+
+def mark_of(x: Any) -> Mark | None:
+    return getattr(x, _MARK, None) if isinstance(x, Tensor) else None
+
+
+def is_learned(x: Tensor) -> bool:
+    """Whether a constant is a parameter, or was made of one."""
+    return isinstance(x, nn.Parameter) or getattr(x, _LEARNED, False)
+
+
+def plain(x: Any) -> Any:
+    """x (also inside lists and tuples) without its way back."""
+    return swapped(x, lambda t: t.detach())
+
+
+def swapped(x: Any, change: Callable[[Tensor], Any]) -> Any:
+    """x with every tensor in it changed, inside tuples, lists and dicts too."""
+    if isinstance(x, Tensor):
+        return change(x)
+    if isinstance(x, tuple | list):
+        return type(x)([swapped(y, change) for y in x]) if type(x) in (tuple, list) else x
+    if type(x) is dict:
+        return {key: swapped(y, change) for key, y in x.items()}
+    return x
+
+
+def tensors_in(x: Any) -> list[Tensor]:
+    """Every tensor in x, in order."""
+    if isinstance(x, Tensor):
+        return [x]
+    if isinstance(x, dict):
+        return [t for y in x.values() for t in tensors_in(y)]
+    return [t for y in x for t in tensors_in(y)] if isinstance(x, tuple | list) else []
+
+
+def spelt(func: Callable[..., Any]) -> str:
+    """The name of a torch function, however it was called; "shape" or "T" for attributes."""
+    name = getattr(func, "__name__", str(func))
+    if name in ("__get__", "__set__", "__delete__"):
+        return getattr(getattr(func, "__self__", None), "__name__", name) + ("" if name == "__get__" else " =")
+    return _SPELLINGS.get(name, name)
+
+
+class Tape(TorchFunctionMode):
+    """One run of a network: which module is at work, which rule it takes, and what the report says."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        preset: Preset,
+        rules: dict[Any, Rule | Own | str],
+        attention: str = "cp",
+        counted: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model, self.preset, self.rules = model, preset, rules
+        self.attention, self.counted = attention, counted
+        self.stack: list[tuple[str, nn.Module]] = []
+        self.used: set[Any] = set()
+        self.kinds: set[str] = set()
+        self.entries: list[Entry] = []
+        self.words: list[str] = []
+        self.bytes = 0
+        self.closed = 0  # inside a module with a rule of the user's own: nothing is followed
+        self.anchor = torch.zeros(0, requires_grad=True)
+
+    # ---- where we are
+
+    def where(self, detail: str = "") -> str:
+        name, module = self.stack[-1] if self.stack else ("", self.model)
+        name = name or type(module).__name__
+        return f"{name} ({detail})" if detail else name
+
+    def refusal(self, what: str, mend: str) -> HeschlError:
+        name, module = self.stack[-1] if self.stack else ("", self.model)
+        return HeschlError(
+            f"LRP has no rule for {what} in module '{name or 'the network itself'}' ({type(module).__name__}): {mend}"
+        )
+
+    def own_rule(self, inner_only: bool = False) -> Rule | Own | str | None:
+        """The rule that the user gave for the module at work, or for the nearest one around it."""
+        for name, module in list(reversed(self.stack))[: 1 if inner_only else None]:
+            for key in (name, type(module)):
+                if key in self.rules:
+                    self.used.add(key)
+                    return self.rules[key]
+        return None
+
+    def rule(self, kind: str, first: bool) -> Rule:
+        own = self.own_rule()
+        if isinstance(own, Rule):
+            return own
+        rule = choose(self.preset, kind, first)
+        self.kinds.add("first" if first else kind)
+        return rule
+
+    def only_epsilon(self, what: str) -> None:
+        own = self.own_rule(inner_only=True)
+        if isinstance(own, Rule) and own.name != "epsilon":
+            raise HeschlError(
+                f"the rule {own} was given for module '{self.where()}', but {what} knows epsilon only: "
+                "leave it out of `rules`"
+            )
+
+    # ---- signals
+
+    def begin(self, x: Tensor, box: tuple[Tensor, Tensor] | None) -> Tensor:
+        x = x.detach().clone().requires_grad_()
+        self.anchor = torch.zeros(0, dtype=x.dtype, device=x.device, requires_grad=True)
+        setattr(x, _MARK, Mark(box=box))
+        return x
+
+    def mark(self, out: Any, signals: list[Tensor], **changes: Any) -> Any:
+        """Mark every floating tensor in `out` as a signal that comes from `signals`."""
+        marks = [m for m in map(mark_of, signals) if m]
+        for t in tensors_in(out):
+            if mark_of(t) is None and (t.is_floating_point() or t.is_complex()):
+                new = Mark(
+                    **{"fresh": all(m.fresh for m in marks), "gate": all(m.gate for m in marks)} | changes
+                )
+                for signal, old in zip(signals, marks, strict=True):  # views share what they are views of
+                    if t.untyped_storage().data_ptr() == signal.untyped_storage().data_ptr() and t.numel():
+                        new.memory, new.version = old.memory, old.memory.version
+                setattr(t, _MARK, new)
+        return out
+
+    def emit(self, value: Any, signals: list[Tensor], spread: Callable[..., Any], **changes: Any) -> Any:
+        """`value`, computed from `signals`, such that relevance goes back through `spread`.
+
+        spread: relevance of each tensor of value -> a tuple, the relevance of each signal.
+        """
+        self.bytes += sum(t.numel() * t.element_size() for t in tensors_in(value))
+        with torch.enable_grad():
+            out = _Relevance.apply(_Parcel(value, spread), *signals)
+        return self.mark(out, signals, **{"gate": False} | changes)
+
+    def refuse_later(self, value: Any, signals: list[Tensor], error: HeschlError, **changes: Any) -> Any:
+        """`value`, and an error as soon as relevance arrives at it (weights of attention never get any)."""
+
+        def spread(*relevance: Tensor) -> tuple[Any, ...]:
+            raise error
+
+        single = isinstance(value, Tensor)
+        parts = tensors_in(value)
+        whole = value if single else tuple(parts)
+        out = self.emit(whole, signals, spread, **changes)
+        if single:
+            return out
+        replaced = dict(zip(map(id, parts), out, strict=True))
+        return _rebuilt(value, replaced)
+
+    def constant(self, c: Tensor, detail: str) -> Tensor:
+        """A constant that stands among signals; what relevance it takes is counted as stopped."""
+        if not self.counted:
+            return c
+        where = self.where(detail)
+
+        def spread(relevance: Tensor) -> tuple[Tensor]:
+            r = total(relevance)
+            self.entries.append(Entry(where, "constant", r, 0.0, 0.0, 0.0, r))
+            return (torch.zeros_like(self.anchor),)
+
+        with torch.enable_grad():
+            return _Relevance.apply(_Parcel(c.detach().clone(), spread), self.anchor)
+
+    def count(
+        self,
+        where: str,
+        rule: str,
+        came: tuple[Tensor, ...],
+        given: tuple[Tensor, ...],
+        bias: float = 0.0,
+        epsilon: float = 0.0,
+        stopped: float = 0.0,
+    ) -> None:
+        if self.counted:
+            entry = Entry(where, rule, sum(map(total, came)), sum(map(total, given)), bias, epsilon, stopped)
+            self.entries.append(entry)
+
+    # ---- what torch calls
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if self.closed:
+            with torch.no_grad():
+                return func(*args, **kwargs)
+        name = spelt(func)
+        inputs = tensors_in((args, kwargs))
+        if not any(mark_of(t) for t in inputs):
+            with torch.no_grad():
+                out = func(*args, **kwargs)
+            if isinstance(out, Tensor) and not isinstance(out, nn.Parameter) and any(map(is_learned, inputs)):
+                setattr(out, _LEARNED, True)
+            return out
+        args, kwargs = swapped(args, self._current), swapped(kwargs, self._current)
+        return self._handle(func, name, args, kwargs)
+
+    def _current(self, t: Tensor) -> Tensor:
+        """What stands in the place of t now, where it was overwritten in place."""
+        mark = mark_of(t)
+        while mark is not None and mark.successor is not None:
+            t, mark = mark.successor, mark_of(mark.successor)
+        if mark is not None and mark.version != mark.memory.version:
+            raise self.refusal(
+                "a tensor that was overwritten in place through a view of it", "write it without in-place operations"
+            )
+        return t
+
+    def _handle(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        from heschl.explanation.lrp.handlers import HANDLERS  # they need this file themselves
+
+        target = None
+        if name.endswith("_") and not name.startswith("__") and name[:-1] in HANDLERS:
+            target, name = args[0], name[:-1]
+            owner = next(o for o in (Tensor, torch, nn.functional) if hasattr(o, name))
+            func = getattr(owner, name)
+        elif kwargs.get("inplace"):
+            target, kwargs = args[0], {**kwargs, "inplace": False}
+        elif kwargs.get("out") is not None:
+            raise self.refusal(f"`{name}(out=...)`", "let it return its outcome")
+        if name in HANDLERS:
+            out = HANDLERS[name](self, func, args, kwargs)
+        else:
+            out = self._unknown(func, name, args, kwargs)
+        if target is not None and out is not target:
+            mark, new = mark_of(target), mark_of(out)
+            if mark is None or new is None:
+                raise self.refusal(
+                    f"`{name}_`, which writes a signal into a constant", "write it without in-place operations"
+                )
+            mark.memory.version += 1
+            mark.successor, new.memory, new.version = out, mark.memory, mark.memory.version
+        return out
+
+    def _unknown(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        mend = "use torch's own layers or functions that are known, or give this module's rule in `rules`"
+        if name in ("requires_grad_", "retain_grad", "register_hook", "requires_grad ="):
+            return args[0]
+        if name in ("__setitem__", "numpy", "tolist", "item", "__float__", "__array__", "data") or (
+            name.endswith("_") and not name.endswith("__")
+        ):
+            raise self.refusal(f"`{name}`", mend)
+        with torch.no_grad():
+            value = func(*plain(args), **plain(kwargs))
+        if name == "detach" or not any(t.is_floating_point() or t.is_complex() for t in tensors_in(value)):
+            return value  # a shape, a mask, an index; or what the network itself calls a constant
+        signals = [t for t in tensors_in((args, kwargs)) if mark_of(t)]
+        return self.refuse_later(value, signals, self.refusal(f"`{name}`", mend))
+
+
+def _rebuilt(value: Any, replaced: dict[int, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return replaced[id(value)]
+    if isinstance(value, tuple | list):
+        parts = [_rebuilt(v, replaced) for v in value]
+        return type(value)(parts) if type(value) in (tuple, list) else tuple(parts)
+    return value

@@ -28,7 +28,7 @@ from heschl.parts import check_part, plain_use
 from heschl.plain import complaint, nearest, override, parse_overrides, parse_value, read_yaml
 from heschl.types import HeschlError
 
-__all__ = ["About", "Also", "Part", "Recipe", "Train", "load", "parse_overrides", "run_name", "shipped"]
+__all__ = ["About", "CorpusPart", "Part", "Recipe", "Train", "load", "parse_overrides", "run_name", "shipped"]
 
 FORMAT = 1
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true"]
@@ -58,35 +58,35 @@ class Part(_Section):
         return {"use": self.use, **self.args}
 
 
-class Also(_Section):
-    """A further corpus, heard in training only."""
+class CorpusPart(_Section):
+    """A corpus: use, root, its reader's options, and what heschl does to its labels."""
 
-    corpus: Part = Field(description="the corpus: use, root and its options")
-    label: str | None = Field(
-        default=None, description="its column that holds the class; null: the task's own label"
-    )
-    relabel: dict[str, str] = Field(
-        default_factory=dict, description="its class names -> ours, where they differ"
+    use: str = Field(min_length=1, description="a module of heschl.corpora, or one of your own with `read`")
+    args: dict[str, Any] = Field(default_factory=dict, description="root and the reader's options")
+    relabel: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="new labels: {new: {from: column, map: {old: new}, else: other}}"
     )
     share: float | None = Field(
         default=None,
         gt=0,
         lt=1,
-        description="the share of draws that come from it; null: as many as its clips",
+        description="under `also`: its share of all draws; null: as many as its clips",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or "corpus" in value:
-            return value
-        own = {key: value[key] for key in ("label", "relabel", "share") if key in value}
-        return {**own, "corpus": {key: item for key, item in value.items() if key not in own}}
+        if isinstance(value, str):
+            return {"use": value}
+        if isinstance(value, Mapping) and "use" in value:
+            own = {key: value[key] for key in ("use", "relabel", "share") if key in value}
+            return {**own, "args": {key: item for key, item in value.items() if key not in own}}
+        return value
 
     @model_serializer
     def _joined(self) -> dict[str, Any]:
-        own = {"label": self.label, "relabel": self.relabel, "share": self.share}
-        return {**self.corpus.model_dump(), **{key: item for key, item in own.items() if item}}
+        own = {"relabel": self.relabel, "share": self.share}
+        return {"use": self.use, **self.args, **{key: item for key, item in own.items() if item}}
 
 
 class About(BaseModel):
@@ -139,7 +139,7 @@ class Train(_Section):
     )
     precision: Precision = Field(default="32-true", description="arithmetic, as lightning names it")
     optimiser: Part = Field(
-        default=Part(use="AdamW", args={"lr": 1e-3}), description="torch.optim, and its arguments"
+        default=Part.model_validate({"use": "AdamW", "lr": 1e-3}), description="torch.optim, and its arguments"
     )
     schedule: Part | None = Field(
         default=None, description="how the learning rate moves: cosine, step, exponential, ..."
@@ -210,8 +210,10 @@ class Recipe(_Section):
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="of everything random")
     about: About = Field(default=About(), description="for people")
-    corpus: Part = Field(description="what was heard: use, root and its options")
-    also: list[Also] = Field(default_factory=list, description="further corpora, for the training part only")
+    corpus: CorpusPart = Field(description="what was heard: use, root and its options")
+    also: list[CorpusPart] = Field(
+        default_factory=list, description="further corpora, for the training part only"
+    )
     split: Part = Field(description="what is trained on, validated on and tested on")
     clip: ClipLength = Field(default=ClipLength(), description="how long the network's input is")
     feature: Part = Field(description="wave -> the network's input")
@@ -234,11 +236,11 @@ class Recipe(_Section):
         """The folder of the recipe's file, importable for the user's own parts."""
         return self._folder
 
-    def parts(self) -> Iterator[tuple[str, str, Part]]:
+    def parts(self) -> Iterator[tuple[str, str, Part | CorpusPart]]:
         """Every part that training needs, as (where in the recipe, kind, part)."""
         yield "corpus", "corpus", self.corpus
         for i, also in enumerate(self.also):
-            yield f"also.{i}", "corpus", also.corpus
+            yield f"also.{i}", "corpus", also
         yield "split", "split", self.split
         yield "feature", "feature", self.feature
         for i, part in enumerate(self.augment):

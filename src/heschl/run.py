@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import hashlib
 import json
 import os
 import platform
@@ -22,34 +21,32 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from heschl.files import read_csv, read_json, read_weights, write_bytes, write_json
-from heschl.parts import build
+from heschl.parts import build, check_part, importable
 from heschl.plain import read_yaml, write_yaml
-from heschl.recipe import Recipe, load, run_name
+from heschl.recipe import CorpusPart, Recipe, load, run_name
 from heschl.types import Corpus, HeschlError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from heschl.corpora.parts import Split
+    from heschl.corpora.split import Split
 
+_WINDOWS = 4096  # examples at once where every frame is one: 33 MB of 51 frames of 40 bands
 _PACKAGES = ("torch", "lightning", "numpy", "scipy", "soundfile", "soxr", "safetensors")
 
 
-# --- naming what was heard -----------------------------------------------------------------------------
+# --- where a run comes from ----------------------------------------------------------------------------
 
 
-def fingerprint(corpus: Corpus) -> str:
-    """A hash of what a corpus holds (ids, labels, spans, rates, parts, file sizes), not of where it lies."""
-    sizes: dict[Path, int] = {}
-    digest = hashlib.sha256(corpus.name.encode("utf-8"))
-    for clip in (*corpus.clips, *corpus.noise):
-        if clip.signal not in sizes:
-            sizes[clip.signal] = clip.signal.stat().st_size if clip.signal.exists() else -1
-        spans = [(span.symbol, span.start, span.stop, span.tier) for span in clip.spans]
-        facts = (clip.id, clip.rate, clip.start, clip.stop, clip.form, clip.key, sorted(clip.labels.items()))
-        digest.update(repr((facts, spans, sizes[clip.signal])).encode("utf-8"))
-    return digest.hexdigest()[:16]
+def read_heard(part: CorpusPart, folder: Path | None = None, trusted_only: bool = False) -> Corpus:
+    """The corpus that a recipe's section names, with its labels made."""
+    from heschl.corpora import read_corpus, relabel
+
+    check_part(part.use, part.args, "corpus", at="corpus", folder=folder, trusted_only=trusted_only)
+    with importable(None if trusted_only else folder):
+        corpus = read_corpus(part.use, **part.args)
+    return relabel(corpus, part.relabel)
 
 
 def origin(recipe: Recipe, **facts: Any) -> dict[str, Any]:
@@ -143,7 +140,7 @@ class Run:
     @functools.cached_property
     def split(self) -> Split:
         """The ids of each part's clips, as trained."""
-        from heschl.corpora.parts import read_split
+        from heschl.corpora.split import read_split
 
         return read_split(self.folder / "split.json")
 
@@ -209,7 +206,7 @@ class Run:
         part = self.recipe.corpus
         if root is not None:
             part = part.model_copy(update={"args": {**part.args, "root": str(root)}})
-        return cast(Corpus, build(part, "corpus", folder=self._parts, trusted_only=self._trusted_only))
+        return read_heard(part, self._parts, self._trusted_only)
 
     def note(self, **facts: Any) -> None:
         """Adds facts to origin.json."""
@@ -225,7 +222,7 @@ class Run:
 
 def create_run(folder: Path, recipe: Recipe, origin: Mapping[str, Any], split: Split) -> Run:
     """Writes a new run folder: recipe, split and origin (last, so that a half-written folder is no run)."""
-    from heschl.corpora.parts import write_split
+    from heschl.corpora.split import write_split
 
     held = recipe.model_dump(mode="json", exclude_defaults=True)
     root = held["corpus"].get("root")
@@ -331,3 +328,32 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
     if owner != name:
         raise HeschlError(f"{path} is a checkpoint of {owner or 'something else'}, not of {name}: remove it")
     return cast("dict[str, Any]", held)
+
+
+# --- the network on sound ------------------------------------------------------------------------------
+
+
+def hear(feature: Any, model: nn.Module, wave: torch.Tensor, lengths: torch.Tensor | None = None) -> Any:
+    """What a network answers to waves, through its feature: the one way from sound to answers.
+
+    Parameters
+    ----------
+    wave: (batch, time) at ``feature.sample_rate``. lengths: (batch,) valid samples, or None where all are.
+
+    Returns
+    -------
+    What the model gives: logits (batch, class), or (batch, step, class) for networks over frames, or a
+    NamedTuple of which they are the first field.
+    """
+    import torch
+
+    with torch.autocast(wave.device.type, enabled=False):  # no spectrum in half precision
+        x = feature(wave) if lengths is None else feature(wave, lengths)
+    if getattr(feature, "per_frame", False):  # (batch, ..., step): every step is an example of its own
+        windows = x.movedim(-1, 1)
+        answers = [model(part) for part in windows.flatten(0, 1).split(_WINDOWS)]
+        logits = [one[0] if isinstance(one, tuple) else one for one in answers]
+        return torch.cat(logits).reshape(*windows.shape[:2], -1)
+    if lengths is None:
+        return model(x)
+    return model(x, lengths=feature.steps(lengths.to(x.device)).clamp_max(x.shape[-1]))

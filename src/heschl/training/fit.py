@@ -1,0 +1,429 @@
+"""A recipe becomes a run: `train`."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Trainer
+
+from heschl.corpora import fingerprint
+from heschl.features.store import pack_features, pack_waves
+from heschl.files import write_csv
+from heschl.parts import check_part
+from heschl.recipe import ClipLength, Recipe, load, run_name
+from heschl.run import Run, create_run, hear, now, open_run, origin, read_checkpoint, save_weights
+from heschl.tasks.loss import logits_of
+from heschl.training.data import (
+    FrameTargets,
+    FrameWindows,
+    Parts,
+    Source,
+    TrainBatches,
+    Waves,
+    check_lengths,
+    loader,
+)
+from heschl.training.keeper import Keeper, SafeCheckpoints, write_history
+from heschl.training.learner import Learner, Sums
+from heschl.training.order import Order, strata_of
+from heschl.training.progress import Pace, Voice, told
+from heschl.training.start import Start, describe, put_weights, read_start
+from heschl.training.survey import Survey, survey
+from heschl.types import Batch, Clip, HeschlError, Skipped
+
+
+def train(
+    recipe: Recipe | Path | str | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    runs: Path | str = "runs",
+    strict: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Trains what a recipe says; begins where a killed training stopped; says so where all is done.
+
+    Parameters
+    ----------
+    recipe: a recipe, its file, the name of a shipped one, or a mapping. overrides: dotted keys -> values.
+    runs: the folder of run folders.
+    strict: anything that would be left out (an unreadable file, a clip without a label) is an error.
+    quiet: nothing on stderr; train.log is written all the same.
+
+    Raises
+    ------
+    HeschlError: one sentence on what is wrong with recipe, data or disk.
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = load(recipe, overrides)
+    elif overrides:
+        folder = recipe.folder
+        recipe = load(recipe.model_dump(mode="json", exclude_defaults=True), overrides)
+        recipe._folder = folder
+    voice = Voice(quiet or _rank() != 0)
+    if recipe.machine.threads is not None:
+        torch.set_num_threads(recipe.machine.threads)
+    made = survey(recipe, strict=strict)
+    start = read_start(recipe.train.init)
+    heard = "".join(fingerprint(one) for one in (made.corpus, *made.also))
+    heard = hashlib.sha256(heard.encode("ascii")).hexdigest()[:16]
+    name = run_name(recipe, heard, start.fingerprint if start else "")
+    folder = Path(runs) / name
+    if (folder / "origin.json").is_file():
+        run = open_run(folder)
+        if run.finished:
+            voice(f"{folder} is finished: change the recipe or its seed to train another")
+            return run
+    for note in made.notes:
+        voice(f"note: {note}")
+    return _Training(made, start, folder, name, heard, voice, strict).go()
+
+
+class _Training:
+    """One training, from packed data to the finished folder."""
+
+    def __init__(
+        self,
+        made: Survey,
+        start: Start | None,
+        folder: Path,
+        name: str,
+        heard: str,
+        voice: Voice,
+        strict: bool,
+    ) -> None:
+        self.made, self.recipe, self.start, self.folder = made, made.recipe, start, folder
+        self.name, self.heard, self.voice = name, heard, voice
+        self.source: Source
+        self._pack(strict)
+        self.model = made.model()
+        self.taken_over: dict[str, list[str]] = {}
+        if start is not None:
+            self.taken_over = put_weights(self.model, start, exact=self.recipe.train.epochs == 0)
+            voice(describe(start, self.taken_over))
+        elif self.recipe.train.epochs == 0:
+            raise HeschlError(
+                "train.epochs is 0 and train.init names no weights: name them, or train for an epoch"
+            )
+        self._freeze()
+
+    # --- data ---
+
+    def _pack(self, strict: bool) -> None:
+        """Packs every clip of the split, and makes the sources of both parts."""
+        made, voice = self.made, self.voice
+        clips = [clip for part in made.parts.values() for clip in part]
+        rate = int(made.feature.sample_rate)
+        self.waves = pack_waves(clips, rate, progress=voice.counting("packing"), say=voice)
+        self.skipped = [*made.skipped, *(Skipped(*one) for one in self.waves.skipped)]
+        if strict and self.waves.skipped:
+            where, why = self.waves.skipped[0]
+            raise HeschlError(
+                f"--strict: {len(self.waves.skipped)} clips cannot be used, the first {where}: {why}"
+            )
+        if self.skipped:
+            voice(f"{len(self.skipped)} things are left out: see skipped.csv")
+        self.clips = {
+            part: [clip for clip in own if clip.id in self.waves.places] for part, own in made.parts.items()
+        }
+        if not self.clips["train"]:
+            raise HeschlError(
+                f"corpus {made.corpus.name}: none of the training clips can be read: see their errors"
+            )
+        rows = {part: self._rows(own) for part, own in self.clips.items()}
+        everything = np.concatenate([rows["train"], rows["validation"]])
+        lengths = self.waves.lengths
+        self.fitted = {"cut": 0, "padded": 0}
+        if not made.frames:
+            self.fitted = check_lengths(
+                self.recipe.clip, lengths[everything].numpy(), rate, self._ids(everything)
+            )
+        train = self.recipe.train
+        if made.frames:
+            self._frames(rows)
+        else:
+            targets = np.full(len(self.waves), -1, np.int64)
+            for part in ("train", "validation"):
+                targets[rows[part]] = [made.task.target(clip) for clip in self.clips[part]]
+            self.source = Waves(self.waves, rows["train"], targets, self.recipe.clip)
+            self.classes, self.size = targets[rows["train"]], len(rows["train"])
+            self.origins = np.array([made.origins.get(clip.id, 0) for clip in self.clips["train"]])
+            by_length = rows["validation"][np.argsort(lengths[rows["validation"]].numpy(), kind="stable")]
+            self.validation = Waves(self.waves, by_length, targets, self.recipe.clip)
+        shares = [also.share for also in self.recipe.also]
+        differ = self.recipe.clip.seconds is None and not made.per_frame
+        self.order = Order(
+            self.recipe.seed,
+            self.size,
+            train.epoch_clips or self.size,
+            train.batch,
+            strata_of(self.classes, train.draws, self.origins, shares),
+            lengths[rows["train"]].numpy() if differ else None,
+        )
+        self.steps = train.steps or (train.epochs or 0) * self.order.epoch_steps
+
+    def _frames(self, rows: dict[str, Any]) -> None:
+        """Sources of tasks over frames: windows of packed features, or waves with the targets of their steps."""
+        made, lengths, whole = self.made, self.waves.lengths, ClipLength(seconds=None)
+        feature = made.feature
+        train = FrameTargets(made.task, feature, self.clips["train"], rows["train"], lengths)
+        order = np.argsort(lengths[rows["validation"]].numpy(), kind="stable")
+        clips = [self.clips["validation"][k] for k in order]
+        held_out = rows["validation"][order]
+        self.validation = Waves(
+            self.waves, held_out, FrameTargets(made.task, feature, clips, held_out, lengths), whole, feature
+        )
+        origins = np.array([made.origins.get(clip.id, 0) for clip in self.clips["train"]])
+        if made.per_frame:
+            store = pack_features(
+                self.waves, feature.frame, progress=self.voice.counting("frames"), say=self.voice
+            )
+            self.source = FrameWindows(store, rows["train"], train, feature.context)
+            self.classes, self.size = train.held, len(train.held)
+            self.origins = np.repeat(origins, np.diff(train.first))
+        else:
+            self.source = Waves(self.waves, rows["train"], train, self.recipe.clip, feature)
+            self.classes, self.size, self.origins = (
+                np.zeros(len(rows["train"]), np.int64),
+                len(rows["train"]),
+                origins,
+            )
+            if self.recipe.train.draws != "natural":
+                raise HeschlError(
+                    "train.draws: whole clips hold many classes of frames: use natural, or task.weights"
+                )
+
+    def _rows(self, clips: list[Clip]) -> Any:
+        return np.array([self.waves.places[clip.id] for clip in clips], np.int64)
+
+    def _ids(self, rows: Any) -> list[str]:
+        return [self.waves.ids[row] for row in rows]
+
+    # --- the run ---
+
+    def go(self) -> Run:
+        last = self.folder / "checkpoints" / "last.ckpt"
+        held: dict[str, Any] | None = None
+        if (self.folder / "origin.json").is_file():
+            run = open_run(self.folder)
+            held = read_checkpoint(last, self.name) if last.exists() else None
+        else:
+            run = self._create()
+        self.voice.log = self.folder / "train.log"
+        if self.recipe.train.epochs == 0:
+            about = {"run": self.name, "epoch": 0, "step": 0, "labels": list(self.made.labels)}
+            save_weights(self.folder / "checkpoints" / "best.safetensors", self.model.state_dict(), about)
+            return self._finish(run)
+        begin = 0 if held is None else int(held["learner"]["step"])
+        keeper = Keeper(run, self.order.epoch_steps, self.steps, self._validate, self._report)
+        learner = self._learner()
+        if held is not None:
+            keeper.load_state_dict(held["callbacks"][keeper.state_key])
+            self.voice(f"goes on at step {begin} of {self.steps}")
+        if not keeper.ended:
+            with _hushed():
+                self._fit(run, learner, keeper, begin, last if held is not None else None)
+        if keeper.best is not None:
+            run.origin["best"] = keeper.best
+        if _rank() == 0:
+            write_history(run.folder, keeper.rows)
+        run.origin["seconds"] = round(keeper.seconds, 1)
+        return self._finish(run)
+
+    def _create(self) -> Run:
+        made, corpus = self.made, self.made.corpus
+        by_part = {
+            part: {"clips": len(own), made.split.by + "s": len({made.speaker(clip) for clip in own})}
+            for part, own in self.clips.items()
+        }
+        facts = {
+            "run": self.name,
+            "corpus": {
+                "name": corpus.name,
+                "source": corpus.source,
+                "licence": corpus.licence,
+                "synthetic": corpus.synthetic,
+                "fingerprint": self.heard,
+                "notes": made.notes,
+            },
+            "init_fingerprint": self.start.fingerprint if self.start else "",
+            "init": self.taken_over,
+            "labels": list(made.labels),
+            "in_shape": list(made.in_shape),
+            "parameters": sum(one.numel() for one in self.model.parameters()),
+            "parts": by_part,
+            "clips": {**self.fitted, "resampled": {str(k): v for k, v in self.waves.resampled.items()}},
+            "skipped": len(self.skipped),
+            "steps": self.steps,
+            "epoch_steps": self.order.epoch_steps,
+        }
+        if _rank() != 0:
+            return Run(self.folder, self.recipe, facts)
+        write_csv(self.folder / "skipped.csv", [one._asdict() for one in self.skipped], ["where", "why"])
+        return create_run(self.folder, self.recipe, origin(self.recipe, **facts), made.split)
+
+    def _finish(self, run: Run) -> Run:
+        if _rank() == 0:
+            run.note(stop=now())
+        self.voice(f"done: {run.folder}")
+        return run
+
+    def _report(self, row: dict[str, float]) -> None:
+        self.voice(told(row, self.steps))
+
+    # --- training ---
+
+    def _freeze(self) -> None:
+        for prefix in self.recipe.train.freeze:
+            chosen = [one for key, one in self.model.named_parameters() if key.startswith(prefix)]
+            if not chosen:
+                names = sorted({key.split(".")[0] for key, _ in self.model.named_parameters()})
+                raise HeschlError(
+                    f"train.freeze: no parameter begins with '{prefix}': they begin with {', '.join(names)}"
+                )
+            for one in chosen:
+                one.requires_grad_(False)
+
+    def _learner(self) -> Learner:
+        train, folder = self.recipe.train, self.recipe.folder
+        optimiser, given = check_part(train.optimiser.use, train.optimiser.args, "optimiser", folder=folder)
+        schedule: Callable[[int], float] = lambda step: 1.0  # noqa: E731
+        if train.schedule is not None:
+            moves, options = check_part(train.schedule.use, train.schedule.args, "schedule", folder=folder)
+            steps, epoch_steps = self.steps, self.order.epoch_steps
+            schedule = lambda step: float(moves(step, steps, epoch_steps, **options))  # noqa: E731
+        augment = self.made.augment()
+        if any(getattr(one, "needs_noise", False) for one in augment):
+            store = pack_waves(self.made.corpus.noise, int(self.made.feature.sample_rate), say=self.voice)
+            noise = [store.read([k])[0][0] for k in range(len(store.ids))]
+            for one in augment:
+                if getattr(one, "needs_noise", False):
+                    one.noise = noise
+        return Learner(
+            self.made.feature,
+            self.model,
+            self.made.task,
+            augment,
+            lambda parameters: optimiser(parameters, **given),
+            schedule,
+            self.recipe.seed,
+            train.ema,
+        )
+
+    def _fit(self, run: Run, learner: Learner, keeper: Keeper, begin: int, last: Path | None) -> None:
+        machine, train = self.recipe.machine, self.recipe.train
+        cuda = machine.device in ("cuda", "gpu") or (machine.device == "auto" and torch.cuda.is_available())
+        trainer = Trainer(
+            accelerator=machine.device,
+            devices=machine.devices,
+            num_nodes=machine.nodes,
+            strategy=machine.strategy,
+            precision=train.precision,
+            max_epochs=1,  # as lightning counts: all that is left of the training is one pass over its steps
+            gradient_clip_val=train.clip_gradient,
+            logger=_tensorboard(self.folder) if machine.tensorboard else False,
+            callbacks=[keeper, Pace(self.voice, self.steps, begin, _small(self.recipe))],
+            plugins=[SafeCheckpoints(self.name)],
+            default_root_dir=self.folder,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            deterministic="warn" if cuda else None,
+        )
+        if _rank() == 0:
+            run.note(device=_device(trainer))
+
+        def batches(trainer: Trainer) -> Any:
+            data = TrainBatches(
+                self.source, self.order, trainer.global_rank, trainer.world_size, self.made.per_frame
+            )
+            return loader(data, range(begin, self.steps), machine.workers, pinned=cuda)
+
+        learner.make_loader = batches
+        learner.train()
+        trainer.fit(learner, ckpt_path=last, weights_only=True)
+
+    @torch.no_grad()
+    def _validate(self, trainer: Trainer, learner: Learner) -> dict[str, float]:
+        """Loss and scores of the validation part; empty where there is none."""
+        if not len(self.validation.rows):
+            return {}
+        size = 8 if self.made.frames else max(self.recipe.train.batch, 64)
+        data = Parts(
+            self.validation, len(self.validation.rows), size, trainer.global_rank, trainer.world_size
+        )
+        sums, model = Sums(len(self.made.labels)), learner.chosen
+        model.eval()
+        for item in loader(data, range(len(data)), 0, pinned=False):
+            item = trainer.precision_plugin.convert_input(item).to(learner.device)
+            with trainer.precision_plugin.forward_context():
+                out = hear(learner.feature, model, item.x, item.lengths)
+                loss = self.made.task.loss(out, Batch(item.x, item.y, item.lengths, ()))
+            sums.add(loss, logits_of(out).float(), item.y)
+        learner.train()
+        if sums.held is None:  # fewer batches than devices: this one had none
+            sums.held = [
+                torch.zeros(()),
+                torch.zeros(()),
+                torch.zeros(sums.classes),
+                torch.zeros(sums.classes),
+            ]
+        return sums.scores(lambda one: trainer.strategy.reduce(one.to(learner.device), reduce_op="sum"))
+
+
+def _rank() -> int:
+    """This process among those of a training on several devices."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    return int(getattr(rank_zero_only, "rank", 0))
+
+
+def _small(recipe: Recipe) -> str:
+    from heschl.recipe import shipped
+
+    named = recipe.about.small or f"{recipe.name}-small"
+    return f"the recipe {named}" if named in shipped() else ""
+
+
+def _device(trainer: Trainer) -> str:
+    device = trainer.strategy.root_device
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    return f"{trainer.world_size} x {kind}" if trainer.world_size > 1 else kind
+
+
+def _tensorboard(folder: Path) -> Any:
+    try:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        return TensorBoardLogger(str(folder), name="", version="tensorboard")
+    except ModuleNotFoundError:
+        raise HeschlError(
+            "machine.tensorboard needs the package tensorboard: `pip install heschl[tensorboard]`"
+        ) from None
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without lightning's own lines and warnings, which are about choices that are made here on purpose."""
+    names = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric")
+    levels = {name: logging.getLogger(name).level for name in names}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        warnings.filterwarnings(
+            "ignore", message=r".*(does not have many workers|in eval mode|isinstance\(treespec).*"
+        )
+        for name in names:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

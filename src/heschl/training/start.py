@@ -1,0 +1,98 @@
+"""Weights to start from: another run, a .safetensors file, or a plain state dict of a network trained elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from heschl.files import read_weights
+from heschl.run import open_run
+from heschl.types import HeschlError
+
+
+class Start(NamedTuple):
+    """What `train.init` names: its weights, and a hash of them."""
+
+    source: str
+    weights: dict[str, Tensor]
+    fingerprint: str
+
+
+def read_start(init: str | None) -> Start | None:
+    """The weights that `train.init` names.
+
+    Raises
+    ------
+    HeschlError: they are not there, damaged, or a pickle that would run code.
+    """
+    if init is None:
+        return None
+    path = Path(init).expanduser()
+    weights = open_run(path).weights("best") if path.is_dir() else read_weights(path)
+    for prefix in ("module.", "model."):  # what DataParallel and lightning put before every name
+        if weights and all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode("utf-8"))
+        digest.update(weights[name].detach().cpu().contiguous().view(-1).numpy().tobytes())
+    return Start(init, weights, digest.hexdigest()[:16])
+
+
+def put_weights(model: nn.Module, start: Start, exact: bool = False) -> dict[str, list[str]]:
+    """Loads what fits, and says what does not.
+
+    Parameters
+    ----------
+    exact: refuse anything that does not fit: a network that is not trained further must be whole.
+
+    Returns
+    -------
+    "missing", "unexpected" and "replaced" names: the last are of another shape (a head for other classes), and
+    stay as they were drawn.
+
+    Raises
+    ------
+    HeschlError: nothing fits, or with ``exact`` anything does not.
+    """
+    own: Mapping[str, Tensor] = model.state_dict()
+    replaced = sorted(
+        name for name in own if name in start.weights and own[name].shape != start.weights[name].shape
+    )
+    found = {
+        "missing": sorted(set(own) - set(start.weights)),
+        "unexpected": sorted(set(start.weights) - set(own)),
+        "replaced": replaced,
+    }
+    fits = {name: value for name, value in start.weights.items() if name in own and name not in replaced}
+    told = "; ".join(f"{what}: {', '.join(names[:6])}" for what, names in found.items() if names)
+    if exact and told:
+        shapes = [
+            f"{name} {tuple(start.weights[name].shape)} for {tuple(own[name].shape)}" for name in replaced[:3]
+        ]
+        more = f" ({'; '.join(shapes)})" if shapes else ""
+        raise HeschlError(
+            f"train.init: {start.source} is not a whole {type(model).__name__} ({told}){more}: check both"
+        )
+    if not any(name in dict(model.named_parameters()) for name in fits):
+        raise HeschlError(
+            f"train.init: nothing in {start.source} fits {type(model).__name__} ({told}): check both"
+        )
+    model.load_state_dict({**own, **fits})
+    return found
+
+
+def describe(start: Start, found: Mapping[str, list[str]]) -> str:
+    """What was taken over, as a sentence."""
+    parts = [f"begins with the weights of {start.source}"]
+    words = {
+        "missing": "it lacks",
+        "unexpected": "not used:",
+        "replaced": "newly drawn, as their shapes differ:",
+    }
+    parts += [f"{words[what]} {', '.join(names)}" for what, names in found.items() if names]
+    return "; ".join(parts)

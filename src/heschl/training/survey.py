@@ -1,0 +1,250 @@
+"""What a recipe means before it is trained: its corpus read, its parts made, counted and tried on two clips.
+
+`survey` is the first half of every training, and all of `heschl check`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from heschl.corpora import merge
+from heschl.corpora.split import PARTS, Split, check_disjoint, extend_training
+from heschl.files import read_audio
+from heschl.parts import build
+from heschl.plain import nearest
+from heschl.recipe import Recipe
+from heschl.run import hear, read_heard
+from heschl.signal import resample_recording
+from heschl.tasks.loss import logits_of
+from heschl.types import Clip, Corpus, HeschlError, Skipped
+
+MONITORS = ("loss", "accuracy", "balanced_accuracy")
+
+
+class Finding(NamedTuple):
+    """What was found of a recipe: a fact, something to know, or what stops it."""
+
+    level: Literal["fact", "note", "wrong"]
+    text: str
+
+
+@dataclass
+class Survey:
+    """A recipe with its corpus and parts.
+
+    Attributes
+    ----------
+    corpus, split: as the recipe asks. origins: clip id -> which entry of `also` it is of, counted from 1.
+    feature, task: made, the task with its labels. in_shape: of the network, without the batch axis.
+    parts: part -> its clips that the task knows; "train" has the further clips at its end.
+    skipped: what was left out, and why. notes: what a person must know.
+    """
+
+    recipe: Recipe
+    corpus: Corpus
+    split: Split
+    feature: Any
+    task: Any
+    parts: dict[str, list[Clip]]
+    origins: dict[str, int]
+    also: list[Corpus] = field(default_factory=list)
+    in_shape: tuple[int, ...] = ()
+    skipped: list[Skipped] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.task.classes)
+
+    @property
+    def per_frame(self) -> bool:
+        """Every time step of the feature is one example."""
+        return bool(getattr(self.feature, "per_frame", False))
+
+    @property
+    def frames(self) -> bool:
+        """The targets are those of time steps, not of clips."""
+        return hasattr(self.task, "tier")
+
+    def speaker(self, clip: Clip) -> str:
+        """The group of a clip that the split keeps apart."""
+        return self.split.groups.get(clip.id) or clip.labels.get(self.split.by) or clip.id
+
+    def model(self) -> nn.Module:
+        """A new network, its first weights drawn by the recipe's seed."""
+        fill = {"in_shape": self.in_shape, "n_outputs": len(self.labels)}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            made: nn.Module = build(self.recipe.model, "model", fill=fill, folder=self.recipe.folder)
+        return made
+
+    def augment(self) -> list[Any]:
+        """The recipe's augmentations, in order."""
+        fill = {
+            "sample_rate": self.feature.sample_rate,
+            "frequencies": getattr(self.feature, "frequencies", None),
+        }
+        made = [build(part, "augment", fill=fill, folder=self.recipe.folder) for part in self.recipe.augment]
+        for part, one in zip(self.recipe.augment, made):
+            if self.per_frame and one.on == "wave":
+                raise HeschlError(
+                    f"augment: {part.use} changes the sound, and {self.recipe.feature.use} is computed before training: "
+                    "use augmentations of the feature"
+                )
+            if self.frames and one.on == "batch":
+                raise HeschlError(
+                    f"augment: {part.use} mixes clips, and the task asks for each frame: remove it"
+                )
+            if getattr(one, "needs_noise", False) and not self.corpus.noise:
+                raise HeschlError(
+                    f"augment: {part.use} needs recordings of noise, and corpus {self.corpus.name} has none: remove it"
+                )
+        return made
+
+
+def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
+    """Reads the corpus, splits it, makes feature and task, and counts.
+
+    Raises
+    ------
+    HeschlError: anything that would stop the training, in one sentence.
+    """
+    corpus = read_heard(recipe.corpus, recipe.folder)
+    split: Split = build(
+        recipe.split, "split", fill={"corpus": corpus, "seed": recipe.seed}, folder=recipe.folder
+    )
+    check_disjoint(split)
+    monitor = recipe.train.monitor
+    if monitor not in MONITORS:
+        raise HeschlError(f"`train.monitor` is '{monitor}'{nearest(monitor, MONITORS)}")
+    feature = build(recipe.feature, "feature", folder=recipe.folder)
+    feature.eval()
+    also = [read_heard(part, recipe.folder) for part in recipe.also]
+    ids = {*split.train, *split.validation, *split.test}
+    task = build(recipe.task, "task", folder=recipe.folder)
+    used = task.select(
+        dataclasses.replace(corpus, clips=tuple(clip for clip in corpus.clips if clip.id in ids))
+    )
+    task = task.bind(used, train=split.train, allow_missing=recipe.train.epochs == 0)
+    skipped = list(used.skipped)
+    parts = {part: [used.by_id[one] for one in getattr(split, part) if one in used.by_id] for part in PARTS}
+    guests, origins = _guests(corpus, split, also, task, skipped)
+    parts["train"] += guests
+    notes = [*corpus.notes, *split.notes]
+    notes += [
+        f"{len(one.clips)} clips of {one.name} help in training{' (synthetic)' * one.synthetic}"
+        for one in also
+    ]
+    made = Survey(recipe, corpus, split, feature, task, parts, origins, also, (), skipped, notes)
+    if skipped and strict:
+        first = skipped[0]
+        raise HeschlError(
+            f"--strict: {len(skipped)} things are left out, the first {first.where}: {first.why}"
+        )
+    _check_classes(made)
+    made.in_shape = _in_shape(made)
+    made.augment()
+    return made
+
+
+def _guests(
+    corpus: Corpus, split: Split, also: Sequence[Corpus], task: Any, skipped: list[Skipped]
+) -> tuple[list[Clip], dict[str, int]]:
+    """Clips of further corpora that the task knows, and which of those corpora each is of, counted from 1."""
+    if not also:
+        return [], {}
+    merged = merge(corpus, also)
+    extend_training(split, merged)  # proves that no speaker of theirs is in validation or test
+    guests = merged.clips[len(corpus.clips) :]
+    places = [place for place, one in enumerate(also, start=1) for _ in one.clips]
+    kept, origins = [], {}
+    for clip, place in zip(guests, places, strict=True):
+        try:
+            task.target(clip, torch.zeros(0))
+        except HeschlError as error:
+            skipped.append(Skipped(clip.id, f"also: {error}"))
+            continue
+        kept.append(clip)
+        origins[clip.id] = place
+    for one in also:
+        skipped += one.skipped
+    return kept, origins
+
+
+def _check_classes(made: Survey) -> None:
+    task, labels = made.task, made.labels
+    if not made.parts["train"]:
+        raise HeschlError(
+            f"corpus {made.corpus.name}: no clip is left to train on: check split and task.label"
+        )
+    if len(labels) < 2:
+        raise HeschlError(
+            f"corpus {made.corpus.name} has one class only ({labels[0] if labels else 'none'}): "
+            "choose another task.label, or more data"
+        )
+    if made.frames:
+        return
+    taught = Counter(task.target(clip) for clip in made.parts["train"])
+    missing = [label for k, label in enumerate(labels) if k not in taught]
+    if not missing or made.recipe.train.epochs == 0:
+        return
+    named = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+    raise HeschlError(
+        f"split: no clip of the training part is of class {named} ({len(missing)} of {len(labels)} classes): "
+        "choose another split or seed, or name the classes to learn in task.labels"
+    )
+
+
+def _in_shape(made: Survey) -> tuple[int, ...]:
+    """The network's input, tried on two real clips through feature and network."""
+    waves, rate = [], made.feature.sample_rate
+    clips = made.parts["train"][:1] + made.parts["train"][-1:]
+    for clip in clips:
+        waves.append(read_wave(clip, rate))
+    samples = sample_count(made)
+    fixed = torch.zeros(2, samples)
+    for row, wave in zip(fixed, waves):
+        count = min(len(wave), samples)
+        row[:count] = wave[:count]
+    with torch.no_grad():
+        x = made.feature(fixed)
+    if not bool(torch.isfinite(x).all()):
+        raise HeschlError(
+            f"feature {made.recipe.feature.use} gives values that are not finite for {clips[0].id}"
+        )
+    shape = tuple(int(size) for size in x.shape[1:])
+    made.in_shape = shape[:-1] if made.per_frame else shape
+    model = made.model().eval()
+    with torch.no_grad():
+        logits = logits_of(hear(made.feature, model, fixed))
+    wanted = (2, x.shape[-1], len(made.labels)) if made.frames else (2, len(made.labels))
+    if tuple(logits.shape) != wanted:
+        raise HeschlError(
+            f"model {made.recipe.model.use} answers {tuple(logits.shape)} for two clips, and task "
+            f"{made.recipe.task.use} needs {wanted}: choose a network {'over frames' if made.frames else 'over clips'}"
+        )
+    return made.in_shape
+
+
+def sample_count(made: Survey) -> int:
+    """Samples of the network's input: those of `clip.seconds`, else of the longest clip."""
+    rate, seconds = made.feature.sample_rate, made.recipe.clip.seconds
+    if seconds is None:
+        known = [
+            clip.stop - clip.start for clips in made.parts.values() for clip in clips if clip.stop is not None
+        ]
+        seconds = max(known, default=1.0)
+    return max(1, round(seconds * int(rate)))
+
+
+def read_wave(clip: Clip, rate: int) -> Tensor:
+    """One clip (time,) at ``rate`` Hz."""
+    wave, found = read_audio(clip.signal, clip.start, clip.stop)
+    return torch.from_numpy(resample_recording(wave, found, rate))

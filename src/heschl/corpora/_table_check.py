@@ -11,7 +11,7 @@ from pathlib import Path
 from heschl.corpora._headers import counted, listed
 from heschl.types import Clip, Skipped
 
-# More values than this, or as many as half the clips, and a column is no class (text, seconds, ...).
+# A column with more values than this, or than half the clips, or with another one for each, is no class (text).
 MOST_CLASSES = 200
 SHORTEST, LONGEST = 0.05, 60.0  # seconds; outside, a single utterance is worth a look
 
@@ -75,7 +75,7 @@ def _class_columns(clips: Sequence[Clip], columns: Mapping[str, str]) -> dict[st
         for column, value in clip.labels.items():
             if column not in taken:
                 counts[column][value] += 1
-    most = min(MOST_CLASSES, max(2, len(clips) // 2))
+    most = min(MOST_CLASSES, max(10, len(clips) // 2), len(clips) - 1)
     return {column: c for column, c in counts.items() if len(c) <= most and not _measured(c)}
 
 

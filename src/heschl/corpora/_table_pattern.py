@@ -30,10 +30,8 @@ def from_pattern(folder: Path | str, pattern: str) -> list[dict[str, str]]:
     """
     fits, others = _held(Path(folder), pattern)
     if not fits:
-        example = f"the first recording is {others[0][0]}" if others else "it holds no recordings"
-        raise HeschlError(
-            f"no recording in {folder} fits the pattern {pattern!r} ({example}): write it to fit the names"
-        )
+        example = f"of {others[0][0]}, {others[0][1]}" if others else "it holds no recordings"
+        raise HeschlError(f"no recording in {folder} fits the pattern {pattern!r} ({example})")
     return fits
 
 
@@ -43,7 +41,7 @@ def unmatched(folder: Path | str, pattern: str) -> list[tuple[str, str]]:
 
 
 def _held(folder: Path, pattern: str) -> tuple[list[dict[str, str]], list[tuple[str, str]]]:
-    short, long, fields = _compiled(pattern, "+?"), _compiled(pattern, "+"), _fields(pattern)
+    fields, short, long = _fields(pattern), _compiled(pattern, "+?"), _compiled(pattern, "+")
     depth = pattern.count("/") + 1
     rows, others = [], []
     for path in _recordings(folder):

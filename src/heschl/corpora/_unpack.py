@@ -83,10 +83,10 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             if member.isdir():
                 _safe(archive, member.name)
                 continue
-            stream = tar.extractfile(member) if member.isreg() else None
-            if stream is None:
+            content = tar.extractfile(member) if member.isreg() else None
+            if content is None:
                 raise _refused(archive, member.name, "is a link or a device")
-            yield member.name, stream
+            yield member.name, content
 
 
 def _safe(archive: Path, name: str) -> tuple[str, ...]:
@@ -104,13 +104,13 @@ def _refused(archive: Path, name: str, why: str) -> HeschlError:
     )
 
 
-def _write(stream: IO[bytes], path: Path, archive: Path, name: str, left: int) -> int:
+def _write(content: IO[bytes], path: Path, archive: Path, name: str, left: int) -> int:
     """Copies one member, counting what really comes out; returns its bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     try:
         with path.open("xb") as file:
-            while chunk := stream.read(_CHUNK):
+            while chunk := content.read(_CHUNK):
                 written += len(chunk)
                 if written > left:
                     raise HeschlError(

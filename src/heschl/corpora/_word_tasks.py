@@ -114,7 +114,7 @@ def silence_clips(root: Path, noise: Sequence[Clip], need: dict[str, int]) -> li
         for i in range(number):
             place = (i + 0.5) / number * sum(room)
             index = 0
-            while place > room[index] and index + 1 < len(room):
+            while place >= room[index] and index + 1 < len(room):
                 place -= room[index]
                 index += 1
             source = stretches[index]

@@ -23,7 +23,7 @@ _CC_BY = "CC BY 4.0 (Google)"
 TRIES = 5  # times that a broken connection is taken up again before giving up
 PAUSE = 1.0  # seconds before the second try, doubled before each one after
 TIMEOUT = 30  # seconds without a byte, after which a connection counts as broken
-_CHUNK = 1 << 20
+_CHUNK = 1 << 14  # bytes; what has come of the last chunk is lost when a connection breaks
 
 
 class Source(NamedTuple):
@@ -159,12 +159,19 @@ def fetch(
         archive = _download(where, source.sha256, folder, file_name, progress)
         found = _checked(archive, source, name)
     tell(f"unpacking {archive.name} to {target}")
-    unpack(archive, target)
-    write_json(
-        target / "fetched.json", {"name": name, "from": where, "sha256": found, "licence": source.licence}
-    )
-    if source.pattern:
-        _write_table(target, source.pattern)
+    stage = folder / f".{name}.unpacking"
+    shutil.rmtree(stage, ignore_errors=True)  # of an earlier time that was killed
+    try:
+        unpack(archive, stage)
+        facts = {"name": name, "from": where, "sha256": found, "licence": source.licence}
+        write_json(stage / "fetched.json", facts)
+        if source.pattern:
+            _write_table(stage, source.pattern)
+        stage.rename(target)
+    except OSError as error:
+        raise told(error, target) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
     if from_local is None:
         archive.unlink(missing_ok=True)
     if source.sha256 is None:
@@ -210,7 +217,7 @@ def _download(url: str, sha256: str | None, folder: Path, file_name: str, progre
     part = folder / f"{file_name}.part"
 
     def resume(url: str, output: str | IO[bytes], _: Any) -> None:
-        resuming(url, part, progress)
+        resuming(url, part, progress, PAUSE)
         shutil.move(str(part), str(output))
 
     pooch.get_logger().setLevel("WARNING")
@@ -249,11 +256,9 @@ def resuming(url: str, part: Path, progress: Progress | None = None, pause: floa
                 return
             broke = "the connection broke off"
         except requests.HTTPError as error:
-            status = error.response.status_code
+            status = error.response.status_code if error.response is not None else 0
             if status < 500:
-                raise HeschlError(
-                    f"{url} answers {status} ({error.response.reason}): check the address"
-                ) from None
+                raise HeschlError(f"{url} answers {status}: check the address") from None
             broke = f"the server answers {status}"
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
             broke = "there is no connection"

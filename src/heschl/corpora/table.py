@@ -37,7 +37,7 @@ def read(
     split: str | None = None,
     start: str | None = None,
     stop: str | None = None,
-    name: str | None = None,
+    title: str | None = None,
     licence: str = "that of the recordings' maker",
 ) -> Corpus:
     """Reads a table.
@@ -46,7 +46,7 @@ def read(
     ----------
     root: the table, or a folder with one table in it.
     path, speaker, split, start, stop: the columns' names, where they are not the usual ones (see the module).
-    name: what the corpus is called; by default as the table's folder.
+    title: what the corpus is called; by default as the table's folder.
     licence: kept in every run.
 
     Raises
@@ -62,7 +62,7 @@ def read(
     if not clips:
         _headers.refuse_nothing_left(file, "a table of recordings", skipped)
     return Corpus(
-        name=name or file.resolve().parent.name or "table",
+        name=title or file.resolve().parent.name or "table",
         clips=tuple(clips),
         source=f"the table {file.name}",
         licence=licence,

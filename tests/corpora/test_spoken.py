@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -63,8 +64,8 @@ def test_phones_tile_every_clip_and_words_lie_on_phones(packaged):
         phones = [span for span in clip.spans if span.tier == "phone"]
         words = [span for span in clip.spans if span.tier == "word"]
         assert phones[0].start == 0 and phones[-1].stop == pytest.approx(clip.stop - clip.start, abs=1e-6)
-        assert all(a.stop == b.start for a, b in zip(phones, phones[1:]))
-        assert all(a.symbol != b.symbol or a.symbol != "SIL" for a, b in zip(phones, phones[1:]))
+        assert all(a.stop == b.start for a, b in pairwise(phones))
+        assert all(a.symbol != b.symbol or a.symbol != "SIL" for a, b in pairwise(phones))
         assert {span.symbol for span in phones} <= symbols
         edges = {span.start for span in phones} | {span.stop for span in phones}
         assert all(word.start in edges and word.stop in edges for word in words)

@@ -98,3 +98,24 @@ def plain(symbol: str) -> str:
     if symbol.strip().lower() in SILENCES:
         return SILENCE
     return symbol.strip().rstrip("012").upper()
+
+
+# Finer symbols of dictionaries such as festvox's, by the one of the 39 that they are heard as.
+ALIASES = {
+    "AX": "AH", "AX-H": "AH", "AXR": "ER", "IX": "IH", "UX": "UW", "EL": "L", "EM": "M", "EN": "N", "ENG": "NG",
+    "NX": "N", "DX": "T", "HV": "HH", "WH": "W",
+}  # fmt: skip
+
+
+def arpabet(symbol: str) -> str:
+    """A symbol as one of the 39 phones or SIL: `plain`, and finer symbols as the one that they are heard as.
+
+    Raises
+    ------
+    KeyError: it is none of them.
+    """
+    name = plain(symbol)
+    name = ALIASES.get(name, name)
+    if name != SILENCE and name not in PHONES:
+        raise KeyError(symbol)
+    return name

@@ -40,7 +40,12 @@ class AlexNet(nn.Module):
         **{f"conv{k}": f"features.relu{k}" for k in (1, 2, 3, 4, 5)},
         **{f"fc{k}": f"classifier.relu{k}" for k in (6, 7)},
     }
-    example: ClassVar[tuple[tuple[int, ...], int]] = ((1, 99, 99), 10)
+    # The published weights begin too small for inputs of size one: they are made for decibels.
+    example: ClassVar[tuple[tuple[int, ...], int, dict[str, float | str]]] = (
+        (1, 99, 99),
+        10,
+        {"width": 0.25, "init": "he"},
+    )
 
     def __init__(
         self,

@@ -43,7 +43,11 @@ class AudioNetV1(nn.Module):
         **{f"conv{k}": f"features.relu{k}" for k in (1, 2, 3, 4, 5)},
         **{f"fc{k}": f"classifier.relu{k}" for k in (6, 7, 8, 9)},
     }
-    example: ClassVar[tuple[tuple[int, ...], int]] = ((1, 12000), 10)
+    example: ClassVar[tuple[tuple[int, ...], int, dict[str, int]]] = (
+        (1, 11000),
+        10,
+        {"channels": 16, "dense": 32},
+    )
 
     def __init__(
         self,

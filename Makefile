@@ -40,5 +40,10 @@ check: $(SET_UP)
 bench: $(SET_UP)
 	$(BIN)/python bench/all.py
 
+docs: $(SET_UP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --quiet
+	@echo "the site: site/index.html"
+
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

@@ -1,0 +1,79 @@
+"""Fills the pages that are made from the code itself: every recipe key, every shipped recipe, the README.
+
+A mkdocs hook: `{{ name }}` on a page becomes what the function of that name gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from heschl.plain import read_yaml
+from heschl.recipe import Recipe, shipped
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    for name in ("readme", "recipe_keys", "recipes"):
+        mark = "{{ " + name + " }}"
+        if mark in markdown:
+            markdown = markdown.replace(mark, globals()[name]())
+    return markdown
+
+
+def readme() -> str:
+    """README with its links into docs/ made local and its pictures left out where they are not part of the site."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"\]\(docs/", "](", text)
+    return re.sub(r"\]\((?!https?:|#|\w[\w/-]*\.(?:md|png|svg)\b)([^)]+)\)", r"]", text)
+
+
+def recipe_keys() -> str:
+    rows = ["| key | takes | default | what it is |", "|---|---|---|---|"]
+    schema = Recipe.model_json_schema(mode="validation")
+    rows += [f"| `{key}` | {kind} | {default} | {what} |" for key, kind, default, what in _keys(schema, schema, "")]
+    return "\n".join(rows)
+
+
+def _keys(schema: dict[str, Any], whole: dict[str, Any], before: str) -> Iterator[tuple[str, str, str, str]]:
+    for name, field in schema.get("properties", {}).items():
+        key = before + name
+        default = "required" if name in schema.get("required", ()) else f"`{field.get('default')}`"
+        if isinstance(field.get("default"), dict):
+            default = "see below"
+        yield key, _kind(field, whole), default.replace("|", "\\|"), field.get("description", "")
+        for inner in _inner(field, whole):
+            if "use" not in inner.get("properties", {}):
+                yield from _keys(inner, whole, key + ("[]." if field.get("type") == "array" else "."))
+
+
+def _inner(field: dict[str, Any], whole: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for one in (field, field.get("items", {}), *field.get("anyOf", ()), *field.get("allOf", ())):
+        if "$ref" in one:
+            yield whole["$defs"][one["$ref"].rsplit("/", 1)[1]]
+
+
+def _kind(field: dict[str, Any], whole: dict[str, Any]) -> str:
+    if "$ref" in field:
+        target = whole["$defs"][field["$ref"].rsplit("/", 1)[1]]
+        return "a part" if "use" in target.get("properties", {}) else "keys"
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if "anyOf" in field:
+        return " or ".join(dict.fromkeys(_kind(one, whole) for one in field["anyOf"]))
+    if field.get("type") == "array":
+        return f"a list: {_kind(field.get('items', {}), whole)}"
+    names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
+    return names.get(field.get("type", ""), "keys" if field.get("type") == "object" else "anything")
+
+
+def recipes() -> str:
+    rows = ["| recipe | what | data | download | minutes on two cores |", "|---|---|---|---|---|"]
+    for name, path in shipped().items():
+        about = read_yaml(path).get("about", {})
+        cells = [about.get(key, "") for key in ("what", "data", "download", "minutes")]
+        rows.append(f"| `{name}` | " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)

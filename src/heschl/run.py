@@ -57,7 +57,7 @@ def origin(recipe: Recipe, **facts: Any) -> dict[str, Any]:
         "versions": versions,
         "git": _git(recipe.folder or Path.cwd()),
         "command": sys.argv,
-        "machine": {"system": platform.platform(), "processors": os.cpu_count(), "host": platform.node()},
+        "machine": {"system": platform.platform(), "processors": os.cpu_count()},
         "recipe_folder": None if recipe.folder is None else str(recipe.folder),
         "start": now(),
         "stop": None,

@@ -94,6 +94,8 @@ class Keeper(Callback):
         self.ended = False
         self.seconds = 0.0  # of work, over all resumptions
 
+    state_key = "keeper"  # of its state in the checkpoint
+
     def state_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("rows", "best", "waited", "ended", "seconds")}
 

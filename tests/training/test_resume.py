@@ -1,0 +1,233 @@
+"""Killed at any instant and run again, a training ends with the weights of one that was never killed, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from heschl.files import write_wav
+from heschl.run import open_run
+
+KILL = int(getattr(signal, "SIGKILL", signal.SIGTERM))
+
+RECIPE = """\
+format: 1
+name: small
+seed: 3
+corpus: {use: words, root: ROOT}
+split: {use: fractions, validation: 0.25, test: 0.25}
+clip: {seconds: 0.25, short: random, long: random}
+feature: {use: mel.LogMel, sample_rate: 8000, n_mels: 20}
+augment:
+  - {use: augment.Shift, seconds: 0.05}
+  - {use: augment.Noise}
+  - {use: augment.SpecAugment, time: 4, frequency: 4}
+  - {use: augment.Mixup}
+model: {use: own_net.Net}
+task: {use: classify.Classify, label: word}
+train:
+  epochs: 4
+  batch: 6
+  optimiser: {use: AdamW, lr: 0.01}
+  schedule: {use: cosine, warmup: 0.1}
+  ema: 0.9
+  clip_gradient: 1.0
+  draws: sqrt
+  checkpoint_every: 2
+machine: {save_seconds: 0, threads: 1}
+"""
+
+NET = """\
+from torch import nn
+
+class Net(nn.Module):
+    areas = {"conv": "0"}
+    def __init__(self, in_shape, n_outputs, width: int = 8):
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv1d(in_shape[0], width, 3), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(0.3),
+            nn.AdaptiveAvgPool1d(4), nn.Flatten(), nn.Linear(4 * width, n_outputs))
+    def forward(self, x, lengths=None):
+        return self.net(x)
+"""
+
+# Runs the training, and kills itself before or after the n-th call of a named function.
+DRIVER = """\
+import os, signal, sys
+recipe, runs, where, when, count = sys.argv[1:6]
+from heschl.training import fit, keeper
+import heschl.run
+
+calls = 0
+def die():
+    os.kill(os.getpid(), KILL)
+    os.abort()
+
+if where == "step":
+    class Deadly(keeper.Keeper):
+        def on_train_batch_end(self, trainer, learner, *rest):
+            if when == "before" and learner.step + 1 == int(count):
+                die()
+            super().on_train_batch_end(trainer, learner, *rest)
+            if when == "after" and learner.step == int(count):
+                die()
+    fit.Keeper = Deadly
+elif where == "fsync":  # in the middle of a save: the temporary file is whole, and not yet in place
+    real = os.fsync
+    def fsync(file):
+        global calls
+        calls += 1
+        if calls == int(count):
+            if when == "before":
+                os.ftruncate(file, 1000)
+            die()
+        real(file)
+    os.fsync = fsync
+elif where == "best":
+    real_save = keeper.save_weights
+    def save(path, *rest):
+        global calls
+        calls += 1
+        if when == "before" and calls == int(count):
+            die()
+        real_save(path, *rest)
+        if when == "after" and calls == int(count):
+            die()
+    keeper.save_weights = save
+elif where == "history":
+    keeper.write_history = lambda folder, rows: die() if len(rows) == int(count) else None
+
+fit.train(recipe, runs=runs, quiet=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    random = np.random.default_rng(0)
+    for word, pitch in (("no", 300.0), ("yes", 500.0), ("zero", 800.0)):
+        for speaker in range(6):
+            for take in range(1 + (word == "no")):
+                time = np.arange(int(random.uniform(0.2, 0.4) * 8000)) / 8000
+                wave = 0.5 * np.sin(2 * np.pi * pitch * time) + 0.05 * random.normal(size=len(time))
+                write_wav(
+                    folder / "data" / word / f"{speaker:08x}_nohash_{take}.wav", np.clip(wave, -1, 1), 8000
+                )
+    path = folder / "small.yaml"
+    path.write_text(RECIPE.replace("ROOT", (folder / "data").as_posix()), encoding="utf-8")
+    (folder / "own_net.py").write_text(NET, encoding="utf-8")
+    (folder / "driver.py").write_text(DRIVER.replace("KILL", str(KILL)), encoding="utf-8")
+    return path
+
+
+def run_it(
+    recipe: Path, runs: Path, where: str = "-", when: str = "-", count: int = 0
+) -> subprocess.Popen[bytes]:
+    shm = Path("/dev/shm")  # another file system, where there is one
+    env = {**os.environ, "OMP_NUM_THREADS": "1"} | ({"TMPDIR": str(shm)} if shm.is_dir() else {})
+    command = [sys.executable, recipe.with_name("driver.py"), recipe, runs, where, when, str(count)]
+    return subprocess.Popen([str(part) for part in command], env=env, stderr=subprocess.PIPE)
+
+
+def finish(process: subprocess.Popen[bytes]) -> int:
+    _, errors = process.communicate(timeout=120)
+    if process.returncode not in (0, -KILL, KILL):
+        pytest.fail(errors.decode("utf-8", "replace")[-2000:])
+    return process.returncode
+
+
+def facts(runs: Path) -> dict[str, object]:
+    """All that must be equal: weights, optimiser, history but for its seconds."""
+    (folder,) = runs.iterdir()
+    run = open_run(folder)
+    assert run.finished
+    last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    history = [{key: value for key, value in row.items() if key != "seconds"} for row in run.history]
+    kept = {path.name: load_file(path) for path in sorted((folder / "checkpoints").glob("*.safetensors"))}
+    names = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    return {
+        "last": last["state_dict"],
+        "optimiser": last["optimizer_states"],
+        "step": last["learner"]["step"],
+        "kept": kept,
+        "history": history,
+        "bytes": (folder / "checkpoints" / "best.safetensors").read_bytes(),
+        "names": [name for name in names if not name.endswith(".tmp")],
+    }
+
+
+def same(a: object, b: object, where: str = "") -> None:
+    if isinstance(a, torch.Tensor):
+        assert isinstance(b, torch.Tensor) and a.dtype == b.dtype and torch.equal(a, b), where
+    elif isinstance(a, dict):
+        assert isinstance(b, dict) and list(a) == list(b), where
+        for key in a:
+            same(a[key], b[key], f"{where}.{key}")
+    elif isinstance(a, list | tuple):
+        assert isinstance(b, list | tuple) and len(a) == len(b), where
+        for i, (one, other) in enumerate(zip(a, b)):
+            same(one, other, f"{where}.{i}")
+    else:
+        assert a == b, where
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_as_one_that_was_not(recipe: Path, tmp_path: Path) -> None:
+    assert finish(run_it(recipe, tmp_path / "whole")) == 0
+    expected = facts(tmp_path / "whole")
+    history = expected["history"]
+    assert isinstance(history, list) and len(history) == 4
+    epoch = int(history[0]["step"])
+    assert epoch >= 3
+    kills = [
+        ("step", "after", 2),  # inside an epoch
+        ("step", "before", epoch),  # on an epoch's last batch: taken, and nothing kept of it
+        ("best", "after", 1),  # the new best weights are in place, the checkpoint is not
+        ("step", "after", epoch),  # an epoch's last batch, all saved
+        ("fsync", "before", 3),  # in a save, half-written
+        ("fsync", "after", 2),  # in a save, written and not in place
+        ("history", "-", 3),  # the checkpoint is in place, the history is not
+        ("step", "after", 3 * epoch + 1),
+    ]
+    for where, when, count in kills:
+        assert finish(run_it(recipe, tmp_path / "killed", where, when, count)) != 0, (where, when, count)
+    # and from outside, at whatever instant it comes
+    process = run_it(recipe, tmp_path / "killed")
+    (folder,) = (tmp_path / "killed").iterdir()
+    last = folder / "checkpoints" / "last.ckpt"
+    before = last.stat().st_mtime_ns
+    while process.poll() is None and last.stat().st_mtime_ns == before:
+        time.sleep(0.001)
+    process.kill()
+    finish(process)
+    assert finish(run_it(recipe, tmp_path / "killed")) == 0
+    same(facts(tmp_path / "killed"), expected)
+
+
+@pytest.mark.slow
+def test_workers_and_frequency_of_saving_change_nothing(recipe: Path, tmp_path: Path) -> None:
+    from heschl.training.fit import train
+
+    few = {"train.epochs": 2, "machine.save_seconds": 100.0}
+    train(recipe, few, runs=tmp_path / "one", quiet=True)
+    train(recipe, {**few, "machine.workers": 2, "machine.save_seconds": 0}, runs=tmp_path / "two", quiet=True)
+    same(facts(tmp_path / "one"), facts(tmp_path / "two"))
+
+
+@pytest.mark.slow
+def test_the_seed_changes_the_weights(recipe: Path, tmp_path: Path) -> None:
+    from heschl.training.fit import train
+
+    a = train(recipe, {"train.epochs": 1}, runs=tmp_path, quiet=True)
+    b = train(recipe, {"train.epochs": 1, "seed": 4}, runs=tmp_path, quiet=True)
+    assert a.name != b.name
+    assert not torch.equal(a.weights()["net.6.weight"], b.weights()["net.6.weight"])

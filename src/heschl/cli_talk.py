@@ -103,7 +103,7 @@ def progress(what: str, unit: str = "") -> Iterator[Told]:
     def told(done: int, of: int | None = None) -> None:
         nonlocal bar, task, last
         now = time.monotonic()
-        if now - start < QUIET:
+        if now - start < QUIET or (bar is None and of and done >= of):
             return
         if sys.stderr.isatty():
             if bar is None:

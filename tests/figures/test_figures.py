@@ -101,6 +101,10 @@ def test_labels_are_moved_apart():
 
 
 def test_titles_say_the_answer():
+    assert (
+        "no two of them alike"
+        in confusion_figure(np.array([[3, 1], [0, 4]]), ["a", "b"])._suptitle.get_text()
+    )
     assert "taken for “b”" in confusion_figure(np.array([[3, 2], [0, 4]]), ["a", "b"])._suptitle.get_text()
     assert "No clip is mistaken" in confusion_figure(np.eye(2, dtype=int), ["a", "b"])._suptitle.get_text()
     assert "after epoch 3" in curves(HISTORY)._suptitle.get_text()

@@ -167,3 +167,11 @@ def test_nothing_to_score_and_classes_outside_are_refused():
 def test_mean_and_sd():
     assert scores.mean_and_sd([1.0, 2.0, 4.0]) == pytest.approx((7 / 3, np.std([1, 2, 4], ddof=1)))
     assert scores.mean_and_sd([1.0]) == (1.0, None)
+
+
+def test_estimates_are_told_with_two_digits_of_their_interval():
+    assert scores.told({"value": 0.93217, "low": 0.9012, "high": 0.9544}) == "93.2\u202f% [90.1, 95.4]"
+    assert scores.told({"value": 0.5, "low": 0.31, "high": 0.68}) == "50\u202f% [31, 68]"
+    assert scores.told({"value": 1.0, "low": 1.0, "high": 1.0}) == "100.0\u202f% [100.0, 100.0]"
+    assert scores.told({"value": 0.5, "low": None, "high": None}) == "50.0\u202f%"
+    assert scores.told({"value": None}) == "not known"

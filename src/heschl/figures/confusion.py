@@ -106,4 +106,6 @@ def _title(matrix: np.ndarray, labels: Sequence[str]) -> str:
         return "No clip is mistaken for another class"
     said, answered = divmod(int(wrong.argmax()), len(labels))
     count, of = int(wrong[said, answered]), int(matrix[said].sum())
+    if count == 1:
+        return f"{int(wrong.sum())} mistakes in {int(matrix.sum())}, no two of them alike"
     return f"The commonest mistake: “{labels[said]}” taken for “{labels[answered]}”, {count} times in {of}"

@@ -102,4 +102,4 @@ def _title(rows: Sequence[Mapping[str, Any]], score: str, panels: Sequence[str])
         return "How the loss fell while the network was trained"
     epoch, value = max(points, key=lambda p: p[1])
     said = score.replace("_", " ")
-    return f"On speakers it was not trained on, {said} peaks at {100 * value:.0f} % after epoch {epoch:g}"
+    return f"On clips it was not trained on, {said} peaks at {100 * value:.0f} % after epoch {epoch:g}"

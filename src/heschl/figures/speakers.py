@@ -86,7 +86,7 @@ def _level(axis: Axes, value: float, name: str, colour: str, upright: bool) -> N
     if upright:
         axis.axvline(value, color=colour, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         axis.annotate(
-            f"{name} {100 * value:.0f} %",
+            f"{name} {100 * value:.0f}\u202f%",
             (value, 1),
             (0, 3),
             xycoords=("data", "axes fraction"),
@@ -97,7 +97,7 @@ def _level(axis: Axes, value: float, name: str, colour: str, upright: bool) -> N
     else:
         axis.axhline(value, color=colour, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         axis.annotate(
-            f"{name} {100 * value:.0f} %",
+            f"{name} {100 * value:.0f}\u202f%",
             (1, value),
             (0, -4),
             xycoords=("axes fraction", "data"),
@@ -112,5 +112,7 @@ def _title(rows: Sequence[Mapping[str, Any]], by: str) -> str:
     worst, best = rows[0], rows[-1]
     if len(rows) == 1:
         return f"One {by}: {worst['group']}"
-    ends = f"from {100 * float(worst['accuracy']):.0f} % ({worst['group']}) to {100 * float(best['accuracy']):.0f} %"
-    return f"{len(rows)} {by}s are understood differently well: {ends}"
+    low, high = (f"{100 * float(row['accuracy']):.0f}\u202f%" for row in (worst, best))
+    if low == high:
+        return f"All {len(rows)} {by}s are understood equally well: {low}"
+    return f"From {low} ({worst['group']}) to {high}: how well each of {len(rows)} {by}s is understood"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 WORDS = {
     "balanced_accuracy": "balanced accuracy",
     "accuracy": "accuracy",
-    "macro_f1": "macro-averaged F1",
+    "macro_f1": "macro F1",
 }
 SAYS = {
     "balanced_accuracy": "the mean over the classes, each counting the same",
@@ -101,10 +101,11 @@ def page_facts(run: Run, folder: Path | None) -> dict[str, Any]:
         **_repeat(run),
     }
     if (held or {}).get("synthetic") or corpus.get("synthetic"):
+        own = [note for note in facts["notes"] if "machine" in note or "ynthetic" in note]
         facts["synthetic"] = (
-            "A machine spoke every recording here, so these scores say nothing about how well the network "
-            "would understand people."
+            " ".join(own) or "A machine spoke every recording: no score here says anything about people."
         )
+        facts["notes"] = [note for note in facts["notes"] if note not in own]
     if run.history and run.recipe.train.epochs != 0:
         from heschl.figures.curves import curves
 
@@ -226,7 +227,7 @@ def _score_facts(run: Run, held: Mapping[str, Any], folder: Path) -> dict[str, A
     wide = _both("confusion", lambda width: confusion_figure(matrix, labels, width))
     if len(labels) > FULL_ON_PHONE:
         wide["phone"] = ""
-    facts["confusion"] = {**wide, "top": held.get("confusions", [])[:8]}
+    facts["confusion"] = {**wide, "top": [row for row in held.get("confusions", [])[:8] if row["n"] > 1]}
     rows = read_csv(folder / "per_speaker.csv") if (folder / "per_speaker.csv").exists() else []
     if len(rows) > 1:
         overall, chance = main["accuracy"]["value"], main["chance"]
@@ -263,7 +264,11 @@ def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict
         _count(main["n_groups"], main["group"]) if main.get("n_groups") else "an unknown number of speakers"
     )
     rows = [
-        {"name": name.capitalize(), "value": told(main[key]), "says": SAYS[key].format(unit=main["unit"])}
+        {
+            "name": name[0].upper() + name[1:],
+            "value": told(main[key]),
+            "says": SAYS[key].format(unit=main["unit"]),
+        }
         for key, name in WORDS.items()
     ]
     for k, share in main.get("top_k", {}).items():
@@ -284,8 +289,8 @@ def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict
             }
         )
     sentence = (
-        f"Guessing would reach {100 * main['chance']:.3g}\u2009%, and always giving the commonest answer "
-        f"{100 * main['majority']:.3g}\u2009% accuracy."
+        f"Guessing would reach {100 * main['chance']:.3g}\u202f%, and always giving the commonest answer "
+        f"{100 * main['majority']:.3g}\u202f% accuracy."
     )
     if bound and not main["interval_note"]:
         sentence += f" The interval says where the score would lie for other {main['group']}s like these, 95 times in 100."
@@ -306,6 +311,18 @@ def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict
         "caveat": f"{note[0].upper()}{note[1:]}." if note else "",
         "rows": rows,
     }
+
+
+def _question(held: Mapping[str, Any], main: Mapping[str, Any]) -> str:
+    if held.get("on"):
+        return "How good is it, on other recordings?"
+    if held["part"] == "train":
+        return "How well does it know what it was trained on?"
+    return (
+        f"How good is it, on {main['group']}s it has never heard?"
+        if main.get("n_groups")
+        else "How good is it?"
+    )
 
 
 def read_confusion(path: Path) -> tuple[list[str], np.ndarray]:

@@ -19,7 +19,7 @@ CARD = 224 / 96  # inches
 
 
 def heard_groups(
-    rows: Sequence[Mapping[str, str]], labels: Sequence[str], each: int = 3
+    rows: Sequence[Mapping[str, str]], labels: Sequence[str], each: int = 4
 ) -> list[dict[str, Any]]:
     """Groups of clips: the surest right answers, the surest wrong ones, and the commonest confusion.
 

@@ -58,7 +58,7 @@ def write_features(
             f"no clip of {corpus.name} has digit, speaker, repetition and gender: use AudioMNIST"
         )
     splits = _splits(checked, corpus, {clip.id for clip in clips})
-    files, lists = write_audiomnist(folder, task, _data(checked, clips, skipped, progress), splits)
+    files, lists = write_audiomnist(folder, task, _data(checked, clips, progress), splits)
     return {
         "folder": str(folder),
         "clips": len(files),
@@ -83,9 +83,7 @@ def _splits(recipe: Recipe, corpus: Corpus, ids: set[str]) -> dict[int, dict[str
     return made
 
 
-def _data(
-    recipe: Recipe, clips: list[Clip], skipped: list[Skipped], progress: Progress | None
-) -> Iterator[tuple[str, Datum]]:
+def _data(recipe: Recipe, clips: list[Clip], progress: Progress | None) -> Iterator[tuple[str, Datum]]:
     feature = build(recipe.feature, "feature", folder=recipe.folder).eval().double()
     for k, clip in enumerate(clips):
         wave = torch.from_numpy(read_wave(clip, int(feature.sample_rate)))[None].double()

@@ -327,3 +327,16 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and standard deviation (n - 1) over folds or seeds; no deviation of one value."""
     array = np.asarray(values, float)
     return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None
+
+
+def told(score: dict[str, float | None], percent: bool = True) -> str:
+    """An estimate for a person: `93.2 % [90.1, 95.4]`, with two significant digits of the interval's width."""
+    value, low, high = score["value"], score.get("low"), score.get("high")
+    if value is None:
+        return "not known"
+    factor, unit = (100.0, "\u202f%") if percent else (1.0, "")
+    if low is None or high is None:
+        return f"{factor * value:.{1 if percent else 3}f}{unit}"
+    width = factor * (high - low)
+    digits = int(np.clip(1 - np.floor(np.log10(width)), 0, 4)) if width > 0 else 1
+    return f"{factor * value:.{digits}f}{unit} [{factor * low:.{digits}f}, {factor * high:.{digits}f}]"

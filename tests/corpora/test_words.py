@@ -285,3 +285,17 @@ def test_real_words(shared: Path) -> None:
     assert len({clip.labels["speaker"] for clip in corpus.clips}) == 1019
     # all were taken from the official training part, so the published rule must say train for each
     assert {clip.labels["split"] for clip in corpus.clips} == {"train"}
+
+
+def test_tenths_are_rounded_up(tree: Path, tmp_path: Path) -> None:
+    """41 known training clips: 5 of silence, 5 unknown; and 121 words: 5 of silence in v1-31."""
+    shutil.copytree(tree, tmp_path / "tree")
+    train = next(
+        c for c in words.read(tree).clips if c.labels["split"] == "train" and c.labels["word"] == "yes"
+    )
+    tone(tmp_path / "tree" / "yes" / f"{train.labels['speaker']}_nohash_1.wav", 1.0)
+    for task, classes in (("v1-12", ("silence", "unknown")), ("v1-31", ("silence",))):
+        clips = words.read(tmp_path / "tree", task=task).clips
+        count = Counter((clip.labels["word"], clip.labels["split"]) for clip in clips)
+        assert all(count[name, "train"] == 5 for name in classes)
+        assert all(count[name, "test"] == 1 for name in classes)

@@ -22,11 +22,13 @@ def check_model(model: Any) -> None:
         raise HeschlError(f"module '{training[0]}' is in train mode: call model.eval() first")
     for kind, tensors in (("weights", model.named_parameters()), ("buffer", model.named_buffers())):
         for name, tensor in tensors:
-            if tensor.is_floating_point() and not bool(torch.isfinite(tensor.sum())):
-                if not bool(torch.isfinite(tensor).all()):
-                    raise HeschlError(
-                        f"the {kind} '{name}' hold numbers that are not finite: load weights of a run that did not diverge"
-                    )
+            # the sum tells quickly that all is well; it may overflow where every number is finite
+            if not tensor.is_floating_point() or bool(torch.isfinite(tensor.sum())):
+                continue
+            if not bool(torch.isfinite(tensor).all()):
+                raise HeschlError(
+                    f"the {kind} '{name}' hold numbers that are not finite: load weights of a run that did not diverge"
+                )
 
 
 def check_input(x: Any) -> None:
@@ -42,7 +44,9 @@ def check_input(x: Any) -> None:
 def check_target(target: Any, x: Tensor) -> Tensor:
     """target as a LongTensor (batch,), or (batch, time) for networks over frames."""
     if target is None:
-        raise HeschlError("there is no target: give the class to explain for each clip, a LongTensor (batch,)")
+        raise HeschlError(
+            "there is no target: give the class to explain for each clip, a LongTensor (batch,)"
+        )
     if isinstance(target, int) and not isinstance(target, bool):
         target = torch.full((len(x),), target)
     if not isinstance(target, Tensor) or target.dtype.is_floating_point or target.dtype == torch.bool:
@@ -93,7 +97,9 @@ def begin(logits: Tensor, target: Tensor, start: Start) -> Tensor:
     so that the sum is the margin. A network over frames begins in all its frames.
     """
     target = each_target(logits, target)
-    chosen = torch.nn.functional.one_hot(target.clamp(min=0), logits.shape[-1]).bool() & (target >= 0)[..., None]
+    chosen = (
+        torch.nn.functional.one_hot(target.clamp(min=0), logits.shape[-1]).bool() & (target >= 0)[..., None]
+    )
     if start == "one":
         return chosen.to(logits.dtype)
     relevance = torch.where(chosen, logits, 0)

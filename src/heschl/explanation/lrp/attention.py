@@ -18,13 +18,16 @@ from heschl.explanation.lrp.layers import affine, bound, fixed
 from heschl.explanation.lrp.maps import dense
 from heschl.explanation.lrp.moves import move
 from heschl.explanation.lrp.rules import quotient, total
-from heschl.explanation.lrp.tape import Tape, mark_of, plain, spelt, swapped
+from heschl.explanation.lrp.signals import mark_of, plain, spelt, swapped
+from heschl.explanation.lrp.tape import Tape
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
 
 
-def softmax_spread(tape: Tape, x: Tensor, weights: Tensor, axis: int = -1) -> Callable[[Tensor], tuple[Tensor]]:
+def softmax_spread(
+    tape: Tape, x: Tensor, weights: Tensor, axis: int = -1
+) -> Callable[[Tensor], tuple[Tensor]]:
     """AttnLRP's softmax: R_x = x (R - softmax(x) sum R)."""
     where = tape.where("softmax")
 
@@ -40,7 +43,7 @@ def softmax_spread(tape: Tape, x: Tensor, weights: Tensor, axis: int = -1) -> Ca
 def half(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs, signals: list[Tensor]) -> Tensor:
     """AttnLRP's product of two signals: R_a = a (R / stab(2 y)) b, and b's likewise."""
     with torch.no_grad():
-        value = func(*plain(args), **plain(kwargs))
+        value: Tensor = func(*plain(args), **plain(kwargs))
     z, where, held = value.detach(), tape.where(spelt(func)), [plain(t) for t in signals]
 
     def spread(relevance: Tensor) -> tuple[Tensor, ...]:
@@ -103,7 +106,9 @@ def _attend_by_halves(
     return product(signal, v)
 
 
-def multi_head(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> tuple[Tensor, Tensor | None]:
+def multi_head(
+    tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs
+) -> tuple[Tensor, Tensor | None]:
     """nn.MultiheadAttention: projections under epsilon, values mixed by constant weights, output under epsilon."""
     names = (
         "query key value embed_dim_to_check num_heads in_proj_weight in_proj_bias bias_k bias_v add_zero_attn "
@@ -155,9 +160,7 @@ def _do(tape: Tape, func: Callable[..., Any], x: Tensor, *rest: Any) -> Any:
     return move(tape, func, (x, *rest), {}) if mark_of(x) else func(x.detach(), *rest)
 
 
-def _joint_mask(
-    mask: Tensor | None, padding: Tensor | None, q: Tensor, k: Tensor
-) -> Tensor | None:
+def _joint_mask(mask: Tensor | None, padding: Tensor | None, q: Tensor, k: Tensor) -> Tensor | None:
     """Both masks (true where a key may not be seen, or what is added) as one that is added."""
     whole: Tensor | None = None
     for part, padded in ((mask, False), (padding, True)):

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from heschl.explanation.lrp.maps import CONVOLUTIONS, TRANSPOSED, Map, by_autograd, convolution, dense
 from heschl.explanation.lrp.rules import Affine, Rule, quotient, share, stab, total
-from heschl.explanation.lrp.tape import Fusable, Tape, is_learned, mark_of, plain, spelt, swapped, tensors_in
-from heschl.types import HeschlError
+from heschl.explanation.lrp.signals import Fusable, is_learned, mark_of, plain, spelt, swapped, tensors_in
+from heschl.explanation.lrp.tape import Tape
 
 _EPSILON = Rule("epsilon")
 _EMPTY = torch.zeros(())
@@ -26,9 +26,7 @@ def bound(args: tuple[Any, ...], kwargs: dict[str, Any], names: str, *defaults: 
     return [values[name] for name in listed]
 
 
-def affine(
-    tape: Tape, map_: Map, x: Tensor, w: Tensor, b: Tensor | None, value: Tensor, kind: str
-) -> Tensor:
+def affine(tape: Tape, map_: Map, x: Tensor, w: Tensor, b: Tensor | None, value: Tensor, kind: str) -> Tensor:
     """value = map(x, w) + b under the rule of the module at work; kind "fixed" has no weights: epsilon."""
     mark = mark_of(x)
     assert mark is not None
@@ -60,7 +58,7 @@ def linear(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: 
     if mark_of(w) or mark_of(b):
         return signals_meet(tape, func, args, kwargs)
     with torch.no_grad():
-        value = func(plain(x), w, b)
+        value: Tensor = func(plain(x), w, b)
     return affine(tape, dense(), x, w, b, value, "linear" if is_learned(w) else "fixed")
 
 
@@ -90,7 +88,7 @@ def conv(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: di
 
         map_ = Map(bare.apply, bare.back, scale, lambda a: a.reshape(-1, *ones))
     with torch.no_grad():
-        value = func(*plain(args), **plain(kwargs))
+        value: Tensor = func(*plain(args), **plain(kwargs))
     bias = None if b is None else b.detach().reshape(-1, *(1,) * (w.ndim - 2))
     return affine(tape, map_, x, w, bias, value, "convolution" if is_learned(w) else "fixed")
 
@@ -107,12 +105,14 @@ def fixed(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: d
         return func(*put[0], **put[1])
 
     with torch.no_grad():
-        value = func(*plain(args), **plain(kwargs))
+        value: Tensor = func(*plain(args), **plain(kwargs))
     out = affine(tape, by_autograd(apply, signal.shape, signal.dtype), signal, _EMPTY, None, value, "fixed")
     mark, new = mark_of(signal), mark_of(out)
     assert mark is not None and new is not None
     new.gate = mark.gate
-    if mark.logits is not None and spelt(func) == "mean" and not mark.gate:  # over the branches of a log-softmax
+    if (
+        mark.logits is not None and spelt(func) == "mean" and not mark.gate
+    ):  # over the branches of a log-softmax
         logits = mark.logits
         again = [swapped(part, lambda t: logits if t is signal else t) for part in (args, kwargs)]
         new.logits = fixed(tape, func, *again)
@@ -132,7 +132,7 @@ def matmul(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: 
         return fixed(tape, func, args, kwargs)
     bare = (lambda x, w: func(x, w)) if mark_of(a) else (lambda x, w: func(w, x))
     with torch.no_grad():
-        value = func(plain(a), plain(c))
+        value: Tensor = func(plain(a), plain(c))
     return affine(tape, by_autograd(bare, x.shape, x.dtype), x, w, None, value, "linear")
 
 
@@ -141,13 +141,11 @@ def addmm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     if kwargs or mark_of(b) or mark_of(w) or not mark_of(x):
         return signals_meet(tape, func, args, kwargs)
     with torch.no_grad():
-        value = func(b, plain(x), w)
+        value: Tensor = func(b, plain(x), w)
     return affine(tape, dense(), x, w.mT, b, value, "linear" if is_learned(w) else "fixed")
 
 
-def signals_meet(
-    tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+def signals_meet(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A product of two signals: the gate among them is a constant; without one it has no rule."""
     from heschl.explanation.lrp.attention import half
 
@@ -158,10 +156,13 @@ def signals_meet(
         return half(tape, func, args, kwargs, signals)
     others = [t for t in signals if not any(t is g for g in gates)]
     if product and gates and len(others) == 1:
-        constant = [swapped(part, lambda t: t.detach() if any(t is g for g in gates) else t) for part in (args, kwargs)]
+        constant = [
+            swapped(part, lambda t: t.detach() if any(t is g for g in gates) else t)
+            for part in (args, kwargs)
+        ]
         return fixed(tape, func, *constant)
     with torch.no_grad():
-        value = func(*plain(args), **plain(kwargs))
+        value: Tensor = func(*plain(args), **plain(kwargs))
     error = tape.refusal(
         f"`{spelt(func)}` of two signals",
         "one of them must be a weight (from a sigmoid or softmax), or give this module's rule in `rules`",
@@ -178,7 +179,7 @@ def batch_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwar
     if training or mean is None:
         raise tape.refusal("a BatchNorm that mixes the clips of a batch", "call model.eval() first")
     with torch.no_grad():
-        value = func(*plain(args), **plain(kwargs))
+        value: Tensor = func(*plain(args), **plain(kwargs))
         a = (var + eps).rsqrt()
         a = a if weight is None else a * weight
         c = -mean * a
@@ -186,11 +187,12 @@ def batch_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwar
     mark = mark_of(x)
     assert mark is not None
     last = mark.affine
-    if last is not None and last.layer.map.scale and last.layer.map.along and _channels_lead(last.layer, a):
-        layer, along = last.layer, last.layer.map.along
+    if last is not None and _channels_lead(last.layer, a):
+        layer, along, scale = last.layer, last.layer.map.along, last.layer.map.scale
+        assert along is not None and scale is not None
         with torch.no_grad():
             b = along(c) if layer.b is None else along(a) * layer.b + along(c)
-            w = layer.map.scale(layer.w, a)
+            w = scale(layer.w, a)
         fused = Affine(layer.map, layer.x, w, b, value.detach(), layer.box, tape.counted)
         tape.only_epsilon("a BatchNorm that is fused into the layer before it")
         return emit_affine(tape, fused, last.x, last.rule, last.where, value, fresh=False)
@@ -200,6 +202,8 @@ def batch_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwar
 
 def _channels_lead(layer: Affine, a: Tensor) -> bool:
     """Whether BatchNorm's channels (axis 1) are the outputs of the layer."""
+    if layer.map.scale is None or layer.map.along is None:
+        return False
     return layer.z.shape[1] == len(a) and (layer.z.ndim == 2 or layer.w.ndim == layer.z.ndim > 2)
 
 
@@ -225,7 +229,9 @@ def diagonal(tape: Tape, x: Tensor, value: Tensor, a: Tensor, c: Tensor) -> Tens
 
 
 def layer_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    x, shape, weight, bias, eps = bound(args, kwargs, "input normalized_shape weight bias eps", None, None, 1e-5)
+    x, shape, weight, bias, eps = bound(
+        args, kwargs, "input normalized_shape weight bias eps", None, None, 1e-5
+    )
     n = len(tuple(shape))
     return _standardised(tape, func, args, kwargs, x, x.shape[: x.ndim - n], weight, bias, eps)
 
@@ -237,11 +243,17 @@ def group_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwar
     return _standardised(tape, func, args, kwargs, x, (x.shape[0], groups), weight, bias, eps)
 
 
-def instance_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def instance_norm(
+    tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Tensor:
     names = "input running_mean running_var weight bias use_input_stats momentum eps"
-    x, mean, var, weight, bias, by_clip, _, eps = bound(args, kwargs, names, None, None, None, None, True, 0.1, 1e-5)
+    x, mean, var, weight, bias, by_clip, _, eps = bound(
+        args, kwargs, names, None, None, None, None, True, 0.1, 1e-5
+    )
     if not by_clip:
-        return batch_norm(tape, torch.nn.functional.batch_norm, (x, mean, var, weight, bias, False, 0.1, eps), {})
+        return batch_norm(
+            tape, torch.nn.functional.batch_norm, (x, mean, var, weight, bias, False, 0.1, eps), {}
+        )
     wide = (-1,) + (1,) * (x.ndim - 2)
     weight, bias = (None if t is None else t.reshape(wide) for t in (weight, bias))
     return _standardised(tape, func, args, kwargs, x, x.shape[:2], weight, bias, eps)
@@ -261,7 +273,7 @@ def _standardised(
     """y = weight (x - mean) / deviation + bias; the deviation is a constant: a linear layer under epsilon."""
     tape.only_epsilon("a normalisation")
     with torch.no_grad():
-        value = func(*plain(args), **plain(kwargs))
+        value: Tensor = func(*plain(args), **plain(kwargs))
         deviation = (x.detach().reshape(*lead, -1).var(-1, unbiased=False, keepdim=True) + eps).sqrt()
     where, signal, z = tape.where(), plain(x), value.detach()
 
@@ -281,7 +293,7 @@ def variance(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs
     """Variance and deviation along axes: each value takes its part x (x - mean) of the sum of squares."""
     x, rest = args[0], args[1:]
     with torch.no_grad():
-        value = func(plain(x), *rest, **kwargs)
+        value: Tensor = func(plain(x), *rest, **kwargs)
     z = value.square() if spelt(func) == "std" else value
     where, signal = tape.where(spelt(func)), plain(x)
 
@@ -291,9 +303,13 @@ def variance(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs
             again = signal.clone().requires_grad_()
             slope = torch.autograd.grad(torch.var(again, *rest, **kwargs), again, s)[0]
         given = signal * slope / 2
-        tape.count(where, "epsilon", (relevance,), (given,), epsilon=total((stab(z) - z) * s) if tape.counted else 0.0)
+        tape.count(
+            where,
+            "epsilon",
+            (relevance,),
+            (given,),
+            epsilon=total((stab(z) - z) * s) if tape.counted else 0.0,
+        )
         return (given,)
 
     return tape.emit(value, [x], spread)
-
-

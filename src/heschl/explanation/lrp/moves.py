@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heschl.explanation.lrp.tape import Tape, mark_of, plain, spelt, swapped, tensors_in
+from heschl.explanation.lrp.signals import mark_of, plain, spelt, swapped, tensors_in
+from heschl.explanation.lrp.tape import Tape
 
 # Each value of the outcome is one value of the input (or a constant), so its gradient is its relevance: a value
 # that is used twice collects both. Max pooling is among them: the first winner takes all.
-MOVES = frozenset(
+_NAMES = (
     "reshape view view_as flatten unflatten ravel squeeze unsqueeze transpose transpose_ swapaxes swapdims permute "
     "movedim moveaxis t T mT contiguous clone alias chunk split split_with_sizes tensor_split hsplit vsplit unbind "
     "select narrow index_select getitem gather take_along_dim masked_select cat stack hstack vstack dstack "
@@ -21,8 +22,9 @@ MOVES = frozenset(
     "max_pool1d max_pool2d max_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
     "max_pool1d_with_indices max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool1d_with_indices "
     "adaptive_max_pool2d_with_indices adaptive_max_pool3d_with_indices sort topk cummax diagonal tril triu "
-    "pixel_shuffle pixel_unshuffle channel_shuffle zero_pad1d zero_pad2d".split()
+    "pixel_shuffle pixel_unshuffle channel_shuffle zero_pad1d zero_pad2d"
 )
+MOVES = frozenset(_NAMES.split())
 _JOINS = frozenset({"cat", "stack", "hstack", "vstack", "dstack", "where"})
 
 
@@ -42,17 +44,23 @@ def move(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: di
         new = mark_of(out)
         assert new is not None
         if all(m.box is not None for m in marks):
-            ends = []
-            for end in (0, 1):
-                boxes = {id(t): m.box[end] for t, m in zip(signals, marks) if m.box is not None}
-                at_end = [swapped(part, lambda t: boxes.get(id(t), t)) for part in (args, kwargs)]
-                with torch.no_grad():
-                    ends.append(func(*at_end[0], **at_end[1]))
+            ends = [_at(func, args, kwargs, signals, [m.box[end] for m in marks]) for end in (0, 1)]
             new.box = (ends[0], ends[1])
         if len(signals) == 1 and marks[0].logits is not None:
             logits = marks[0].logits
             with_logits = [swapped(p, lambda t: logits if t is signals[0] else t) for p in (args, kwargs)]
             new.logits = move(tape, func, *with_logits)
+    return out
+
+
+def _at(
+    func: Callable[..., Any], args: Any, kwargs: Any, signals: list[Tensor], ends: list[Tensor]
+) -> Tensor:
+    """What the operation makes of the bounds of its signals."""
+    bounds = {id(t): end for t, end in zip(signals, ends)}
+    args, kwargs = swapped((args, kwargs), lambda t: bounds.get(id(t), t))
+    with torch.no_grad():
+        out: Tensor = func(*args, **kwargs)
     return out
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from heschl.explanation.lrp.rules import Own, Rule, nearest, quotient, read_rule, stab, total
-from heschl.explanation.lrp.tape import Tape, mark_of, plain, swapped, tensors_in
+from heschl.explanation.lrp.signals import mark_of, plain, swapped, tensors_in
+from heschl.explanation.lrp.tape import Tape
 from heschl.types import HeschlError
 
 _MAY_LOSE = 0.01  # share of a clip's relevance that a rule of the user's own may lose before it is refused
@@ -26,7 +27,9 @@ def read_rules(model: nn.Module, rules: Mapping[Any, Any] | None) -> dict[Any, R
             raise HeschlError(f"`rules` names layer '{key}', which is not there: {nearest(key, names)}")
         if isinstance(key, type) and key not in types:
             near = nearest(key.__name__, sorted(t.__name__ for t in types))
-            raise HeschlError(f"`rules` names the type {key.__name__}, of which the network has no module: {near}")
+            raise HeschlError(
+                f"`rules` names the type {key.__name__}, of which the network has no module: {near}"
+            )
         if not isinstance(key, str | type):
             raise HeschlError(f"`rules` has the key {key!r}: give a layer's name or its type")
         read[key] = read_rule(value, key if isinstance(key, str) else key.__name__)
@@ -79,7 +82,9 @@ def attached(tape: Tape) -> Iterator[None]:
             handle.remove()
 
 
-def _applied(tape: Tape, name: str, module: nn.Module, rule: Own | str, args: Any, kwargs: Any, y: Any) -> Any:
+def _applied(
+    tape: Tape, name: str, module: nn.Module, rule: Own | str, args: Any, kwargs: Any, y: Any
+) -> Any:
     signals = [t for t in tensors_in((args, kwargs)) if mark_of(t)]
     if not signals:
         return None
@@ -102,7 +107,9 @@ def _applied(tape: Tape, name: str, module: nn.Module, rule: Own | str, args: An
             s = quotient(relevance, value)
             with torch.enable_grad():
                 again = x.clone().requires_grad_()
-                parts = [swapped(p, lambda t: again if t is signals[0] else t.detach()) for p in (args, kwargs)]
+                parts = [
+                    swapped(p, lambda t: again if t is signals[0] else t.detach()) for p in (args, kwargs)
+                ]
                 out = module.forward(*parts[0], **parts[1])
                 given = x * torch.autograd.grad(out, again, s)[0]
             epsilon = total((stab(value) - value) * s) if tape.counted else 0.0
@@ -111,7 +118,9 @@ def _applied(tape: Tape, name: str, module: nn.Module, rule: Own | str, args: An
             given = rule.spread(module, x, value, relevance)
             _check(name, rule, x, given, relevance)
         lost = total(relevance) - total(given) - epsilon if tape.counted else 0.0
-        tape.count(name, "own" if isinstance(rule, Own) else str(rule), (relevance,), (given,), 0.0, epsilon, lost)
+        tape.count(
+            name, "own" if isinstance(rule, Own) else str(rule), (relevance,), (given,), 0.0, epsilon, lost
+        )
         return (given,)
 
     return tape.emit(value, signals, spread, fresh=False)

@@ -10,14 +10,16 @@ from torch import Tensor
 
 from heschl.explanation.lrp.layers import bound, fixed, signals_meet
 from heschl.explanation.lrp.rules import product, quotient, stab, total
-from heschl.explanation.lrp.tape import Tape, mark_of, plain, spelt, swapped, tensors_in
+from heschl.explanation.lrp.signals import mark_of, plain, spelt, swapped, tensors_in
+from heschl.explanation.lrp.tape import Tape
 
 # y = f(x) of one signal: y's relevance is x's (the identity rule)
-ACTIVATIONS = frozenset(
+_NAMES = (
     "relu relu6 leaky_relu prelu rrelu elu selu celu gelu silu mish softplus hardswish hardtanh hardshrink "
     "softshrink tanhshrink softsign threshold logsigmoid tanh sigmoid hardsigmoid log log2 log10 log1p exp expm1 "
-    "sqrt square clamp clamp_min clamp_max clip nan_to_num rms_norm neg positive normalize".split()
+    "sqrt square clamp clamp_min clamp_max clip nan_to_num rms_norm neg positive normalize"
 )
+ACTIVATIONS = frozenset(_NAMES.split())
 _GATES = frozenset({"sigmoid", "hardsigmoid"})
 
 Args = tuple[Any, ...]
@@ -28,7 +30,7 @@ def pass_on(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) ->
     """The identity rule."""
     signals = [t for t in tensors_in((args, kwargs)) if mark_of(t)]
     with torch.no_grad():
-        value = func(*plain(args), **plain(kwargs))
+        value: Tensor = func(*plain(args), **plain(kwargs))
     if len(signals) != 1 or signals[0] is not args[0] or value.shape != args[0].shape or value.is_complex():
         return signals_meet(tape, func, args, kwargs)
     return _passed(tape, args[0], value, gate=spelt(func) in _GATES)
@@ -53,7 +55,7 @@ def magnitude(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) 
     if not x.is_complex():
         return pass_on(tape, func, args, kwargs)
     with torch.no_grad():
-        value = func(plain(x))
+        value: Tensor = func(plain(x))
     parts, where = torch.view_as_real(plain(x)), tape.where("power")
 
     def spread(relevance: Tensor) -> tuple[Tensor]:
@@ -72,7 +74,7 @@ def add(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Ten
     name = spelt(func)
     a, b, alpha = bound(args, kwargs, "input other alpha", 1)
     with torch.no_grad():
-        value = func(*plain(args), **plain(kwargs))
+        value: Tensor = func(*plain(args), **plain(kwargs))
     signs = {"add": (1, alpha), "sub": (1, -alpha), "rsub": (-alpha, 1)}[name]
     terms = [(t, sign) for t, sign in zip((a, b), signs)]
     signals = [(t, sign) for t, sign in terms if mark_of(t)]
@@ -112,7 +114,7 @@ def multiply(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -
         if x.is_complex():
             return fixed(tape, func, *swapped((args, kwargs), lambda t: t.detach() if t is gate else t))
         with torch.no_grad():
-            value = func(*plain(args), **plain(kwargs))
+            value: Tensor = func(*plain(args), **plain(kwargs))
         return _passed(tape, x, value)
     if a is b:
         if a.is_complex():
@@ -128,7 +130,7 @@ def _scaled(
     tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs, x: Tensor, c: Tensor | float
 ) -> Tensor:
     with torch.no_grad():
-        value = func(*plain(args), **plain(kwargs))
+        value: Tensor = func(*plain(args), **plain(kwargs))
     mark, where, shape = mark_of(x), tape.where(spelt(func)), x.shape
     assert mark is not None
     c = plain(c)
@@ -145,10 +147,9 @@ def _scaled(
 
     box = None
     if mark.box is not None:
-        ends = [func(*swapped(args, lambda t: end if t is x else t), **kwargs) for end in mark.box]
+        ends = [func(*swapped(args, lambda t, end=end: end if t is x else t), **kwargs) for end in mark.box]
         box = (torch.minimum(*ends), torch.maximum(*ends))
-    out = tape.emit(value, [x], spread, gate=mark.gate, box=box)
-    return out
+    return tape.emit(value, [x], spread, gate=mark.gate, box=box)
 
 
 def divide(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Tensor:
@@ -163,7 +164,7 @@ def divide(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> 
     if a.is_complex():
         return signals_meet(tape, func, args, kwargs)
     with torch.no_grad():
-        value = func(*plain(args), **plain(kwargs))
+        value: Tensor = func(*plain(args), **plain(kwargs))
     return _passed(tape, a, value, gate=_is_gate(a) and _is_gate(b))
 
 
@@ -172,7 +173,7 @@ def power(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> T
     if not mark_of(x) or x.is_complex() or mark_of(n):
         return signals_meet(tape, func, args, kwargs)
     with torch.no_grad():
-        value = func(plain(x), n)
+        value: Tensor = func(plain(x), n)
     return _passed(tape, x, value)
 
 
@@ -180,7 +181,7 @@ def glu(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Ten
     """a sigmoid(b): the signal a takes all, the gate b nothing."""
     x, axis = bound(args, kwargs, "input dim", -1)
     with torch.no_grad():
-        value = func(plain(x), axis)
+        value: Tensor = func(plain(x), axis)
     where = tape.where()
 
     def spread(relevance: Tensor) -> tuple[Tensor]:
@@ -193,7 +194,9 @@ def glu(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Ten
 def dropout(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     (training,) = bound(args[:0], kwargs, "training", True)
     if training and kwargs.get("p", 0.5) > 0:
-        raise tape.refusal("dropout in training", "call model.eval() first, or tell F.dropout that it is not training")
+        raise tape.refusal(
+            "dropout in training", "call model.eval() first, or tell F.dropout that it is not training"
+        )
     return args[0]
 
 
@@ -201,7 +204,7 @@ def softmax(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) ->
     """Weights of attention (no relevance), or the end of the network (taken off); elsewhere it has no rule."""
     x = args[0]
     with torch.no_grad():
-        value = func(plain(x), *args[1:], **kwargs)
+        value: Tensor = func(plain(x), *args[1:], **kwargs)
     gate = spelt(func) == "softmax"
     if gate and tape.attention == "attn":
         from heschl.explanation.lrp.attention import softmax_spread

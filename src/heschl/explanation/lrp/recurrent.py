@@ -14,7 +14,8 @@ from torch import Tensor
 
 from heschl.explanation.lrp.moves import move
 from heschl.explanation.lrp.rules import stab, total
-from heschl.explanation.lrp.tape import Tape, mark_of, plain, spelt
+from heschl.explanation.lrp.signals import mark_of, plain, spelt
+from heschl.explanation.lrp.tape import Tape
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
@@ -72,7 +73,9 @@ def cell(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> An
     return (out, cells[0]) if name == "lstm" else out
 
 
-def sequence(tape: Tape, name: str, x: Tensor, begin: list[Tensor], params: list[Tensor]) -> tuple[Tensor, ...]:
+def sequence(
+    tape: Tape, name: str, x: Tensor, begin: list[Tensor], params: list[Tensor]
+) -> tuple[Tensor, ...]:
     """One layer in one direction: x (time, batch, in), begin (batch, hidden) -> states (time, batch, hidden)."""
     w, u = params[:2]
     b, c = params[2:] if len(params) == 4 else (w.new_zeros(len(w)), w.new_zeros(len(w)))

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from heschl.explanation.lrp.own import attached, read_rules
 from heschl.explanation.lrp.presets import PRESETS
 from heschl.explanation.lrp.rules import nearest
-from heschl.explanation.lrp.tape import Tape, mark_of
+from heschl.explanation.lrp.signals import mark_of
+from heschl.explanation.lrp.tape import Tape
 from heschl.explanation.target import Start, begin, check_input, check_model, check_target, logits_of
 from heschl.types import HeschlError
 
@@ -116,7 +117,9 @@ def _explain(
     model, x = _full_precision(model, x)
     if len(x) == 0:
         return torch.zeros_like(x), []
-    wants_box = any(getattr(rule, "name", "") == "zbox" for rule in (*dict(PRESETS[preset]).values(), *own.values()))
+    wants_box = any(
+        getattr(rule, "name", "") == "zbox" for rule in (*dict(PRESETS[preset]).values(), *own.values())
+    )
     box = _box(x, low, high) if wants_box else None
     given, lines, words = [], [], []
     done, size = 0, chunk or _FIRST_CHUNK
@@ -144,9 +147,7 @@ def _explain(
     return torch.cat(given), _summed(lines)
 
 
-def _run(
-    tape: Tape, x: Tensor, target: Tensor, start: Start, box: tuple[Tensor, Tensor] | None
-) -> Tensor:
+def _run(tape: Tape, x: Tensor, target: Tensor, start: Start, box: tuple[Tensor, Tensor] | None) -> Tensor:
     with torch.inference_mode(False), torch.enable_grad(), _exact(x), attached(tape):
         signal = tape.begin(x, box)
         try:
@@ -155,7 +156,9 @@ def _run(
         except (RuntimeError, ValueError) as error:
             if isinstance(error, HeschlError) or _out_of_memory(error):
                 raise
-            first = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+            first = (
+                str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
+            )
             raise HeschlError(
                 f"the network cannot take an input of shape {tuple(x.shape)}: {first}; "
                 "is the clip shorter than the network's receptive field?"
@@ -163,15 +166,21 @@ def _run(
         logits = logits_of(out)
         mark = mark_of(logits)
         if mark is not None and mark.logits is not None:
-            tape.words.append("the network ends in a softmax: it is taken off, relevance begins at the logits before it")
+            tape.words.append(
+                "the network ends in a softmax: it is taken off, relevance begins at the logits before it"
+            )
             logits = mark.logits
             mark = mark_of(logits)
         if mark is None:
-            raise HeschlError("the network's answer does not come from x by torch operations: LRP cannot follow it")
+            raise HeschlError(
+                "the network's answer does not come from x by torch operations: LRP cannot follow it"
+            )
         unused = [key for key in tape.rules if key not in tape.used]
         if unused:
             name = unused[0] if isinstance(unused[0], str) else unused[0].__name__
-            raise HeschlError(f"`rules` names '{name}', which holds nothing that a rule could be for: leave it out")
+            raise HeschlError(
+                f"`rules` names '{name}', which holds nothing that a rule could be for: leave it out"
+            )
         wanted = {kind for kind, _ in tape.preset if kind == "first"}
         if wanted - tape.kinds and not tape.rules:
             tape.words.append(
@@ -179,9 +188,7 @@ def _run(
                 "the preset's rule for the first layer was not used"
             )
         relevance = begin(logits.detach(), target, start)
-        outcome, _ = torch.autograd.grad(
-            logits, [signal, tape.anchor], relevance, allow_unused=True
-        )
+        outcome, _ = torch.autograd.grad(logits, [signal, tape.anchor], relevance, allow_unused=True)
     if outcome is None:
         raise HeschlError("the network's answer does not depend on x: LRP has nothing to follow")
     if not bool(torch.isfinite(outcome).all()):
@@ -203,7 +210,9 @@ def _full_precision(model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
         return model, x.float().to(kinds[0].device if kinds else x.device)
     if kinds:
         if x.dtype in half:
-            warnings.warn("half precision is too coarse for relevance: it is computed in float32", stacklevel=4)
+            warnings.warn(
+                "half precision is too coarse for relevance: it is computed in float32", stacklevel=4
+            )
         x = x.to(kinds[0].device, kinds[0].dtype)
     return model, x
 

@@ -41,7 +41,9 @@ class Rule:
 
     def __post_init__(self) -> None:
         if self.name not in _RULES:
-            raise HeschlError(f"there is no LRP rule '{self.name}': {_nearest(self.name, [*_RULES, *_ALIASES])}")
+            raise HeschlError(
+                f"there is no LRP rule '{self.name}': {_nearest(self.name, [*_RULES, *_ALIASES])}"
+            )
         if self.name == "gamma" and not self.gamma >= 0:
             raise HeschlError(f"gamma is {self.gamma}: it must not be negative")
         if self.name == "alphabeta" and not (abs(self.alpha - self.beta - 1) < 1e-9 and self.beta >= 0):
@@ -96,14 +98,15 @@ def stab(z: Tensor) -> Tensor:
     """z + EPSILON sign(z) with sign(0) = +1; real and imaginary part each on its own."""
     if z.is_complex():
         return torch.view_as_complex(stab(torch.view_as_real(z)))
-    return torch.where(z < 0, z - EPSILON, z + EPSILON)
+    return torch.where(z < 0, z.new_tensor(-EPSILON), z.new_tensor(EPSILON)).add_(z)
 
 
 def quotient(relevance: Tensor, z: Tensor) -> Tensor:
     """relevance / stab(z); the parts of complex numbers apart."""
     if relevance.is_complex():
         return torch.view_as_complex(quotient(torch.view_as_real(relevance), torch.view_as_real(z)))
-    return relevance / stab(z)
+    below = stab(z)
+    return torch.div(relevance, below, out=below)
 
 
 def product(x: Tensor, s: Tensor) -> Tensor:
@@ -136,7 +139,7 @@ def _divide(layer: Affine, relevance: Tensor, z: Tensor, b: Tensor | None, share
 def _epsilon(rule: Rule, layer: Affine, relevance: Tensor) -> Shares:
     shares = Shares(())
     s = _divide(layer, relevance, layer.z, layer.b, shares)
-    shares.given = (product(layer.x, layer.map.back(s, layer.w)),)
+    shares.given = (_times(layer, layer.x, layer.map.back(s, layer.w)),)
     return shares
 
 
@@ -179,10 +182,13 @@ def _one_sign(layer: Affine, relevance: Tensor, sign: int, shares: Shares) -> Te
         b = layer.b.clamp(min=0) if sign > 0 else layer.b.clamp(max=0)
         z = z + b
     s = _divide(layer, relevance, z, b, shares)
-    given = torch.zeros_like(layer.x)
-    for x, w in pairs:
-        given = given + x * layer.map.back(s, w)
-    return given
+    given = [_times(layer, x, layer.map.back(s, w)) for x, w in pairs]
+    return sum(given[1:], given[0]) if given else torch.zeros_like(layer.x)
+
+
+def _times(layer: Affine, x: Tensor, slope: Tensor) -> Tensor:
+    """x slope; the slope of a dense layer or convolution is nobody else's, so its memory is taken."""
+    return slope.mul_(x) if layer.map.scale else product(x, slope)
 
 
 def _flat(rule: Rule, layer: Affine, relevance: Tensor) -> Shares:

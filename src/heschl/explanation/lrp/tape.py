@@ -7,66 +7,30 @@ relevance: operations that only move numbers keep their own backward pass, all o
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from heschl.explanation.lrp.presets import Preset, choose
-from heschl.explanation.lrp.rules import Affine, Own, Rule, total
+from heschl.explanation.lrp.rules import Own, Rule, total
+from heschl.explanation.lrp.signals import (
+    Mark,
+    is_learned,
+    learn,
+    mark_of,
+    plain,
+    put_mark,
+    rebuilt,
+    spelt,
+    swapped,
+    tensors_in,
+)
 from heschl.types import HeschlError
 
-_MARK = "_heschl_mark"
-_LEARNED = "_heschl_learned"
-_SPELLINGS = {
-    "__add__": "add", "__radd__": "add", "__iadd__": "add_", "__sub__": "sub", "__isub__": "sub_",
-    "__rsub__": "rsub", "__mul__": "mul", "__rmul__": "mul", "__imul__": "mul_", "__truediv__": "div",
-    "__itruediv__": "div_", "__idiv__": "div_", "__rdiv__": "rdiv", "__rtruediv__": "rdiv", "__pow__": "pow",
-    "__neg__": "neg", "__abs__": "abs", "__matmul__": "matmul", "__rmatmul__": "rmatmul",
-    "__getitem__": "getitem", "subtract": "sub", "multiply": "mul", "divide": "div", "true_divide": "div",
-    "negative": "neg", "absolute": "abs", "concat": "cat", "concatenate": "cat",
-}  # fmt: skip
-
-
-@dataclass(slots=True)
-class Fusable:
-    """A linear layer as it ran: a BatchNorm directly after it is made part of it."""
-
-    layer: Affine
-    x: Tensor
-    rule: Rule
-    where: str
-
-
-@dataclass(slots=True)
-class Memory:
-    """What views of one tensor share: how often it was overwritten in place."""
-
-    version: int = 0
-
-
-@dataclass(slots=True)
-class Mark:
-    """What a signal knows about itself.
-
-    fresh: no layer with weights lies between the clip and here.
-    gate: it comes from a sigmoid or softmax: beside another signal it is a weight, and takes no relevance.
-    logits: what went into a softmax or log-softmax of which this is the outcome.
-    affine: the linear layer of which this is the very output.
-    box: the lowest and highest values that it could have had, for z-box.
-    successor: what stands in its place since it was overwritten.
-    """
-
-    fresh: bool = True
-    gate: bool = False
-    logits: Tensor | None = None
-    affine: Fusable | None = None
-    box: tuple[Tensor, Tensor] | None = None
-    memory: Memory = field(default_factory=Memory)
-    version: int = 0
-    successor: Tensor | None = None
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -98,48 +62,6 @@ class _Relevance(torch.autograd.Function):
     def backward(ctx: Any, *relevance: Tensor) -> Any:
         spread, ctx.spread = ctx.spread, None  # each layer's tensors are let go as soon as they are done
         return (None, *spread(*relevance))
-
-
-def mark_of(x: Any) -> Mark | None:
-    return getattr(x, _MARK, None) if isinstance(x, Tensor) else None
-
-
-def is_learned(x: Tensor) -> bool:
-    """Whether a constant is a parameter, or was made of one."""
-    return isinstance(x, nn.Parameter) or getattr(x, _LEARNED, False)
-
-
-def plain(x: Any) -> Any:
-    """x (also inside lists and tuples) without its way back."""
-    return swapped(x, lambda t: t.detach())
-
-
-def swapped(x: Any, change: Callable[[Tensor], Any]) -> Any:
-    """x with every tensor in it changed, inside tuples, lists and dicts too."""
-    if isinstance(x, Tensor):
-        return change(x)
-    if isinstance(x, tuple | list):
-        return type(x)([swapped(y, change) for y in x]) if type(x) in (tuple, list) else x
-    if type(x) is dict:
-        return {key: swapped(y, change) for key, y in x.items()}
-    return x
-
-
-def tensors_in(x: Any) -> list[Tensor]:
-    """Every tensor in x, in order."""
-    if isinstance(x, Tensor):
-        return [x]
-    if isinstance(x, dict):
-        return [t for y in x.values() for t in tensors_in(y)]
-    return [t for y in x for t in tensors_in(y)] if isinstance(x, tuple | list) else []
-
-
-def spelt(func: Callable[..., Any]) -> str:
-    """The name of a torch function, however it was called; "shape" or "T" for attributes."""
-    name = getattr(func, "__name__", str(func))
-    if name in ("__get__", "__set__", "__delete__"):
-        return getattr(getattr(func, "__self__", None), "__name__", name) + ("" if name == "__get__" else " =")
-    return _SPELLINGS.get(name, name)
 
 
 class Tape(TorchFunctionMode):
@@ -208,10 +130,10 @@ class Tape(TorchFunctionMode):
     def begin(self, x: Tensor, box: tuple[Tensor, Tensor] | None) -> Tensor:
         x = x.detach().clone().requires_grad_()
         self.anchor = torch.zeros(0, dtype=x.dtype, device=x.device, requires_grad=True)
-        setattr(x, _MARK, Mark(box=box))
+        put_mark(x, Mark(box=box))
         return x
 
-    def mark(self, out: Any, signals: list[Tensor], **changes: Any) -> Any:
+    def mark(self, out: T, signals: list[Tensor], **changes: Any) -> T:
         """Mark every floating tensor in `out` as a signal that comes from `signals`."""
         marks = [m for m in map(mark_of, signals) if m]
         for t in tensors_in(out):
@@ -222,10 +144,10 @@ class Tape(TorchFunctionMode):
                 for signal, old in zip(signals, marks, strict=True):  # views share what they are views of
                     if t.untyped_storage().data_ptr() == signal.untyped_storage().data_ptr() and t.numel():
                         new.memory, new.version = old.memory, old.memory.version
-                setattr(t, _MARK, new)
+                put_mark(t, new)
         return out
 
-    def emit(self, value: Any, signals: list[Tensor], spread: Callable[..., Any], **changes: Any) -> Any:
+    def emit(self, value: T, signals: list[Tensor], spread: Callable[..., Any], **changes: Any) -> T:
         """`value`, computed from `signals`, such that relevance goes back through `spread`.
 
         spread: relevance of each tensor of value -> a tuple, the relevance of each signal.
@@ -248,7 +170,7 @@ class Tape(TorchFunctionMode):
         if single:
             return out
         replaced = dict(zip(map(id, parts), out, strict=True))
-        return _rebuilt(value, replaced)
+        return rebuilt(value, replaced)
 
     def constant(self, c: Tensor, detail: str) -> Tensor:
         """A constant that stands among signals; what relevance it takes is counted as stopped."""
@@ -293,7 +215,7 @@ class Tape(TorchFunctionMode):
             with torch.no_grad():
                 out = func(*args, **kwargs)
             if isinstance(out, Tensor) and not isinstance(out, nn.Parameter) and any(map(is_learned, inputs)):
-                setattr(out, _LEARNED, True)
+                learn(out)
             return out
         args, kwargs = swapped(args, self._current), swapped(kwargs, self._current)
         return self._handle(func, name, args, kwargs)
@@ -305,11 +227,14 @@ class Tape(TorchFunctionMode):
             t, mark = mark.successor, mark_of(mark.successor)
         if mark is not None and mark.version != mark.memory.version:
             raise self.refusal(
-                "a tensor that was overwritten in place through a view of it", "write it without in-place operations"
+                "a tensor that was overwritten in place through a view of it",
+                "write it without in-place operations",
             )
         return t
 
-    def _handle(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _handle(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         from heschl.explanation.lrp.handlers import HANDLERS  # they need this file themselves
 
         target = None
@@ -329,13 +254,16 @@ class Tape(TorchFunctionMode):
             mark, new = mark_of(target), mark_of(out)
             if mark is None or new is None:
                 raise self.refusal(
-                    f"`{name}_`, which writes a signal into a constant", "write it without in-place operations"
+                    f"`{name}_`, which writes a signal into a constant",
+                    "write it without in-place operations",
                 )
             mark.memory.version += 1
             mark.successor, new.memory, new.version = out, mark.memory, mark.memory.version
         return out
 
-    def _unknown(self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _unknown(
+        self, func: Callable[..., Any], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         mend = "use torch's own layers or functions that are known, or give this module's rule in `rules`"
         if name in ("requires_grad_", "retain_grad", "register_hook", "requires_grad ="):
             return args[0]
@@ -349,12 +277,3 @@ class Tape(TorchFunctionMode):
             return value  # a shape, a mask, an index; or what the network itself calls a constant
         signals = [t for t in tensors_in((args, kwargs)) if mark_of(t)]
         return self.refuse_later(value, signals, self.refusal(f"`{name}`", mend))
-
-
-def _rebuilt(value: Any, replaced: dict[int, Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return replaced[id(value)]
-    if isinstance(value, tuple | list):
-        parts = [_rebuilt(v, replaced) for v in value]
-        return type(value)(parts) if type(value) in (tuple, list) else tuple(parts)
-    return value

@@ -1,0 +1,222 @@
+"""Attributions from derivatives and from hiding: method(model, x, target, **options) -> relevance, the shape of x.
+
+All explain the target's logit (for a network over frames, the sum of its targets' logits over the frames).
+Sources: Simonyan et al. 2014 (gradient), Shrikumar et al. 2016 (gradient x input), Sundararajan et al. 2017
+(integrated gradients, eq. 3), Smilkov et al. 2017 (SmoothGrad), Zeiler & Fergus 2014 (occlusion).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from heschl.explanation.target import check_input, check_model, check_target, each_target, logits_of
+from heschl.types import HeschlError
+
+_CHUNK = 32  # clips, or copies of clips, at once
+
+
+def gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+    """d logit / d x."""
+    model_and_x_checked(model, x)
+    target = check_target(target, x)
+    return _by_chunks(lambda part, wanted: _slope(model, part, wanted), x, target)
+
+
+def gradient_x_input(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+    """x d logit / d x."""
+    return x.detach() * gradient(model, x, target)
+
+
+def integrated_gradients(
+    model: nn.Module, x: Tensor, target: Tensor, steps: int = 64, baseline: float | Tensor = 0.0
+) -> Tensor:
+    """(x - baseline) times the mean slope on the straight way from baseline to x.
+
+    steps: points of a Gauss-Legendre rule; the sum is logit(x) - logit(baseline) up to its error.
+    baseline: a number, or a tensor that broadcasts to x; silence is 0 on a waveform, the lowest decibels on a
+        spectrogram.
+    """
+    _at_least("steps", steps, 1)
+    model_and_x_checked(model, x)
+    target = check_target(target, x)
+    x = x.detach()
+    begin = _baseline(baseline, x)
+    roots, weights = _gauss_legendre(steps)
+    mean = torch.zeros_like(x)
+    for at, weight in zip(roots, weights):  # clip by clip the same, however many there are
+        mean += weight * _by_chunks(lambda p, w: _slope(model, p, w), begin + at * (x - begin), target)
+    return (x - begin) * mean
+
+
+def smoothgrad(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    samples: int = 32,
+    noise: float = 0.15,
+    seed: int = 0,
+    times_input: bool = False,
+) -> Tensor:
+    """The mean gradient at x with Gaussian noise of `noise` times the clip's range (highest - lowest value).
+
+    The noise of a sample is the same for every clip, so a clip never changes another.
+    """
+    _at_least("samples", samples, 1)
+    if noise < 0:
+        raise HeschlError(f"noise is {noise}: it is a share of the clip's range and must not be negative")
+    model_and_x_checked(model, x)
+    target = check_target(target, x)
+    x = x.detach()
+    flat = x.flatten(1)
+    wide = (-1,) + (1,) * (x.ndim - 1)
+    scale = noise * (flat.amax(1) - flat.amin(1)).reshape(wide)
+    draws = torch.Generator().manual_seed(seed)
+    mean = torch.zeros_like(x)
+    for _ in range(samples):
+        draw = torch.randn(x.shape[1:], generator=draws, dtype=torch.float64).to(x)
+        mean += _by_chunks(lambda p, w: _slope(model, p, w), x + scale * draw, target) / samples
+    return mean * x if times_input else mean
+
+
+def occlusion(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    axis: int = -1,
+    width: int = 1,
+    step: int | None = None,
+    baseline: float | Tensor = 0.0,
+) -> Tensor:
+    """How much the logit falls when a window of `width` along `axis` is set to `baseline`.
+
+    The fall is shared equally among the values of the window; where windows overlap (step < width) their means
+    are taken. By default windows lie side by side; the last one may be narrower.
+    """
+    _at_least("width", width, 1)
+    step = width if step is None else step
+    _at_least("step", step, 1)
+    if step > width:
+        raise HeschlError(f"step {step} is wider than the window {width}: it would leave values unexplained")
+    model_and_x_checked(model, x)
+    target = check_target(target, x)
+    x = x.detach()
+    if not -x.ndim < axis < x.ndim or axis % x.ndim == 0:
+        raise HeschlError(f"axis is {axis}: x has the axes 1 to {x.ndim - 1} (or -1 down to {1 - x.ndim})")
+    length = x.shape[axis]
+    fill = _baseline(baseline, x)
+    wide = (-1,) + (1,) * (x.ndim - 1)
+    whole = _scores(model, x, target)
+    fall, seen = torch.zeros_like(x), torch.zeros(length, dtype=x.dtype, device=x.device)
+    begins = list(range(0, max(1, length - width + step), step))
+    for first in begins:
+        n = min(width, length - first)
+        if n <= 0:
+            break
+        hidden = x.clone()
+        hidden.narrow(axis, first, n).copy_(fill.narrow(axis, first, n))
+        lost = whole - _scores(model, hidden, target)
+        values = x[0].numel() // length * n
+        fall.narrow(axis, first, n).add_((lost / values).reshape(wide))
+        seen[first : first + n] += 1
+    return fall / seen.reshape([-1 if k == axis % x.ndim else 1 for k in range(x.ndim)])
+
+
+def occlusion_time(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    width: int = 1,
+    step: int | None = None,
+    baseline: float = 0.0,
+) -> Tensor:
+    """`occlusion` along the last axis, time; width and step in samples or frames."""
+    return occlusion(model, x, target, -1, width, step, baseline)
+
+
+def occlusion_frequency(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    width: int = 1,
+    step: int | None = None,
+    baseline: float = 0.0,
+) -> Tensor:
+    """`occlusion` along the axis before the last, frequency; width and step in bins."""
+    if x.ndim < 3:
+        raise HeschlError(f"x is of shape {tuple(x.shape)}: it has no frequency axis; use occlusion_time")
+    return occlusion(model, x, target, -2, width, step, baseline)
+
+
+def model_and_x_checked(model: nn.Module, x: Tensor) -> None:
+    """One sentence for a network in train mode, numbers that are not finite, x that is no batch."""
+    check_model(model)
+    check_input(x)
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise HeschlError(f"{name} is {value}: it must be at least {least}")
+
+
+def _baseline(baseline: float | Tensor, x: Tensor) -> Tensor:
+    begin = torch.as_tensor(baseline, dtype=x.dtype, device=x.device)
+    try:
+        return begin.expand(x.shape)
+    except RuntimeError as error:
+        raise HeschlError(
+            f"baseline is of shape {tuple(begin.shape)}: give a number, or a tensor that broadcasts to {tuple(x.shape)}"
+        ) from error
+
+
+def _gauss_legendre(n: int) -> tuple[list[float], list[float]]:
+    """Points and weights of the n-point rule on [0, 1] (Golub & Welsch 1969: eigenvalues of the Jacobi matrix)."""
+    k = torch.arange(1, n, dtype=torch.float64)
+    beside = k / (4 * k**2 - 1).sqrt()
+    values, vectors = torch.linalg.eigh(torch.diag(beside, 1) + torch.diag(beside, -1))
+    return ((values + 1) / 2).tolist(), vectors[0].square().tolist()
+
+
+@contextlib.contextmanager
+def _differentiable(x: Tensor) -> Iterator[None]:
+    """cuDNN's recurrent layers have no backward pass in eval mode; torch's own have."""
+    before = torch.backends.cudnn.enabled
+    if x.is_cuda:
+        torch.backends.cudnn.enabled = False
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.backends.cudnn.enabled = before
+
+
+def _explained(logits: Tensor, target: Tensor) -> Tensor:
+    """The explained number of each clip (batch,)."""
+    target = each_target(logits, target)
+    picked = logits.gather(-1, target.clamp(min=0)[..., None])[..., 0] * (target >= 0)
+    return picked if picked.ndim == 1 else picked.sum(1)
+
+
+def _slope(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+    with _differentiable(x):
+        x = x.detach().clone().requires_grad_()
+        score = _explained(logits_of(model(x)), target).sum()
+        if not score.requires_grad:
+            raise HeschlError(
+                "the network's answer does not depend on x by torch operations: it has no gradient"
+            )
+        (slope,) = torch.autograd.grad(score, x, allow_unused=True)
+    return torch.zeros_like(x.detach()) if slope is None else slope
+
+
+def _scores(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+    with torch.no_grad():
+        return _by_chunks(lambda part, wanted: _explained(logits_of(model(part)), wanted), x, target)
+
+
+def _by_chunks(call: Callable[[Tensor, Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor:
+    parts = [call(x[k : k + _CHUNK], target[k : k + _CHUNK]) for k in range(0, len(x), _CHUNK)]
+    return torch.cat(parts) if parts else torch.zeros_like(x)

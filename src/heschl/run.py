@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from heschl.files import read_csv, read_json, read_weights, write_bytes, write_json
-from heschl.parts import build, check_part, importable
-from heschl.plain import read_yaml, write_yaml
 from heschl.recipe import CorpusPart, Recipe, load, run_name
+from heschl.recipe.parts import build, check_part, importable
+from heschl.recipe.plain import read_yaml, write_yaml
 from heschl.types import Corpus, HeschlError
 
 if TYPE_CHECKING:

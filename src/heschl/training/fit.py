@@ -17,8 +17,8 @@ from lightning.pytorch import Trainer
 from heschl.corpora import fingerprint
 from heschl.features.store import pack_features, pack_waves
 from heschl.files import write_csv
-from heschl.parts import check_part
 from heschl.recipe import ClipLength, Recipe, load, run_name
+from heschl.recipe.parts import check_part
 from heschl.run import Run, create_run, hear, now, open_run, origin, read_checkpoint, save_weights
 from heschl.tasks.loss import logits_of
 from heschl.training.data import (

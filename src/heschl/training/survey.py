@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from heschl.corpora import merge
 from heschl.corpora.split import PARTS, Split, check_disjoint, extend_training
 from heschl.files import read_audio
-from heschl.parts import build
-from heschl.plain import nearest
 from heschl.recipe import Recipe
+from heschl.recipe.parts import build
+from heschl.recipe.plain import nearest
 from heschl.run import hear, read_heard
 from heschl.signal import resample_recording
 from heschl.tasks.loss import logits_of

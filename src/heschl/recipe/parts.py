@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from heschl.plain import nearest
+from heschl.recipe.plain import nearest
 from heschl.types import HeschlError
 
 # kind -> (where it is looked for first, what heschl fills in and a recipe may not give)

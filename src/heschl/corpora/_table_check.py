@@ -19,21 +19,21 @@ SHORTEST, LONGEST = 0.05, 60.0  # seconds; outside, a single utterance is worth 
 def findings(
     file: Path, n_rows: int, columns: Mapping[str, str], clips: Sequence[Clip], skipped: Sequence[Skipped]
 ) -> list[str]:
-    """Lines for a person: facts first, then problems, each beginning with "! "."""
+    """Lines for a person: facts, then what may be meant so ("? "), then what must be mended ("! ")."""
     lines = [f"{file}: {counted(n_rows, 'row')}, {counted(len(clips), 'clip')}, {len(skipped):,} left out"]
     lines.append("columns: " + ", ".join(f"{role} is `{column}`" for role, column in columns.items()))
-    problems = _left_out(skipped)
+    problems, doubts = _left_out(skipped), []
     if clips:
         lines.append(_sound(clips))
         classes = _class_columns(clips, columns)
         lines += [_class_line(column, counts) for column, counts in classes.items()]
         lines += _speakers(clips)
-        problems += _sound_problems(clips)
+        doubts += _sound_doubts(clips)
         for column, counts in classes.items():
-            problems += _class_problems(column, counts, clips)
+            doubts += _class_doubts(column, counts, clips)
         problems += _crossing(clips)
         lines.append(f"in a recipe: corpus: {{use: table, root: {file}}}")
-    return [*lines, *(f"! {problem}" for problem in problems)]
+    return [*lines, *(f"? {doubt}" for doubt in doubts), *(f"! {problem}" for problem in problems)]
 
 
 def _left_out(skipped: Sequence[Skipped]) -> list[str]:
@@ -54,17 +54,17 @@ def _sound(clips: Sequence[Clip]) -> str:
     )
 
 
-def _sound_problems(clips: Sequence[Clip]) -> list[str]:
+def _sound_doubts(clips: Sequence[Clip]) -> list[str]:
     short = [clip.id for clip in clips if _seconds(clip) < SHORTEST]
     long = [clip.id for clip in clips if _seconds(clip) > LONGEST]
-    problems = []
+    doubts = []
     if short:
-        problems.append(f"{counted(len(short), 'clip')} under {SHORTEST} s: {listed(short, 3)}")
+        doubts.append(f"{counted(len(short), 'clip')} under {SHORTEST} s: {listed(short, 3)}")
     if long:
-        problems.append(
+        doubts.append(
             f"{counted(len(long), 'clip')} over {LONGEST:g} s, long for one utterance: {listed(long, 3)}"
         )
-    return problems
+    return doubts
 
 
 def _class_columns(clips: Sequence[Clip], columns: Mapping[str, str]) -> dict[str, Counter[str]]:
@@ -90,26 +90,26 @@ def _class_line(column: str, counts: Counter[str]) -> str:
     return f"label `{column}`: {counted(len(counts), 'class', 'classes')}: {named}"
 
 
-def _class_problems(column: str, counts: Counter[str], clips: Sequence[Clip]) -> list[str]:
-    problems = []
+def _class_doubts(column: str, counts: Counter[str], clips: Sequence[Clip]) -> list[str]:
+    doubts = []
     if counts[""]:
-        problems.append(f"`{column}` is empty in {counted(counts[''], 'row')}")
+        doubts.append(f"`{column}` is empty in {counted(counts[''], 'row')}")
     folded: dict[str, list[str]] = defaultdict(list)
     for value in counts:
         folded[value.casefold()].append(value)
     for same in folded.values():
         if len(same) > 1:
-            problems.append(f"`{column}` holds {' and '.join(sorted(same))}: one class, or two?")
+            doubts.append(f"`{column}` holds {' and '.join(sorted(same))}: one class, or two?")
     speakers: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         if clip.labels.get("speaker"):
             speakers[clip.labels.get(column, "")].add(clip.labels["speaker"])
     alone = sorted(value for value, who in speakers.items() if len(who) == 1)
     if alone and len(alone) < len(speakers):
-        problems.append(
+        doubts.append(
             f"`{column}` {listed(alone)}: one speaker each, so no speaker is left to test the class on"
         )
-    return problems
+    return doubts
 
 
 def _speakers(clips: Sequence[Clip]) -> list[str]:

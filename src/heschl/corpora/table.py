@@ -79,9 +79,10 @@ def _notes(clips: Sequence[Clip]) -> list[str]:
 
 
 def check(path: Path | str, **options: str | None) -> list[str]:
-    """What is in a table and what is wrong with it, one screen of lines; a problem begins with "! ".
+    """What is in a table and what is wrong with it, one screen of lines.
 
-    Takes the options of `read`. Never raises for what a table's maker can mend: that is a line too.
+    A line that begins with "! " must be mended; one with "? " is worth a look and may be meant so. Takes the
+    options of `read`. Never raises for what a table's maker can mend: that is a line too.
     """
     try:
         file = find_table(Path(path))

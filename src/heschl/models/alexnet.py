@@ -27,7 +27,8 @@ class AlexNet(nn.Module):
     dropout: after each hidden dense layer, in training.
     width: factor on every hidden layer's channels; 1 as published, less for small machines.
     init: "caffe": Gaussians of 0.01 (0.005 before the dense layers) and biases of 0 or 0.1, as published;
-        "he": variance kept from layer to layer (He et al. 2015), which narrower networks need to learn at all.
+        "he": variance kept from layer to layer (He et al. 2015), which narrower networks need to learn at all;
+        "torch": torch's own, as audioM has it.
 
     Areas: the five convolutions and two dense layers, after their rectification.
 
@@ -54,7 +55,7 @@ class AlexNet(nn.Module):
         groups: tuple[int, int, int] = (2, 2, 2),
         dropout: float = 0.5,
         width: float = 1.0,
-        init: Literal["caffe", "he"] = "caffe",
+        init: Literal["caffe", "he", "torch"] = "caffe",
     ) -> None:
         super().__init__()
         axes = ("frequency", "time") if len(in_shape) == 2 else ("channel", "frequency", "time")
@@ -129,5 +130,5 @@ def initialise(model: AlexNet, init: str) -> None:
         elif init == "he":
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
-        else:
-            raise HeschlError(f"AlexNet's init is '{init}': choose 'caffe' or 'he'")
+        elif init != "torch":
+            raise HeschlError(f"AlexNet's init is '{init}': choose 'caffe', 'he' or 'torch'")

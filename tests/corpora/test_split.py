@@ -6,6 +6,7 @@ import hashlib
 import json
 import pickle
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -311,3 +312,15 @@ def test_further_corpora_only_train() -> None:
     held = split.leave_one_out(main, seed=0, fold=0)  # tests on a
     with pytest.raises(HeschlError, match="speaker a is in"):
         split.extend_training(held, same)
+
+
+@pytest.mark.parametrize("strategy", [split.kfold, split.leave_one_out])
+def test_without_a_fold_nobody_is_tested_on_and_a_note_says_so(strategy: Callable[..., split.Split]) -> None:
+    corpus = corpus_of([f"s{i}" for i in range(10) for _ in range(3)])
+    everybody = strategy(corpus, seed=0, fold=None, validation=0)
+    assert set(everybody.train) == {clip.id for clip in corpus.clips}
+    assert everybody.test == everybody.validation == ()
+    assert any("none is tested on" in note for note in everybody.notes)
+    some = strategy(corpus, seed=0, fold=None, validation=0.2)
+    assert len({some.groups[clip] for clip in some.validation}) == 2
+    assert len(some.train) == 24

@@ -110,7 +110,7 @@ def kfold(
     corpus: Corpus,
     *,
     seed: int,
-    fold: int = 0,
+    fold: int | None = 0,
     folds: int = 5,
     group: str = "speaker",
     validation: float | None = None,
@@ -119,11 +119,15 @@ def kfold(
     """Groups dealt to ``folds`` folds of nearly equal clips; fold ``fold`` is test, the next is validation.
 
     With ``validation`` given, that fraction of the groups that are not test is validation instead (0: none).
+    ``fold=None`` tests on nobody: for the network that is used in the end, once the folds have said how good
+    its recipe is. Every group then trains, but for the fraction ``validation``.
 
     Raises
     ------
     HeschlError: ``fold`` outside 0..folds-1, too few folds or groups.
     """
+    if fold is None:
+        return _nobody_tested(corpus, group, validation or 0.0, seed, limit)
     needed = 3 if validation is None else 2
     if folds < needed or not 0 <= fold < folds:
         raise HeschlError(
@@ -150,7 +154,7 @@ def leave_one_out(
     corpus: Corpus,
     *,
     seed: int,
-    fold: int = 0,
+    fold: int | None = 0,
     group: str = "speaker",
     validation: float = 0.1,
     limit: int | None = None,
@@ -158,11 +162,14 @@ def leave_one_out(
     """Tests on one group (the ``fold``-th by name), trains on the others but for a fraction for validation.
 
     ``validation`` is a fraction of the other groups, at least one of them; 0 gives no validation part.
+    ``fold=None`` tests on nobody, as in `kfold`.
 
     Raises
     ------
     HeschlError: ``fold`` is not below the number of groups, or there are too few groups.
     """
+    if fold is None:
+        return _nobody_tested(corpus, group, validation, seed, limit)
     groups, by, notes = _groups(corpus, group)
     names = sorted(set(groups.values()))
     _enough(corpus, names, 2 + (validation > 0), by, "leave-one-out")
@@ -288,6 +295,15 @@ def _some(names: Sequence[str], fraction: float, seed: int) -> dict[str, str]:
         raise HeschlError(f"split.validation is {fraction}: it must be at least 0 and below 1")
     number = min(max(1, round(fraction * len(names))), len(names) - 1) if fraction else 0
     return dict.fromkeys(_shuffled(names, f"{seed}/validation")[:number], "validation")
+
+
+def _nobody_tested(corpus: Corpus, group: str, validation: float, seed: int, limit: int | None) -> Split:
+    groups, by, notes = _groups(corpus, group)
+    part_of = _some(sorted(set(groups.values())), validation, seed)
+    notes.append(f"every {by} trains and none is tested on: score this network on others (evaluate --on)")
+    return _made(
+        {clip: part_of.get(g, "train") for clip, g in groups.items()}, groups, by, notes, seed, limit
+    )
 
 
 def _enough(corpus: Corpus, names: Iterable[str], needed: int, by: str, what: str) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 
 from heschl.corpora.split import n_folds
 from heschl.files import read_json, write_csv, write_json
-from heschl.parts import build
 from heschl.recipe import Recipe, load
-from heschl.run import Run
+from heschl.run import Run, read_heard
 from heschl.steps.evaluate import evaluate
 from heschl.tasks.scores import STATISTICS, mean_and_sd
 from heschl.types import HeschlError
@@ -52,16 +51,15 @@ def crossval(
     overrides = dict(overrides or {})
     checked = load(recipe, overrides)
     source = recipe if isinstance(recipe, Mapping) else str(recipe)
-    total = n_folds(
-        checked.split.use, build(checked.corpus, "corpus", folder=checked.folder), checked.split.args
-    )
+    total = n_folds(checked.split.use, read_heard(checked.corpus, checked.folder), checked.split.args)
     if total < 2:
         raise HeschlError(
             f"the split {checked.split.use} has no folds: choose kfold, leave_one_out or another split of folds"
         )
+    quiet = bool(dask) or workers > 1  # the voices of several trainings at once help nobody
     jobs = (
         joblib.delayed(one_fold)(
-            train, source, {**overrides, "split.fold": k}, str(Path(runs).absolute()), k, strict
+            train, source, {**overrides, "split.fold": k}, str(Path(runs).absolute()), k, strict, quiet
         )
         for k in range(total)
     )
@@ -90,10 +88,11 @@ def one_fold(
     runs: str,
     fold: int,
     strict: bool,
+    quiet: bool,
 ) -> dict[str, Any]:
     """Trains and scores one fold, in whatever process; an error becomes a row, so that the other folds go on."""
     try:
-        run = train(recipe, overrides, runs=runs, strict=strict)
+        run = train(recipe, overrides, runs=runs, strict=strict, quiet=quiet)
         kept = run.folder / "evaluate" / "test" / "scores.json"
         held = read_json(kept) if kept.exists() else evaluate(run, "test", strict=strict)
     except HeschlError as error:

@@ -11,8 +11,9 @@ import torch
 from heschl.corpora.split import n_folds
 from heschl.features.hdf5 import SHAPES, Datum, write_audiomnist
 from heschl.features.waveform import fit_length
-from heschl.parts import build
 from heschl.recipe import Recipe, load
+from heschl.recipe.parts import build
+from heschl.run import read_heard
 from heschl.steps.networks import Progress, read_wave
 from heschl.types import Clip, Corpus, HeschlError, Skipped
 
@@ -39,7 +40,7 @@ def write_features(
     HeschlError: another kind of input or corpus, or no clip can be used.
     """
     checked = load(recipe, overrides)
-    corpus: Corpus = build(checked.corpus, "corpus", folder=checked.folder)
+    corpus: Corpus = read_heard(checked.corpus, checked.folder)
     task = checked.task.args.get("label")
     if task not in ("digit", "gender"):
         raise HeschlError(

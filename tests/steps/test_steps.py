@@ -1,0 +1,281 @@
+"""Evaluate, predict and crossval, on small networks that are really trained (a few steps) on the packaged corpus."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from sklearn import metrics
+
+from heschl.corpora import spoken
+from heschl.files import read_csv, read_json
+from heschl.run import Run, open_run
+from heschl.steps.crossval import crossval
+from heschl.steps.evaluate import evaluate, segment_rows
+from heschl.steps.networks import Answer, answers, open_network
+from heschl.steps.predict import LONGEST, find_recordings, predict
+from heschl.training.fit import train
+from heschl.types import Clip, HeschlError, Skipped
+
+DIGITS = {
+    "format": 1,
+    "name": "digits",
+    "corpus": {"use": "spoken", "kind": "digit", "voices": 14},
+    "split": {"use": "fractions", "validation": 0.2, "test": 0.4},
+    "clip": {"seconds": 1.0},
+    "feature": {"use": "mel.LogMel", "normalise": "energy"},
+    "model": {"use": "kws.KWS", "width": 16, "stem": 8, "depth": 1},
+    "task": {"use": "classify.Classify", "label": "digit"},
+    "train": {"epochs": 2, "batch": 16, "optimiser": {"use": "torch.optim.AdamW", "lr": 0.003}},
+}
+PHONES = {
+    **DIGITS,
+    "name": "phones",
+    "corpus": {"use": "spoken", "kind": "sentence", "voices": 8},
+    "clip": {"seconds": None},
+    "feature": {"use": "context.Context", "context": 3},
+    "model": {"use": "frame_mlp.FrameMLP", "widths": [32]},
+    "task": {"use": "frames.ClassifyFrames"},
+    "train": {"steps": 30, "batch": 256, "optimiser": {"use": "torch.optim.AdamW", "lr": 0.003}},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return _trained(DIGITS, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def phones(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return _trained(PHONES, tmp_path_factory)
+
+
+def _trained(recipe: dict, factory: pytest.TempPathFactory) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HESCHL_CACHE", str(factory.getbasetemp() / "cache"))
+        return train(recipe, runs=factory.mktemp("runs"), quiet=True)
+
+
+# --- evaluate ----------------------------------------------------------------------------------------------
+
+
+def test_scores_can_be_recomputed_from_the_predictions(digits):
+    held = evaluate(digits)
+    folder = digits.folder / "evaluate" / "test"
+    assert held == read_json(folder / "scores.json")
+    rows = read_csv(folder / "predictions.csv")
+    said, answered = [row["said"] for row in rows], [row["answered"] for row in rows]
+    assert {row["id"] for row in rows} == set(digits.split.test)
+    scores = held["scores"]
+    assert scores["accuracy"]["value"] == pytest.approx(metrics.accuracy_score(said, answered))
+    assert scores["balanced_accuracy"]["value"] == pytest.approx(
+        metrics.balanced_accuracy_score(said, answered)
+    )
+    assert scores["n_groups"] == len({row["speaker"] for row in rows})
+    assert scores["interval_over"] == "speaker" and held["synthetic"] is True
+    shares = np.array([[float(row[f"p:{label}"]) for label in digits.labels] for row in rows])
+    assert np.allclose(shares.sum(1), 1, atol=1e-4)
+    assert [digits.labels[k] for k in shares.argmax(1)] == answered
+    for name in (
+        "per_class.csv",
+        "per_speaker.csv",
+        "confusion.csv",
+        "confusion.svg",
+        "confusion.png",
+        "skipped.csv",
+    ):
+        assert (folder / name).stat().st_size > 0
+    matrix = metrics.confusion_matrix(said, answered, labels=list(digits.labels))
+    with (folder / "confusion.csv").open(encoding="utf-8", newline="") as file:
+        assert [[int(v) for v in row[1:]] for row in list(csv.reader(file))[1:]] == matrix.tolist()
+
+
+def test_one_clips_answer_does_not_depend_on_its_batch(digits, phones):
+    for run in (digits, phones):
+        network, corpus = open_network(run), run.corpus()
+        clips = [corpus.by_id[one] for one in run.split.test[:7]]
+        together = list(answers(network, clips, batch=7))
+        alone = list(answers(network, clips, batch=1))
+        for one, other in zip(together, alone, strict=True):
+            assert one.logits.shape == other.logits.shape
+            assert np.allclose(one.logits, other.logits, atol=2e-5)
+
+
+def test_another_folder_is_scored_whole_and_unknown_labels_are_listed(digits, tmp_path):
+    root = tmp_path / "other"
+    spoken.write_tiny(root)
+    held = evaluate(digits, on=root)
+    corpus = digits.corpus(root)
+    known = [clip for clip in corpus.clips if clip.labels["digit"] in digits.labels]
+    assert held["clips"] == len(known) and held["on"] == str(root)
+    assert (digits.folder / "evaluate" / "on-other" / "scores.json").exists()
+    assert set(held["unknown_labels"]).isdisjoint(digits.labels)
+
+
+def test_a_clip_that_has_gone_is_listed_and_strict_refuses_it(digits, tmp_path):
+    network, skipped = open_network(digits), []
+    good = digits.corpus().clips[0]
+    bad = Clip("gone", tmp_path / "gone.wav", 16000, {})
+    found = list(answers(network, [good, bad, good], skipped=skipped))
+    assert (
+        len(found) == 2 and skipped == [Skipped("gone", skipped[0].why)] and "is not there" in skipped[0].why
+    )
+    with pytest.raises(HeschlError, match="is not there"):
+        list(answers(network, [good, bad]))
+
+
+def test_wrong_parts_are_refused(digits):
+    with pytest.raises(HeschlError, match="choose train, validation or test"):
+        evaluate(digits, "dev")
+
+
+def test_frames_with_and_without_silence(phones):
+    held = evaluate(phones)
+    scores = held["scores"]
+    assert held["kind"] == "frames" and scores["all"]["unit"] == "frame"
+    assert scores["without_silence"]["n"] < scores["all"]["n"]
+    assert 0 <= scores["segments"]["f1"] <= scores["boundaries"]["f1"] <= 1
+    rows = read_csv(phones.folder / "evaluate" / "test" / "predictions.csv")
+    for one in phones.split.test:  # segments cover each clip without a gap
+        own = [row for row in rows if row["id"] == one]
+        assert float(own[0]["start"]) == 0
+        assert all(a["stop"] == b["start"] for a, b in itertools.pairwise(own))
+
+
+def test_segments_are_cut_halfway_between_frames():
+    logits = np.eye(2)[[0, 0, 1]] * 5
+    rows = segment_rows(Answer(None, logits, np.array([0.0, 0.01, 0.02]), 0.03), ["a", "b"])
+    assert [(row["start"], row["stop"], row["answered"]) for row in rows] == [
+        (0, 0.015, "a"),
+        (0.015, 0.03, "b"),
+    ]
+
+
+# --- predict -----------------------------------------------------------------------------------------------
+
+
+def sound(path: Path, seconds: float, rate: int = 16000, channels: int = 1) -> Path:
+    random = np.random.default_rng(0)
+    wave = 0.2 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * rate)) / rate)
+    wave = wave[:, None] * np.ones(channels) + 0.01 * random.normal(size=(len(wave), channels))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, wave, rate)
+    return path
+
+
+def test_a_recording_is_answered_as_the_same_clip_is_in_a_corpus(digits, tmp_path):
+    evaluate(digits)
+    row = read_csv(digits.folder / "evaluate" / "test" / "predictions.csv")[0]
+    wave, rate = soundfile.read(row["file"], dtype="float32")
+    part = wave[round(float(row["start"]) * rate) : round(float(row["stop"]) * rate)]
+    soundfile.write(tmp_path / "one.wav", part, rate, subtype="FLOAT")
+    table = predict(digits, [tmp_path / "one.wav"])
+    assert table["label"].tolist() == [row["answered"]]
+    assert table["probability"][0] == pytest.approx(float(row["probability"]), abs=1e-4)
+
+
+def test_long_recordings_are_heard_in_windows_and_bad_ones_named(digits, tmp_path):
+    sound(tmp_path / "a" / "short.wav", 0.4)
+    sound(tmp_path / "a" / "b" / "long.flac", 3.2, 44100, 2)
+    (tmp_path / "a" / "bad.wav").write_text("no sound", encoding="utf-8")
+    table = predict(digits, [tmp_path / "a"])
+    long = table[table["file"].str.endswith("long.flac")]
+    assert long["start"].tolist() == pytest.approx([0, 0.5, 1.0, 1.5, 2.0, 2.2])
+    assert long["stop"].tolist()[-1] == pytest.approx(3.2)
+    assert len(table[table["file"].str.endswith("short.wav")]) == 1
+    bad = table[table["error"] != ""]
+    assert len(bad) == 1 and "not audio" in bad["error"].iloc[0]
+    shares = table[table["error"] == ""][[f"p:{label}" for label in digits.labels]].to_numpy()
+    assert np.allclose(shares.sum(1), 1, atol=1e-4)
+
+
+def test_nothing_to_hear_is_said(digits, tmp_path):
+    with pytest.raises(HeschlError, match="no recordings"):
+        find_recordings([])
+    with pytest.raises(HeschlError, match="has no recordings"):
+        predict(digits, [tmp_path])
+    with pytest.raises(HeschlError, match="neither a run folder nor weights"):
+        predict(tmp_path / "x.pt", [tmp_path])
+    with pytest.raises(HeschlError, match="TextGrid"):
+        predict(digits, [sound(tmp_path / "x.wav", 1.0)], textgrids=tmp_path)
+
+
+def test_weights_in_a_run_can_be_named(digits, tmp_path):
+    file = sound(tmp_path / "x.wav", 1.0)
+    best = predict(digits.folder / "checkpoints" / "best.safetensors", [file])
+    assert best.equals(predict(digits, [file]))
+
+
+def test_textgrids_open_in_another_reader_and_long_recordings_are_joined_exactly(phones, tmp_path):
+    from praatio import textgrid
+
+    file = sound(tmp_path / "long.wav", 2 * LONGEST + 3.3)
+    table = predict(phones, [file], textgrids=tmp_path / "grids")
+    grid = textgrid.openTextgrid(str(tmp_path / "grids" / "long.TextGrid"), includeEmptyIntervals=True)
+    entries = grid.getTier("phone").entries
+    assert [entry.label for entry in entries] == table["label"].tolist()
+    assert grid.maxTimestamp == pytest.approx(2 * LONGEST + 3.3)
+    network = open_network(phones)
+    clip = Clip("x", file, 16000, {}, stop=2 * LONGEST + 3.3)
+    whole = segment_rows(next(answers(network, [clip])), network.labels)
+    assert [row["answered"] for row in whole] == table["label"].tolist()
+    assert [row["start"] for row in whole] == pytest.approx(table["start"].tolist())
+
+
+# --- crossval ----------------------------------------------------------------------------------------------
+
+FOLDS = {
+    **DIGITS,
+    "name": "folds",
+    "split": {"use": "kfold", "folds": 3},
+    "train": {**DIGITS["train"], "epochs": 1},
+}
+
+
+def test_every_fold_is_trained_scored_and_kept(tmp_path):
+    done: list[tuple[int, int]] = []
+    result = crossval(FOLDS, train=train, runs=tmp_path, progress=lambda *far: done.append(far))
+    assert done == [(1, 3), (2, 3), (3, 3)] and result["n_folds"] == 3
+    values = [row["accuracy"] for row in result["folds"]]
+    assert result["accuracy"]["mean"] == pytest.approx(np.mean(values))
+    assert result["accuracy"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    weights = [Path(row["run"]) / "checkpoints" / "best.safetensors" for row in result["folds"]]
+    times = [path.stat().st_mtime_ns for path in weights]
+    tested = [set(open_run(row["run"]).split.test) for row in result["folds"]]
+    assert sum(map(len, tested)) == len(set.union(*tested)) == 140
+    assert crossval(FOLDS, train=train, runs=tmp_path) == result
+    assert [path.stat().st_mtime_ns for path in weights] == times
+    assert read_json(tmp_path / "crossval-folds" / "scores.json") == result
+
+
+def test_a_split_without_folds_is_refused(tmp_path):
+    with pytest.raises(HeschlError, match="has no folds"):
+        crossval(DIGITS, train=train, runs=tmp_path)
+
+
+@pytest.mark.slow
+def test_folds_on_a_dask_cluster_of_two_local_workers_are_those_of_one_process(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    here = crossval(FOLDS, train=train, runs=tmp_path / "here")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        there = crossval(FOLDS, train=train, runs=tmp_path / "there", dask=cluster.scheduler_address)
+    assert [row["accuracy"] for row in there["folds"]] == [row["accuracy"] for row in here["folds"]]
+
+
+@pytest.mark.slow
+def test_no_cluster_is_one_sentence(tmp_path):
+    pytest.importorskip("distributed")
+    with pytest.raises(HeschlError, match="no dask scheduler answers"):
+        crossval(FOLDS, train=train, runs=tmp_path, dask="tcp://127.0.0.1:9")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from heschl import signal
 from heschl.types import HeschlError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Normalise = Literal["none", "mean", "energy", "mean_variance", "standard"]
 Count = TypeVar("Count", int, Tensor)  # of samples or frames: of one clip, or of each of a batch
@@ -98,11 +101,11 @@ class LogMel(nn.Module):
 
     def forward(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
         window = signal.hann(self.window_length, wave.dtype, wave.device)
-        bank = torch.as_tensor(self._bank, dtype=wave.dtype, device=wave.device)
+        blocks = _blocks(self._bank, wave)
 
         def log_mel(part: Tensor) -> Tensor:
-            mel = bank @ signal.power(signal.stft(part, self.n_fft, self.hop_length, window))
-            return torch.log(mel + self.floor)
+            spectrum = signal.stft(part, self.n_fft, self.hop_length, window)
+            return torch.log(_filtered(signal.power(spectrum), blocks) + self.floor)
 
         x = _in_parts(log_mel, wave)
         if self.normalise == "none":
@@ -126,7 +129,7 @@ def _normalised(x: Tensor, how: Normalise, valid: Tensor | None, floor: float) -
         variance = (x.square() * share).sum(2, keepdim=True)
         if how == "standard":
             variance = variance.mean(1, keepdim=True)
-        x = x / (variance + 1e-8).sqrt()
+        x = x / (variance + 1e-5).sqrt()  # a constant row stays near zero
     return x if valid is None else torch.where(valid, x, 0.0)
 
 
@@ -160,12 +163,12 @@ class WaveGradMel(nn.Module):
 
     def forward(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
         window = signal.hann(self.length, wave.dtype, wave.device)
-        bank = torch.as_tensor(self._bank, dtype=wave.dtype, device=wave.device)
+        blocks = _blocks(self._bank, wave)
         mirrored = _reflected(wave.clamp(-1, 1), self.n_fft // 2, lengths)
 
         def mel(part: Tensor) -> Tensor:
             spectrum = signal.stft(part, self.n_fft, self.hop, window / window.norm(), centre=False)
-            return bank @ spectrum.abs()
+            return _filtered(spectrum.abs(), blocks)
 
         level = 20 * torch.log10(_in_parts(mel, mirrored).clamp_min(1e-5)) - 20
         return ((level + 100) / 100).clamp(0, 1)
@@ -190,6 +193,26 @@ def whole_samples(seconds: float, sample_rate: int, name: str) -> int:
 def _mel_centres(rate: int, n_mels: int, f_min: float, f_max: float | None, mel: signal.MelScale) -> Tensor:
     edges = np.linspace(signal.hz_to_mel(f_min, mel), signal.hz_to_mel(f_max or rate / 2, mel), n_mels + 2)
     return torch.as_tensor(signal.mel_to_hz(edges, mel)[1:-1], dtype=torch.float32)
+
+
+_Block = tuple[slice, Tensor]
+
+
+def _blocks(bank: NDArray[np.float64], like: Tensor) -> list[_Block]:
+    """A filterbank (mel, frequency) as a few dense blocks along its diagonal: most of it is zeros."""
+    blocks = []
+    for rows in np.array_split(bank, max(1, len(bank) // 20)):
+        filled = np.flatnonzero(rows.any(axis=0))
+        columns = slice(int(filled[0]), int(filled[-1]) + 1)
+        blocks.append((columns, torch.as_tensor(rows[:, columns].T, dtype=like.dtype, device=like.device)))
+    return blocks
+
+
+def _filtered(spectrum: Tensor, blocks: list[_Block]) -> Tensor:
+    """(batch, frequency, frame) to (batch, mel, frame)."""
+    by_frame = spectrum.transpose(1, 2)  # as the transform laid it out
+    mel = torch.cat([by_frame[..., columns] @ block for columns, block in blocks], -1)
+    return mel.transpose(1, 2)
 
 
 def _in_parts(function: Callable[[Tensor], Tensor], wave: Tensor) -> Tensor:

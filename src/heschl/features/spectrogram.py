@@ -105,7 +105,7 @@ class LogSpectrogram(nn.Module):
         count = valid.sum((1, 2), keepdim=True) * x.shape[1]
         mean = torch.where(valid, x, 0.0).sum((1, 2), keepdim=True) / count
         variance = torch.where(valid, x - mean, 0.0).square().sum((1, 2), keepdim=True) / count
-        return mean, (variance + 1e-8).sqrt()
+        return mean, (variance + 1e-8).sqrt()  # silence stays silent
 
 
 class AudioMnistSpectrogram(nn.Module):

@@ -38,7 +38,8 @@ def affine(tape: Tape, map_: Map, x: Tensor, w: Tensor, b: Tensor | None, value:
         rule = _EPSILON
     else:
         rule = tape.rule(kind, mark.fresh)
-    layer = Affine(map_, plain(x), plain(w), plain(b), value.detach(), mark.box, tape.counted)
+    box = tape.box(x) if rule.name == "zbox" else None
+    layer = Affine(map_, plain(x), plain(w), plain(b), value.detach(), box, tape.counted)
     return emit_affine(tape, layer, x, rule, tape.where(), value, fresh=mark.fresh and kind == "fixed")
 
 
@@ -53,7 +54,7 @@ def emit_affine(
     return tape.emit(value, [x], spread, fresh=fresh, affine=Fusable(layer, x, rule, where))
 
 
-def linear(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def linear(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, w, b = bound(args, kwargs, "input weight bias", None)
     if mark_of(w) or mark_of(b):
         return signals_meet(tape, func, args, kwargs)
@@ -62,7 +63,7 @@ def linear(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: 
     return affine(tape, dense(), x, w, b, value, "linear" if is_learned(w) else "fixed")
 
 
-def conv(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def conv(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     name = spelt(func)
     if name in TRANSPOSED:
         names = "input weight bias stride padding output_padding groups dilation"
@@ -93,7 +94,7 @@ def conv(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: di
     return affine(tape, map_, x, w, bias, value, "convolution" if is_learned(w) else "fixed")
 
 
-def fixed(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def fixed(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Any map that is linear in its only signal, under epsilon."""
     signals = [t for t in tensors_in((args, kwargs)) if mark_of(t)]
     if len(signals) != 1:
@@ -119,7 +120,7 @@ def fixed(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     return out
 
 
-def matmul(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def matmul(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """x w, w x with a constant w; or weights of attention times a signal: the weights are constant."""
     if spelt(func) == "rmatmul":
         func, args = torch.matmul, (args[1], args[0])
@@ -136,7 +137,7 @@ def matmul(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: 
     return affine(tape, by_autograd(bare, x.shape, x.dtype), x, w, None, value, "linear")
 
 
-def addmm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def addmm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     b, x, w = bound(args, {}, "input mat1 mat2")
     if kwargs or mark_of(b) or mark_of(w) or not mark_of(x):
         return signals_meet(tape, func, args, kwargs)
@@ -173,7 +174,7 @@ def signals_meet(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kw
 # ---- normalisation
 
 
-def batch_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def batch_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     names = "input running_mean running_var weight bias training momentum eps"
     x, mean, var, weight, bias, training, _, eps = bound(args, kwargs, names, None, None, False, 0.1, 1e-5)
     if training or mean is None:
@@ -222,13 +223,13 @@ def diagonal(tape: Tape, x: Tensor, value: Tensor, a: Tensor, c: Tensor) -> Tens
 
     mark = mark_of(x)
     box = None
-    if mark is not None and mark.box is not None:
+    if tape.bounds_given and mark is not None and mark.box is not None:
         ends = [a * end + c for end in mark.box]
         box = (torch.minimum(*ends), torch.maximum(*ends))
     return tape.emit(value, [x], spread, box=box)
 
 
-def layer_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def layer_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, shape, weight, bias, eps = bound(
         args, kwargs, "input normalized_shape weight bias eps", None, None, 1e-5
     )
@@ -236,16 +237,14 @@ def layer_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwar
     return _standardised(tape, func, args, kwargs, x, x.shape[: x.ndim - n], weight, bias, eps)
 
 
-def group_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def group_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     x, groups, weight, bias, eps = bound(args, kwargs, "input num_groups weight bias eps", None, None, 1e-5)
     wide = (-1,) + (1,) * (x.ndim - 2)
     weight, bias = (None if t is None else t.reshape(wide) for t in (weight, bias))
     return _standardised(tape, func, args, kwargs, x, (x.shape[0], groups), weight, bias, eps)
 
 
-def instance_norm(
-    tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Tensor:
+def instance_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     names = "input running_mean running_var weight bias use_input_stats momentum eps"
     x, mean, var, weight, bias, by_clip, _, eps = bound(
         args, kwargs, names, None, None, None, None, True, 0.1, 1e-5
@@ -289,7 +288,7 @@ def _standardised(
     return tape.emit(value, [x], spread)
 
 
-def variance(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def variance(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Variance and deviation along axes: each value takes its part x (x - mean) of the sum of squares."""
     x, rest = args[0], args[1:]
     with torch.no_grad():

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.grad as transposes
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,9 +32,9 @@ def dense() -> Map:
 
 
 CONVOLUTIONS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
-    "conv1d": (F.conv1d, torch.nn.grad.conv1d_input),
-    "conv2d": (F.conv2d, torch.nn.grad.conv2d_input),
-    "conv3d": (F.conv3d, torch.nn.grad.conv3d_input),
+    "conv1d": (F.conv1d, transposes.conv1d_input),
+    "conv2d": (F.conv2d, transposes.conv2d_input),
+    "conv3d": (F.conv3d, transposes.conv3d_input),
 }
 TRANSPOSED: dict[str, Callable[..., Tensor]] = {
     "conv_transpose1d": F.conv_transpose1d,
@@ -87,7 +88,12 @@ def _by_columns(s: Tensor, w: Tensor, size: list[int], options: dict[str, Any]) 
     kernel = (1, *w.shape[2:]) if flat else tuple(w.shape[2:])
     target = (1, *size) if flat else tuple(size)
     given = F.fold(
-        columns, target, kernel, two(options["dilation"], 1), two(options["padding"], 0), two(options["stride"], 1)
+        columns,
+        target,
+        kernel,
+        two(options["dilation"], 1),
+        two(options["padding"], 0),
+        two(options["stride"], 1),
     )
     return given[:, :, 0] if flat else given
 

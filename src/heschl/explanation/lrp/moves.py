@@ -43,8 +43,9 @@ def move(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: di
     if isinstance(out, Tensor) and mark_of(out):
         new = mark_of(out)
         assert new is not None
-        if all(m.box is not None for m in marks):
-            ends = [_at(func, args, kwargs, signals, [m.box[end] for m in marks]) for end in (0, 1)]
+        boxes = [m.box for m in marks if m.box is not None]
+        if len(boxes) == len(marks):
+            ends = [_at(func, args, kwargs, signals, [box[end] for box in boxes]) for end in (0, 1)]
             new.box = (ends[0], ends[1])
         if len(signals) == 1 and marks[0].logits is not None:
             logits = marks[0].logits

@@ -49,7 +49,7 @@ def _passed(tape: Tape, x: Tensor, value: Tensor, **changes: Any) -> Tensor:
     return tape.emit(value, [x], spread, **changes)
 
 
-def magnitude(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Tensor:
+def magnitude(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """|x|; of complex numbers, real and imaginary part share by their squares."""
     x = args[0]
     if not x.is_complex():
@@ -69,7 +69,7 @@ def magnitude(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) 
     return tape.emit(value, [x], spread)
 
 
-def add(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Tensor:
+def add(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """Terms share in proportion, under epsilon; a constant is a bias."""
     name = spelt(func)
     a, b, alpha = bound(args, kwargs, "input other alpha", 1)
@@ -82,7 +82,7 @@ def add(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Ten
     z, where = value.detach(), tape.where(name)
     held = [(plain(t), sign) for t, sign in signals]
     box = None
-    if len(signals) == 1 and (mark := mark_of(signals[0][0])) and mark.box is not None and constants:
+    if tape.bounds_given and len(signals) == 1 and (mark := mark_of(signals[0][0])) and mark.box is not None:
         ends = [signals[0][1] * end + constants[0][1] * constants[0][0] for end in mark.box]
         box = (ends[0], ends[1]) if signals[0][1] > 0 else (ends[1], ends[0])
 
@@ -104,7 +104,7 @@ def _is_gate(t: Any) -> bool:
     return mark is not None and mark.gate
 
 
-def multiply(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Tensor:
+def multiply(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """A gate or a constant beside a signal: the signal takes all, save where the constant is zero."""
     a, b = bound(args, kwargs, "input other")
     if mark_of(a) and mark_of(b) and a is not b:
@@ -128,7 +128,7 @@ def multiply(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -
 
 def _scaled(
     tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs, x: Tensor, c: Tensor | float
-) -> Tensor:
+) -> Any:
     with torch.no_grad():
         value: Tensor = func(*plain(args), **plain(kwargs))
     mark, where, shape = mark_of(x), tape.where(spelt(func)), x.shape
@@ -146,13 +146,13 @@ def _scaled(
         return (given.sum_to_size(shape),)
 
     box = None
-    if mark.box is not None:
-        ends = [func(*swapped(args, lambda t, end=end: end if t is x else t), **kwargs) for end in mark.box]
+    if tape.bounds_given and mark.box is not None:
+        ends = [func(*[end if t is x else t for t in args], **kwargs) for end in mark.box]
         box = (torch.minimum(*ends), torch.maximum(*ends))
     return tape.emit(value, [x], spread, gate=mark.gate, box=box)
 
 
-def divide(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Tensor:
+def divide(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """The numerator takes all: what a clip is divided by (its own deviation, say) is a constant."""
     a, b = bound(args, kwargs, "input other")
     if spelt(func) == "rdiv" or not mark_of(a) or kwargs.get("rounding_mode"):
@@ -168,7 +168,7 @@ def divide(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> 
     return _passed(tape, a, value, gate=_is_gate(a) and _is_gate(b))
 
 
-def power(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Tensor:
+def power(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     x, n = bound(args, kwargs, "input exponent")
     if not mark_of(x) or x.is_complex() or mark_of(n):
         return signals_meet(tape, func, args, kwargs)
@@ -177,7 +177,7 @@ def power(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> T
     return _passed(tape, x, value)
 
 
-def glu(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Tensor:
+def glu(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """a sigmoid(b): the signal a takes all, the gate b nothing."""
     x, axis = bound(args, kwargs, "input dim", -1)
     with torch.no_grad():
@@ -200,7 +200,7 @@ def dropout(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) ->
     return args[0]
 
 
-def softmax(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Tensor:
+def softmax(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """Weights of attention (no relevance), or the end of the network (taken off); elsewhere it has no rule."""
     x = args[0]
     with torch.no_grad():

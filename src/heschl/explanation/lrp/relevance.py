@@ -62,7 +62,8 @@ def lrp(
         for a module of your own also "identity", "gradient" (epsilon on its derivative), or a function
         (module, x, y, relevance of y) -> relevance of x, whose sum is checked.
     start: "logit" (the target's), "one", or "contrast" (minus the best other).
-    low, high: z-box's bounds, a number, (batch,) or the shape of x; each clip's own extremes by default.
+    low, high: z-box's bounds of x, a number, (batch,) or the shape of x; each clip's own extremes by default (where a
+        front end lies before the first layer, the extremes of what that layer gets of the clip).
     attention: "cp", weights are constants, or "attn", AttnLRP, which does not conserve.
     chunk: clips at once; by default as many as a GiB of activations allows. Results do not depend on it.
 
@@ -125,7 +126,7 @@ def _explain(
     done, size = 0, chunk or _FIRST_CHUNK
     while done < len(x):
         part = slice(done, done + size)
-        tape = Tape(model, PRESETS[preset], own, attention, counted)
+        tape = Tape(model, PRESETS[preset], own, attention, counted, low is not None or high is not None)
         part_box = None if box is None else (box[0][part], box[1][part])
         try:
             given.append(_run(tape, x[part].detach(), target[part], start, part_box))

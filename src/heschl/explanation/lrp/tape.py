@@ -74,10 +74,11 @@ class Tape(TorchFunctionMode):
         rules: dict[Any, Rule | Own | str],
         attention: str = "cp",
         counted: bool = False,
+        bounds_given: bool = False,
     ) -> None:
         super().__init__()
         self.model, self.preset, self.rules = model, preset, rules
-        self.attention, self.counted = attention, counted
+        self.attention, self.counted, self.bounds_given = attention, counted, bounds_given
         self.stack: list[tuple[str, nn.Module]] = []
         self.used: set[Any] = set()
         self.kinds: set[str] = set()
@@ -125,6 +126,17 @@ class Tape(TorchFunctionMode):
                 "leave it out of `rules`"
             )
 
+    def box(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """z-box's bounds at x; None for the own extremes of what lies there."""
+        mark = mark_of(x)
+        assert mark is not None
+        if mark.box is None and self.bounds_given:
+            raise HeschlError(
+                f"low and high bound x, but module '{self.where()}', which z-box is for, gets something else made of x: "
+                "leave them out, and its own extremes are taken"
+            )
+        return mark.box
+
     # ---- signals
 
     def begin(self, x: Tensor, box: tuple[Tensor, Tensor] | None) -> Tensor:
@@ -154,7 +166,7 @@ class Tape(TorchFunctionMode):
         """
         self.bytes += sum(t.numel() * t.element_size() for t in tensors_in(value))
         with torch.enable_grad():
-            out = _Relevance.apply(_Parcel(value, spread), *signals)
+            out: T = _Relevance.apply(_Parcel(value, spread), *signals)  # type: ignore[no-untyped-call]
         return self.mark(out, signals, **{"gate": False} | changes)
 
     def refuse_later(self, value: Any, signals: list[Tensor], error: HeschlError, **changes: Any) -> Any:
@@ -184,7 +196,8 @@ class Tape(TorchFunctionMode):
             return (torch.zeros_like(self.anchor),)
 
         with torch.enable_grad():
-            return _Relevance.apply(_Parcel(c.detach().clone(), spread), self.anchor)
+            out: Tensor = _Relevance.apply(_Parcel(c.detach().clone(), spread), self.anchor)  # type: ignore[no-untyped-call]
+        return out
 
     def count(
         self,

@@ -18,9 +18,10 @@ Overrides = Annotated[
 ]
 
 corpora = typer.Typer(
-    help="What was heard: list, fetch, check, describe and speak corpora.", no_args_is_help=True
+    help="What was heard: lists, fetches, checks, describes and speaks corpora.\n\nExample: heschl corpora list",
+    no_args_is_help=True,
 )
-recipes = typer.Typer(help="The recipes that come along: list them, or copy one to change it.")
+recipes = typer.Typer()
 
 
 # --- corpora -----------------------------------------------------------------------------------------------
@@ -280,8 +281,8 @@ def recipes_copy(
     Example: heschl recipes copy kws-small mine.yaml
     """
     from heschl.files import read_text, write_text
-    from heschl.plain import nearest
     from heschl.recipe import shipped
+    from heschl.recipe.plain import nearest
     from heschl.types import HeschlError
 
     known = shipped()

@@ -1,0 +1,262 @@
+"""The command line: help without weight, one sentence where input is wrong, and next lines that work as typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from heschl.cli import app
+from heschl.files import read_csv
+
+RECIPE = """\
+format: 1
+name: tiny
+corpus: {use: spoken, kind: digit, voices: 12}
+split: {use: fractions, validation: 0.2, test: 0.4}
+clip: {seconds: 1.0}
+feature: {use: mel.LogMel}
+model: {use: kws.KWS, width: 16, stem: 8, depth: 1}
+task: {use: classify.Classify, label: digit}
+train: {epochs: 2, batch: 16, optimiser: {use: torch.optim.AdamW, lr: 0.003}}
+"""
+COMMANDS = [
+    ["demo"], ["corpora"], ["corpora", "list"], ["corpora", "fetch"], ["corpora", "check"], ["corpora", "table"],
+    ["corpora", "speak"], ["recipes"], ["recipes", "list"], ["recipes", "copy"], ["check"], ["features"], ["train"],
+    ["crossval"], ["evaluate"], ["predict"], ["report"],
+]  # fmt: skip
+
+
+def heschl(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The real command line, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "heschl.cli", *map(str, words)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=cwd,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"},
+        timeout=300,
+    )
+
+
+def called(*words: object) -> tuple[int, str, str]:
+    """Status, stdout and stderr of a command, called here."""
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+# --- help --------------------------------------------------------------------------------------------------
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\n"
+        "sys.argv = ['heschl', '--help']\n"
+        "from heschl.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'pandas', 'matplotlib', 'lightning', 'pydantic', 'yaml', 'soundfile', 'joblib'}\n"
+        "print('heavy:', sorted(heavy & set(sys.modules)))\n"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    assert "heavy: []" in out and "Usage" in out
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(words):
+    status, out, _ = called(*words, "--help")
+    assert status == 0 and "Example: heschl " in " ".join(out.split())
+    if words not in (["corpora"],):
+        assert "--json" in out
+
+
+def test_wrong_usage_is_status_2():
+    for words in (
+        ["nonsense"],
+        ["train"],
+        ["train", "--nonsense"],
+        ["evaluate"],
+        ["crossval", "x", "--workers", "none"],
+    ):
+        assert called(*words)[0] == 2
+
+
+def test_version():
+    assert called("--version")[1].startswith("heschl ")
+
+
+# --- data --------------------------------------------------------------------------------------------------
+
+
+def test_corpora_and_recipes_are_listed():
+    status, out, _ = called("corpora", "list", "--json")
+    held = json.loads(out)
+    assert status == 0 and {"words", "spoken", "table"} <= {row["name"] for row in held["layouts"]}
+    assert "fsdd" in {row["name"] for row in held["fetch"]}
+    assert "fsdd" in called("corpora", "list")[1]
+    assert called("recipes")[1] == called("recipes", "list")[1]
+    assert "recipes" in json.loads(called("recipes", "list", "--json")[1])
+
+
+def test_a_strangers_recordings_become_a_table_that_is_checked(tmp_path):
+    for speaker in ("ann", "bob", "cem"):
+        for label in ("yes", "no"):
+            soundfile.write(tmp_path / f"{speaker}_{label}_1.wav", np.sin(np.arange(8000) / 7) * 0.3, 16000)
+    soundfile.write(tmp_path / "noise.wav", np.zeros(800), 16000)
+    status, out, _ = called("corpora", "table", tmp_path, "--pattern", "{speaker}_{label}_{n}.wav")
+    assert status == 0 and "noise.wav" in out
+    rows = read_csv(tmp_path / "table.csv")
+    assert len(rows) == 6 and rows[0]["speaker"] == "ann"
+    words = shlex.split(next(line for line in out.splitlines() if line.startswith("next: "))[6:])
+    status, out, _ = called(*words[1:])
+    assert status in (0, 1) and "6" in out
+    elsewhere = tmp_path / "tables" / "mine.csv"
+    assert (
+        called("corpora", "table", tmp_path, "--pattern", "{speaker}_{label}_{n}.wav", "--out", elsewhere)[0]
+        == 0
+    )
+    assert (elsewhere.parent / read_csv(elsewhere)[0]["path"]).exists()
+
+
+def test_a_broken_table_is_told_and_status_1(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("path,label\nnowhere.wav,yes\n", encoding="utf-8")
+    status, out, err = called("corpora", "check", table)
+    assert status == 1 and "! " in out and "nowhere.wav" in out and "mend" in err
+
+
+def test_features_need_a_folder(recipe):
+    status, _, err = called("features", recipe)
+    assert status == 1 and "--hdf5" in err
+
+
+# --- bad input: one sentence on stderr, status 1, no traceback, nothing written ------------------------------
+
+
+def one_sentence(status: int, err: str, *words: str) -> None:
+    lines = [line for line in err.splitlines() if line.strip()]
+    assert status == 1 and len(lines) == 1 and lines[0].startswith("heschl: "), err
+    assert "Traceback" not in err
+    for word in words:
+        assert word in lines[0], err
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("corpus.kind=numbers", ["numbers"]),
+        ("corpus.root=/nowhere/at/all", ["/nowhere/at/all", "check the path"]),
+        ("train.epoch=3", ["did you mean `train.epochs`"]),
+        ("train.epochs=many", ["whole number"]),
+        ("train.epochs", ["key=value"]),
+        ("model.use=kws.KSW", ["kws.KWS"]),
+        ("task.label=digitt", ["digit"]),
+        ("corpus.voices=1", ["speaker"]),
+        ("task.labels=['0','1','2']", ["digit"]),
+        ("format=2", ["format 2"]),
+    ],
+)
+def test_a_wrong_recipe_is_one_sentence(recipe, tmp_path, change, words):
+    status, out, err = called("train", recipe, change, "--runs", tmp_path / "runs")
+    one_sentence(status, err, *words)
+    assert out == "" and not (tmp_path / "runs").exists()
+
+
+def test_files_that_are_no_recipe_are_one_sentence(tmp_path):
+    bomb = tmp_path / "bomb.yaml"
+    bomb.write_text("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n", encoding="utf-8")
+    one_sentence(*called("train", bomb)[::2], "bomb.yaml", "alias")
+    one_sentence(*called("train", tmp_path / "no.yaml")[::2], "no.yaml", "not there")
+    one_sentence(*called("train", "kws-smal")[::2], "kws-smal")
+    one_sentence(*called("recipes", "copy", "nonsense")[::2], "nonsense")
+    empty = tmp_path / "empty.yaml"
+    empty.write_text("", encoding="utf-8")
+    one_sentence(*called("train", empty)[::2], "empty")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "report"])
+def test_a_folder_that_is_no_run_is_one_sentence(command, tmp_path):
+    one_sentence(*called(command, tmp_path)[::2], "not a run folder")
+    one_sentence(*called(command, tmp_path / "gone")[::2], "not there")
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    import errno
+
+    from heschl import files
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    soundfile.write(tmp_path / "a_yes.wav", np.zeros(800), 16000)
+    status, _, err = called("corpora", "table", tmp_path, "--pattern", "{speaker}_{label}.wav")
+    one_sentence(status, err, "disk is full")
+    assert [path.name for path in tmp_path.iterdir()] == ["a_yes.wav"]
+
+
+def test_an_interruption_is_130(recipe, tmp_path, monkeypatch):
+    import heschl.training.fit
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(heschl.training.fit, "train", stopped)
+    status, _, err = called("train", recipe, "--runs", tmp_path / "runs")
+    assert status == 130 and "Traceback" not in err
+
+
+# --- the whole way, through the real command line ------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_from_recipe_to_page_through_next_lines(recipe, tmp_path):
+    made = heschl("train", recipe, "train.epochs=1", "--runs", "runs", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    seen = []
+    for _ in range(3):  # each next line works as typed
+        line = made.stdout.strip().splitlines()[-1]
+        words = shlex.split(line.removeprefix("next: "))
+        assert line.startswith("next: heschl ") and words[0] == "heschl", made.stdout
+        seen.append(words[1])
+        made = heschl(*words[1:], cwd=tmp_path)
+        assert made.returncode == 0, made.stderr
+    assert seen == ["evaluate", "report", "recipes"]
+    run = next((tmp_path / "runs").iterdir())
+    assert (run / "report.html").exists() and (run / "evaluate" / "test" / "scores.json").exists()
+    again = heschl("train", recipe, "train.epochs=1", "--runs", "runs", cwd=tmp_path)
+    assert again.returncode == 0 and "finished" in again.stderr
+
+    held = json.loads(heschl("evaluate", run, "--part", "validation", "--json").stdout)
+    assert held["part"] == "validation" and held["synthetic"] is True
+
+    soundfile.write(tmp_path / "good.wav", np.sin(np.arange(16000) / 7) * 0.3, 16000)
+    (tmp_path / "bad.m4a").write_bytes(b"\0" * 100)
+    heard = heschl("predict", run, tmp_path / "good.wav", tmp_path / "bad.m4a")
+    assert heard.returncode == 1 and "ffmpeg" in heard.stderr and "Traceback" not in heard.stderr
+    lines = heard.stdout.strip().splitlines()
+    assert len(lines) == 2 and re.match(r"file,start,stop,label,probability,p:0,", lines[0])
+    rows = json.loads(heschl("predict", run, tmp_path / "good.wav", "--json").stdout)
+    assert rows["errors"] == [] and rows["predictions"][0]["label"] in "0123456789"

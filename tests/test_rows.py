@@ -13,6 +13,8 @@ ROWS = [
     {"types", "signal", "files"},
     {"corpora", "features", "models"},
     {"tasks", "explanation", "brain"},
+    {"plain"},
+    {"parts"},
     {"recipe"},
     {"contract"},
     {"figures"},

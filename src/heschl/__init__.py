@@ -1,1 +1,48 @@
-"""heschl: a workbench for interpretable speech networks."""
+"""heschl: a workbench for interpretable speech networks.
+
+    run = heschl.train("kws-small")          # a recipe becomes a run folder; again, and it goes on or says it is done
+    heschl.evaluate(run)                     # scores, on speakers that it has never heard
+    heschl.predict(run, ["hello.wav"])
+
+Everything is imported when it is first asked for, so that `import heschl` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heschl.corpora import read_corpus
+    from heschl.run import Run, open_run
+    from heschl.steps.evaluate import evaluate
+    from heschl.steps.predict import predict
+    from heschl.training.fit import train
+    from heschl.types import HeschlError
+
+_HOMES = {
+    "HeschlError": "heschl.types",
+    "Run": "heschl.run",
+    "evaluate": "heschl.steps.evaluate",
+    "open_run": "heschl.run",
+    "predict": "heschl.steps.predict",
+    "read_corpus": "heschl.corpora",
+    "train": "heschl.training.fit",
+}
+
+__all__ = ["HeschlError", "Run", "evaluate", "open_run", "predict", "read_corpus", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    try:  # heschl.features, heschl.models, ... as attributes
+        return import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name == f"{__name__}.{name}":
+            raise AttributeError(f"heschl has no {name}: it has {', '.join(__all__)}") from None
+        raise
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

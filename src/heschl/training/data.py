@@ -105,7 +105,7 @@ class Waves:
         feature = self.feature
         assert feature is not None
         targets = [self.targets(int(row)) for row in rows]
-        if self.samples is not None and wave.shape[1] > self.samples:
+        if self.samples is not None and wave.shape[-1] > self.samples:
             hop = self.store.rate / feature.rate
             spare = ((lengths - self.samples).clamp_min(0) / hop).floor().long()
             if self.length.long == "random" and drawn is not None:
@@ -114,7 +114,7 @@ class Waves:
                 first = spare // 2 if self.length.long != "start" else torch.zeros_like(spare)
             wave, lengths = part(wave, lengths, (first * hop).round().long(), self.samples)
             targets = [one[int(k) :] for one, k in zip(targets, first)]
-        steps = int(feature.steps(wave.shape[1]))
+        steps = int(feature.steps(wave.shape[-1]))
         y = torch.full((len(rows), steps), -100, dtype=torch.long)
         for i, one in enumerate(targets):
             count = min(len(one), int(feature.steps(int(lengths[i]))))
@@ -123,11 +123,14 @@ class Waves:
 
 
 def part(wave: Tensor, lengths: Tensor, start: Tensor, n: int) -> tuple[Tensor, Tensor]:
-    """The n samples from ``start`` (batch,) on of each clip, zeros beyond its end, and how many are valid."""
-    index = start[:, None] + torch.arange(min(n, wave.shape[1]))
+    """The n samples from ``start`` (batch,) on of each clip (batch, ..., time), zeros beyond its end, and how many
+    are valid."""
+    index = start[:, None] + torch.arange(min(n, wave.shape[-1]))
     lengths = (lengths - start).clamp(0, n)
     inside = torch.arange(index.shape[1]) < lengths[:, None]
-    return torch.where(inside, wave.gather(1, index.clamp_max(wave.shape[1] - 1)), 0.0), lengths
+    if wave.ndim == 3:
+        index, inside = index[:, None].expand(-1, wave.shape[1], -1), inside[:, None]
+    return torch.where(inside, wave.gather(-1, index.clamp_max(wave.shape[-1] - 1)), 0.0), lengths
 
 
 class FrameTargets:
@@ -257,6 +260,6 @@ def check_lengths(length: ClipLength, samples: Integers, rate: int, ids: Sequenc
             seconds = samples[found[0]] / rate
             raise HeschlError(
                 f"clip {ids[found[0]]} is {seconds:.3f} s long, {what} than clip.seconds {length.seconds} "
-                f"({len(found)} clips are): set clip.{what.removesuffix('er')} to another policy, or leave them out"
+                f"({len(found)} clips are): set clip.{'long' if what == 'longer' else 'short'} to another policy, or leave them out"
             )
     return {"cut": len(long), "padded": len(short)}

@@ -10,34 +10,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Trainer
 
 from heschl.corpora import fingerprint
-from heschl.features.store import pack_features, pack_waves
+from heschl.features.store import pack_waves
 from heschl.files import write_csv
-from heschl.recipe import ClipLength, Recipe, load, run_name
+from heschl.recipe import Recipe, load, run_name
 from heschl.recipe.parts import check_part
 from heschl.run import Run, create_run, hear, now, open_run, origin, read_checkpoint, save_weights
 from heschl.tasks.loss import logits_of
+from heschl.training.check import check_recipe, own_parts
 from heschl.training.data import (
-    FrameTargets,
-    FrameWindows,
     Parts,
-    Source,
     TrainBatches,
-    Waves,
-    check_lengths,
     loader,
 )
+from heschl.training.examples import Examples
 from heschl.training.keeper import Keeper, SafeCheckpoints, write_history
 from heschl.training.learner import Learner, Sums
-from heschl.training.order import Order, strata_of
 from heschl.training.progress import Pace, Voice, told
 from heschl.training.start import Start, describe, put_weights, read_start
 from heschl.training.survey import Survey, survey
-from heschl.types import Batch, Clip, HeschlError, Skipped
+from heschl.types import Batch, HeschlError
+
+__all__ = ["check_recipe", "train"]
 
 
 def train(
@@ -83,6 +80,8 @@ def train(
             return run
     for note in made.notes:
         voice(f"note: {note}")
+    for finding in own_parts(made):
+        voice(f"note: {finding.text}")
     return _Training(made, start, folder, name, heard, voice, strict).go()
 
 
@@ -101,8 +100,10 @@ class _Training:
     ) -> None:
         self.made, self.recipe, self.start, self.folder = made, made.recipe, start, folder
         self.name, self.heard, self.voice = name, heard, voice
-        self.source: Source
-        self._pack(strict)
+        self.examples = Examples(made, voice, strict)
+        self.order = self.examples.order
+        train = self.recipe.train
+        self.steps = train.steps or (train.epochs or 0) * self.order.epoch_steps
         self.model = made.model()
         self.taken_over: dict[str, list[str]] = {}
         if start is not None:
@@ -113,98 +114,6 @@ class _Training:
                 "train.epochs is 0 and train.init names no weights: name them, or train for an epoch"
             )
         self._freeze()
-
-    # --- data ---
-
-    def _pack(self, strict: bool) -> None:
-        """Packs every clip of the split, and makes the sources of both parts."""
-        made, voice = self.made, self.voice
-        clips = [clip for part in made.parts.values() for clip in part]
-        rate = int(made.feature.sample_rate)
-        self.waves = pack_waves(clips, rate, progress=voice.counting("packing"), say=voice)
-        self.skipped = [*made.skipped, *(Skipped(*one) for one in self.waves.skipped)]
-        if strict and self.waves.skipped:
-            where, why = self.waves.skipped[0]
-            raise HeschlError(
-                f"--strict: {len(self.waves.skipped)} clips cannot be used, the first {where}: {why}"
-            )
-        if self.skipped:
-            voice(f"{len(self.skipped)} things are left out: see skipped.csv")
-        self.clips = {
-            part: [clip for clip in own if clip.id in self.waves.places] for part, own in made.parts.items()
-        }
-        if not self.clips["train"]:
-            raise HeschlError(
-                f"corpus {made.corpus.name}: none of the training clips can be read: see their errors"
-            )
-        rows = {part: self._rows(own) for part, own in self.clips.items()}
-        everything = np.concatenate([rows["train"], rows["validation"]])
-        lengths = self.waves.lengths
-        self.fitted = {"cut": 0, "padded": 0}
-        if not made.frames:
-            self.fitted = check_lengths(
-                self.recipe.clip, lengths[everything].numpy(), rate, self._ids(everything)
-            )
-        train = self.recipe.train
-        if made.frames:
-            self._frames(rows)
-        else:
-            targets = np.full(len(self.waves), -1, np.int64)
-            for part in ("train", "validation"):
-                targets[rows[part]] = [made.task.target(clip) for clip in self.clips[part]]
-            self.source = Waves(self.waves, rows["train"], targets, self.recipe.clip)
-            self.classes, self.size = targets[rows["train"]], len(rows["train"])
-            self.origins = np.array([made.origins.get(clip.id, 0) for clip in self.clips["train"]])
-            by_length = rows["validation"][np.argsort(lengths[rows["validation"]].numpy(), kind="stable")]
-            self.validation = Waves(self.waves, by_length, targets, self.recipe.clip)
-        shares = [also.share for also in self.recipe.also]
-        differ = self.recipe.clip.seconds is None and not made.per_frame
-        self.order = Order(
-            self.recipe.seed,
-            self.size,
-            train.epoch_clips or self.size,
-            train.batch,
-            strata_of(self.classes, train.draws, self.origins, shares),
-            lengths[rows["train"]].numpy() if differ else None,
-        )
-        self.steps = train.steps or (train.epochs or 0) * self.order.epoch_steps
-
-    def _frames(self, rows: dict[str, Any]) -> None:
-        """Sources of tasks over frames: windows of packed features, or waves with the targets of their steps."""
-        made, lengths, whole = self.made, self.waves.lengths, ClipLength(seconds=None)
-        feature = made.feature
-        train = FrameTargets(made.task, feature, self.clips["train"], rows["train"], lengths)
-        order = np.argsort(lengths[rows["validation"]].numpy(), kind="stable")
-        clips = [self.clips["validation"][k] for k in order]
-        held_out = rows["validation"][order]
-        self.validation = Waves(
-            self.waves, held_out, FrameTargets(made.task, feature, clips, held_out, lengths), whole, feature
-        )
-        origins = np.array([made.origins.get(clip.id, 0) for clip in self.clips["train"]])
-        if made.per_frame:
-            store = pack_features(
-                self.waves, feature.frame, progress=self.voice.counting("frames"), say=self.voice
-            )
-            self.source = FrameWindows(store, rows["train"], train, feature.context)
-            self.classes, self.size = train.held, len(train.held)
-            self.origins = np.repeat(origins, np.diff(train.first))
-        else:
-            self.source = Waves(self.waves, rows["train"], train, self.recipe.clip, feature)
-            self.classes, self.size, self.origins = (
-                np.zeros(len(rows["train"]), np.int64),
-                len(rows["train"]),
-                origins,
-            )
-            if self.recipe.train.draws != "natural":
-                raise HeschlError(
-                    "train.draws: whole clips hold many classes of frames: use natural, or task.weights"
-                )
-
-    def _rows(self, clips: list[Clip]) -> Any:
-        return np.array([self.waves.places[clip.id] for clip in clips], np.int64)
-
-    def _ids(self, rows: Any) -> list[str]:
-        return [self.waves.ids[row] for row in rows]
 
     # --- the run ---
 
@@ -241,7 +150,7 @@ class _Training:
         made, corpus = self.made, self.made.corpus
         by_part = {
             part: {"clips": len(own), made.split.by + "s": len({made.speaker(clip) for clip in own})}
-            for part, own in self.clips.items()
+            for part, own in self.examples.clips.items()
         }
         facts = {
             "run": self.name,
@@ -259,14 +168,16 @@ class _Training:
             "in_shape": list(made.in_shape),
             "parameters": sum(one.numel() for one in self.model.parameters()),
             "parts": by_part,
-            "clips": {**self.fitted, "resampled": {str(k): v for k, v in self.waves.resampled.items()}},
-            "skipped": len(self.skipped),
+            "clips": self.examples.counts,
+            "skipped": len(self.examples.skipped),
             "steps": self.steps,
             "epoch_steps": self.order.epoch_steps,
         }
         if _rank() != 0:
             return Run(self.folder, self.recipe, facts)
-        write_csv(self.folder / "skipped.csv", [one._asdict() for one in self.skipped], ["where", "why"])
+        write_csv(
+            self.folder / "skipped.csv", [one._asdict() for one in self.examples.skipped], ["where", "why"]
+        )
         return create_run(self.folder, self.recipe, origin(self.recipe, **facts), made.split)
 
     def _finish(self, run: Run) -> Run:
@@ -343,7 +254,7 @@ class _Training:
 
         def batches(trainer: Trainer) -> Any:
             data = TrainBatches(
-                self.source, self.order, trainer.global_rank, trainer.world_size, self.made.per_frame
+                self.examples.source, self.order, trainer.global_rank, trainer.world_size, self.made.per_frame
             )
             return loader(data, range(begin, self.steps), machine.workers, pinned=cuda)
 
@@ -354,11 +265,15 @@ class _Training:
     @torch.no_grad()
     def _validate(self, trainer: Trainer, learner: Learner) -> dict[str, float]:
         """Loss and scores of the validation part; empty where there is none."""
-        if not len(self.validation.rows):
+        if not len(self.examples.validation.rows):
             return {}
         size = 8 if self.made.frames else max(self.recipe.train.batch, 64)
         data = Parts(
-            self.validation, len(self.validation.rows), size, trainer.global_rank, trainer.world_size
+            self.examples.validation,
+            len(self.examples.validation.rows),
+            size,
+            trainer.global_rank,
+            trainer.world_size,
         )
         sums, model = Sums(len(self.made.labels)), learner.chosen
         model.eval()

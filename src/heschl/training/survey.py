@@ -9,12 +9,13 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from heschl.corpora import merge
+from heschl.corpora.frames import load_frames
 from heschl.corpora.split import PARTS, Split, check_disjoint, extend_training
 from heschl.files import read_audio
 from heschl.recipe import Recipe
@@ -26,13 +27,6 @@ from heschl.tasks.loss import logits_of
 from heschl.types import Clip, Corpus, HeschlError, Skipped
 
 MONITORS = ("loss", "accuracy", "balanced_accuracy")
-
-
-class Finding(NamedTuple):
-    """What was found of a recipe: a fact, something to know, or what stops it."""
-
-    level: Literal["fact", "note", "wrong"]
-    text: str
 
 
 @dataclass
@@ -129,9 +123,9 @@ def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
     also = [read_heard(part, recipe.folder) for part in recipe.also]
     ids = {*split.train, *split.validation, *split.test}
     task = build(recipe.task, "task", folder=recipe.folder)
-    used = task.select(
-        dataclasses.replace(corpus, clips=tuple(clip for clip in corpus.clips if clip.id in ids))
-    )
+    used = dataclasses.replace(corpus, clips=tuple(clip for clip in corpus.clips if clip.id in ids))
+    chosen = task.select(used)
+    used = chosen if chosen.clips else used  # none at all: `bind` says what the labels are
     task = task.bind(used, train=split.train, allow_missing=recipe.train.epochs == 0)
     skipped = list(used.skipped)
     parts = {part: [used.by_id[one] for one in getattr(split, part) if one in used.by_id] for part in PARTS}
@@ -209,10 +203,10 @@ def _in_shape(made: Survey) -> tuple[int, ...]:
     for clip in clips:
         waves.append(read_wave(clip, rate))
     samples = sample_count(made)
-    fixed = torch.zeros(2, samples)
+    fixed = torch.zeros(2, *waves[0].shape[:-1], samples)
     for row, wave in zip(fixed, waves):
-        count = min(len(wave), samples)
-        row[:count] = wave[:count]
+        count = min(wave.shape[-1], samples)
+        row[..., :count] = wave[..., :count]
     with torch.no_grad():
         x = made.feature(fixed)
     if not bool(torch.isfinite(x).all()):
@@ -241,10 +235,12 @@ def sample_count(made: Survey) -> int:
             clip.stop - clip.start for clips in made.parts.values() for clip in clips if clip.stop is not None
         ]
         seconds = max(known, default=1.0)
-    return max(1, round(seconds * int(rate)))
+    return max(1, round(float(seconds) * float(rate)))
 
 
-def read_wave(clip: Clip, rate: int) -> Tensor:
-    """One clip (time,) at ``rate`` Hz."""
+def read_wave(clip: Clip, rate: float) -> Tensor:
+    """One clip (time,) at ``rate`` Hz; of stored frames (feature, time)."""
+    if clip.form == "frames":
+        return torch.from_numpy(load_frames(clip)).T
     wave, found = read_audio(clip.signal, clip.start, clip.stop)
-    return torch.from_numpy(resample_recording(wave, found, rate))
+    return torch.from_numpy(resample_recording(wave, found, int(rate)))

@@ -1,0 +1,158 @@
+"""All that can be said of a recipe without training it: `heschl check`."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from torch import nn
+
+from heschl.contract import broken, check_feature, check_model, check_task, verbs
+from heschl.recipe import CorpusPart, Part, Recipe, load
+from heschl.recipe.parts import check_part
+from heschl.training.survey import Survey, survey
+from heschl.types import HeschlError
+
+
+class Finding(NamedTuple):
+    """What was found of a recipe: a fact, something to know, or what stops it."""
+
+    level: Literal["fact", "note", "wrong"]
+    text: str
+
+
+def check_recipe(
+    recipe: Recipe | Path | str | Mapping[str, Any],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    strict: bool = False,
+) -> list[Finding]:
+    """Reads recipe and corpus, counts, tries two clips through feature and network, and asks what the network can take.
+
+    Parameters
+    ----------
+    recipe, overrides: as `heschl.training.fit.train` takes them.
+    strict: anything left out is wrong.
+
+    Returns
+    -------
+    Findings in order; the last is the only "wrong" one where the recipe cannot be trained at all.
+    """
+    try:
+        loaded = recipe if isinstance(recipe, Recipe) and not overrides else load(_raw(recipe), overrides)
+        made = survey(loaded, strict=strict)
+        model = made.model()
+    except HeschlError as error:
+        return [Finding("wrong", str(error))]
+    return [*_facts(made, model), *own_parts(made), *_verbs(made)]
+
+
+def _raw(recipe: Recipe | Path | str | Mapping[str, Any]) -> Any:
+    return recipe.model_dump(mode="json", exclude_defaults=True) if isinstance(recipe, Recipe) else recipe
+
+
+def _facts(made: Survey, model: nn.Module) -> list[Finding]:
+    corpus, by = made.corpus, made.split.by
+    kind = "synthetic, " if corpus.synthetic else ""
+    found = [Finding("fact", f"corpus {corpus.name}: {len(corpus.clips):,} clips ({kind}{corpus.licence})")]
+    for part, clips in made.parts.items():
+        if not clips:
+            found.append(Finding("note", f"{part}: no clips{_without(part)}"))
+            continue
+        groups = len({made.speaker(clip) for clip in clips})
+        found.append(
+            Finding("fact", f"{part}: {len(clips):,} clips of {groups:,} {by}s{_classes(made, part)}")
+        )
+    found += [Finding("note", note) for note in made.notes]
+    if made.skipped:
+        first = made.skipped[0]
+        found.append(
+            Finding("note", f"left out: {len(made.skipped):,}, the first {first.where}: {first.why}")
+        )
+    shape = " x ".join(str(size) for size in made.in_shape)
+    count = sum(one.numel() for one in model.parameters())
+    found.append(
+        Finding("fact", f"{made.recipe.feature.use} gives {shape}, {made.feature.rate:g} steps a second")
+    )
+    found.append(
+        Finding("fact", f"{made.recipe.model.use}: {count:,} parameters, {len(made.labels)} classes")
+    )
+    return found + _lengths(made)
+
+
+def _without(part: str) -> str:
+    return ": the last weights are kept, as nothing tells which are best" if part == "validation" else ""
+
+
+def _classes(made: Survey, part: str) -> str:
+    if made.frames:
+        return ""
+    counts = Counter(made.task.target(clip) for clip in made.parts[part])
+    (most, n), (fewest, m) = counts.most_common()[0], counts.most_common()[-1]
+    told = f", {len(counts)} classes"
+    return told + (
+        f" ({made.labels[most]} {n:,}, {made.labels[fewest]} {m:,})" if n != m else f" ({n:,} each)"
+    )
+
+
+def _lengths(made: Survey) -> list[Finding]:
+    """What happens to clips that are longer or shorter than the network's input."""
+    wanted = made.recipe.clip.seconds
+    if wanted is None or made.frames:
+        return []
+    spans = [
+        clip.stop - clip.start for clips in made.parts.values() for clip in clips if clip.stop is not None
+    ]
+    found = []
+    for count, what, policy in (
+        (sum(one > wanted + 1e-3 for one in spans), "longer", made.recipe.clip.long),
+        (sum(one < wanted - 1e-3 for one in spans), "shorter", made.recipe.clip.short),
+    ):
+        if count:
+            level: Literal["wrong", "note"] = "wrong" if policy == "refuse" else "note"
+            found.append(
+                Finding(
+                    level,
+                    f"{count:,} clips are {what} than clip.seconds {wanted:g}: clip.{'long' if what == 'longer' else 'short'} is {policy}",
+                )
+            )
+    return found
+
+
+def own_parts(made: Survey) -> list[Finding]:
+    """Rules of the contract that parts from the user's own package break."""
+    recipe, found = made.recipe, []
+    checks: list[tuple[Part | CorpusPart, str, Callable[[Any], Any]]] = [
+        (recipe.feature, "feature", check_feature),
+        (recipe.model, "model", lambda part: check_model(part, made.in_shape, len(made.labels))),
+        (recipe.task, "task", check_task),
+    ]
+    for part, kind, check in checks:
+        factory = _factory(part, kind, recipe)
+        if not factory.func.__module__.startswith("heschl."):
+            found += [
+                Finding("wrong", f"{part.use}: {one.rule}: {one.said}") for one in broken(check(factory))
+            ]
+    return found
+
+
+def _verbs(made: Survey) -> list[Finding]:
+    """What can be done with this network, and what cannot."""
+    if made.per_frame or made.frames:
+        return []
+    table = verbs(_factory(made.recipe.model, "model", made.recipe), made.in_shape, len(made.labels))
+    can = ", ".join(verb.name for verb in table if verb.can)
+    cannot = [
+        Finding("note", f"{made.recipe.model.use} cannot be taken to {one.name}: {one.why}")
+        for one in table
+        if not one.can
+    ]
+    return [Finding("fact", f"{made.recipe.model.use} can be taken to: {can}"), *cannot]
+
+
+def _factory(part: Part | CorpusPart, kind: str, recipe: Recipe) -> functools.partial[Any]:
+    made, given = check_part(part.use, part.args, kind, folder=recipe.folder)
+    return functools.partial(made, **given)

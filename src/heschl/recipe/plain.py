@@ -58,7 +58,8 @@ class _Loader(yaml.SafeLoader):
 
 
 def _float(loader: Any, node: Any) -> float:
-    value = float(node.value.replace("_", ""))
+    text = node.value.replace("_", "")
+    value = math.inf if text.lower().lstrip("+-") in (".inf", ".nan") else float(text)
     if not math.isfinite(value):
         raise _Refused(
             f"line {node.start_mark.line + 1} holds a number that is not finite: write a finite one"
@@ -136,6 +137,15 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def represent_str(self, data: str) -> Any:
+        # unusual line ends and marks are lost unless they are escaped
+        return self.represent_scalar(
+            _TAG + "str", data, '"' if set(data) & set("\x85\u2028\u2029\ufeff") else None
+        )
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def write_yaml(path: Path | str, value: dict[str, Any]) -> None:

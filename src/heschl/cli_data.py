@@ -313,7 +313,7 @@ def check(
     Example: heschl check kws-small train.epochs=3
     """
     from heschl.recipe import parse_overrides
-    from heschl.training.fit import check_recipe
+    from heschl.training.check import check_recipe
 
     with progress(f"checking {recipe}"):
         findings = check_recipe(recipe, parse_overrides(overrides or []), strict=strict)

@@ -225,6 +225,8 @@ def predict(
     as_json = json or (out is not None and out.suffix.lower() == ".json")
     good = table[table["error"] == ""].drop(columns="error")
     bad = table[table["error"] != ""]
+    if "id" in good and good["file"].nunique() == 1 and not as_json:
+        good = good[["id", "label"]]  # stored frames: the rows that a course asks for
     if as_json:
         text = _json(good, bad)
     else:
@@ -233,7 +235,7 @@ def predict(
         sys.stdout.write(text)
     else:
         write_text(out, text)
-        say(f"{out}: {good['file'].nunique():,} recordings, {len(good):,} rows", json_wanted=json)
+        say(f"{out}: {table['file'].nunique() - len(bad):,} files, {len(good):,} rows", json_wanted=json)
     for row in bad.itertuples():
         say(f"heschl: {row.error}", json_wanted=True)
     if len(bad):

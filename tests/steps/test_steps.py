@@ -232,6 +232,33 @@ def test_textgrids_open_in_another_reader_and_long_recordings_are_joined_exactly
     assert [row["start"] for row in whole] == pytest.approx(table["start"].tolist())
 
 
+def test_stored_frames_get_an_id_and_a_label_each(tmp_path, tmp_path_factory):
+    from heschl.corpora import frames
+
+    frames.write_tiny(tmp_path / "data")
+    recipe = {
+        **PHONES,
+        "name": "stored",
+        "corpus": {"use": "frames", "root": str(tmp_path / "data")},
+        "split": {"use": "given"},
+        "feature": {"use": "stored.Stored", "context": 2},
+        "task": {"use": "frames.ClassifyFrames", "silence": None},
+    }
+    run = _trained(recipe, tmp_path_factory)
+    held = evaluate(run, "validation")
+    assert held["scores"]["all"]["accuracy"]["value"] > 0.5
+    table = predict(run, [tmp_path / "data" / "test.npy"])
+    total = sum(len(one) for one in np.load(tmp_path / "data" / "test.npy", allow_pickle=True))
+    assert table["id"].tolist() == list(range(total)) and set(table["label"]) <= set(run.labels)
+    validation = predict(run, [tmp_path / "data" / "dev.npy"])
+    truth = np.concatenate(np.load(tmp_path / "data" / "dev_labels.npy", allow_pickle=True))
+    right = (validation["label"].to_numpy() == truth.astype(str)).mean()
+    assert right == pytest.approx(held["scores"]["all"]["accuracy"]["value"])
+    assert predict(run, [frames.to_hdf5(tmp_path / "data")])["id"].max() > total
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    assert "bad.npy" in predict(run, [tmp_path / "bad.npy"])["error"][0]
+
+
 # --- crossval ----------------------------------------------------------------------------------------------
 
 FOLDS = {

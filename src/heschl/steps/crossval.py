@@ -98,7 +98,7 @@ def one_fold(
     except HeschlError as error:
         return {"fold": fold, "run": "", "clips": 0, "error": str(error)}
     main = held["scores"] if held["kind"] == "clips" else held["scores"]["all"]
-    row = {
+    row: dict[str, Any] = {
         "fold": fold,
         "run": str(run.folder),
         "clips": held["clips"],
@@ -106,9 +106,9 @@ def one_fold(
         "error": "",
     }
     row |= {name: main[name]["value"] for name in STATISTICS}
-    if held["kind"] == "frames" and "without_silence" in held["scores"]:
-        quiet = held["scores"]["without_silence"]
-        row |= {f"{name}_without_silence": quiet[name]["value"] for name in STATISTICS}
+    if "without_silence" in held["scores"]:
+        said = held["scores"]["without_silence"]
+        row |= {f"{name}_without_silence": said[name]["value"] for name in STATISTICS}
     return {**row, "chance": main["chance"], "synthetic": held["synthetic"], "group": main["group"]}
 
 

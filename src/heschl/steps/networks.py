@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from heschl.corpora.frames import load_frames
 from heschl.features.waveform import fit_length
 from heschl.files import read_audio
 from heschl.run import Run, hear, open_run
@@ -55,8 +56,8 @@ class Network:
     counts: dict[str, int] = field(default_factory=dict)
 
     @property
-    def sample_rate(self) -> int:
-        return int(self.feature.sample_rate)  # type: ignore[arg-type]
+    def sample_rate(self) -> float:
+        return float(self.feature.sample_rate)  # type: ignore[arg-type]
 
 
 def open_network(run: Run | Path | str, which: str = "best") -> Network:
@@ -133,26 +134,28 @@ def _answered(
             clip,
             own,
             frame_times(network, len(own)) if network.frames else np.zeros(0),
-            len(wave) / network.sample_rate,
+            wave.shape[-1] / network.sample_rate,
         )
 
 
-def read_wave(clip: Clip, rate: int, counts: dict[str, int] | None = None) -> np.ndarray:
-    """A clip's samples (time,) at a rate in Hz, as training hears them."""
+def read_wave(clip: Clip, rate: float, counts: dict[str, int] | None = None) -> np.ndarray:
+    """A clip's samples (time,) at a rate in Hz, or its stored frames (feature, time), as training is given them."""
+    if clip.form == "frames":
+        return np.ascontiguousarray(load_frames(clip).T)
     wave, found = read_audio(clip.signal, clip.start, clip.stop)
     if found != rate:
         if counts is not None:
             counts[f"resampled from {found} Hz"] = counts.get(f"resampled from {found} Hz", 0) + 1
-        wave = resample_recording(wave, found, rate)
+        wave = resample_recording(wave, found, round(rate))
     return wave
 
 
 def logits_of(network: Network, waves: Sequence[np.ndarray]) -> tuple[np.ndarray, list[int] | None]:
     """Logits (clip, class) or, of frame networks, (clip, time, class) with each clip's number of valid steps."""
-    lengths = torch.tensor([len(wave) for wave in waves])
-    padded = torch.zeros(len(waves), int(lengths.max()))
+    lengths = torch.tensor([wave.shape[-1] for wave in waves])
+    padded = torch.zeros(len(waves), *waves[0].shape[:-1], int(lengths.max()))
     for row, wave in zip(padded, waves, strict=True):
-        row[: len(wave)] = torch.from_numpy(np.ascontiguousarray(wave))
+        row[..., : wave.shape[-1]] = torch.from_numpy(np.ascontiguousarray(wave))
     with torch.inference_mode():
         if network.seconds is not None and not network.frames:
             n = round(network.seconds * network.sample_rate)

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heschl.features.stored import Stored
 from heschl.files import AUDIO_SUFFIXES, audio_info
 from heschl.run import Run, open_run
 from heschl.steps.evaluate import segment_rows
 from heschl.steps.networks import Answer, Network, Progress, answers, open_network
+from heschl.steps.predict_stored import predict_stored
 from heschl.tasks.scores import softmax
 from heschl.tasks.textgrid import write_textgrid
 from heschl.types import Clip, HeschlError, Skipped, Span
@@ -49,7 +51,7 @@ def predict(
     -------
     a row for each recording, window or (networks over frames) segment: file, start, stop (seconds), label,
     probability and, of one label a clip, ``p:LABEL`` for each. A recording that cannot be heard has no label, and
-    a sentence under ``error``.
+    a sentence under ``error``. Networks over stored frames take .npy and .h5 files, see `predict_stored`.
 
     Raises
     ------
@@ -58,6 +60,8 @@ def predict(
     import pandas as pd
 
     network = _opened(run)
+    if isinstance(network.feature, Stored):
+        return predict_stored(network, files, progress)
     if textgrids is not None and not network.frames:
         raise HeschlError(
             "this network gives one label a clip, and a TextGrid needs one that answers for every frame"

@@ -320,8 +320,21 @@ OTHERS = {
         (1, 5, 8),
     ),
     "activations": lambda: (
-        [nn.Linear(5, 5), nn.GELU(), nn.Linear(5, 5), nn.SiLU(), nn.Dropout(), nn.Linear(5, 5), nn.Tanh()]
-        + [nn.Linear(5, 5), nn.Sigmoid(), nn.Linear(5, 5), nn.LeakyReLU(), nn.Identity(), nn.Linear(5, 3)],
+        [
+            nn.Linear(5, 5),
+            nn.GELU(),
+            nn.Linear(5, 5),
+            nn.SiLU(),
+            nn.Dropout(),
+            nn.Linear(5, 5),
+            nn.Tanh(),
+            nn.Linear(5, 5),
+            nn.Sigmoid(),
+            nn.Linear(5, 5),
+            nn.LeakyReLU(),
+            nn.Identity(),
+            nn.Linear(5, 3),
+        ],
         (5,),
     ),
     "LayerNorm": lambda: ([nn.Linear(4, 5), norm_of(nn.LayerNorm(5)), nn.GELU(), *head(15)], (3, 4)),
@@ -354,8 +367,17 @@ OTHERS = {
 }
 STACKED = {
     "spectrogram network": lambda: (
-        [nn.Conv2d(1, 4, 3, 2), bn(nn.BatchNorm2d, 4), nn.ReLU(), nn.Conv2d(4, 4, 2, groups=2), nn.ReLU()]
-        + [nn.MaxPool2d(2, ceil_mode=True), *head(8, 6), nn.ReLU(), nn.Linear(6, 3)],
+        [
+            nn.Conv2d(1, 4, 3, 2),
+            bn(nn.BatchNorm2d, 4),
+            nn.ReLU(),
+            nn.Conv2d(4, 4, 2, groups=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2, ceil_mode=True),
+            *head(8, 6),
+            nn.ReLU(),
+            nn.Linear(6, 3),
+        ],
         (1, 8, 9),
     ),
     "waveform network": lambda: (
@@ -365,8 +387,10 @@ STACKED = {
             nn.MaxPool1d(2),
             nn.Conv1d(3, 4, 3, padding=2, dilation=2),
             nn.GELU(),
-        ]
-        + [nn.AvgPool1d(2, ceil_mode=True), bn(nn.BatchNorm1d, 4), *head(16)],
+            nn.AvgPool1d(2, ceil_mode=True),
+            bn(nn.BatchNorm1d, 4),
+            *head(16),
+        ],
         (1, 30),
     ),
     "convolution, recurrence, attention": lambda: (
@@ -376,8 +400,6 @@ STACKED = {
             nn.ReLU(),
             Swap(),
             Recurrent(nn.GRU, 4, 2, bidirectional=True),
-        ]
-        + [
             Recurrent(nn.LSTM, 4, 4),
             norm_of(nn.LayerNorm(4)),
             Attention(4, 2),
@@ -395,8 +417,8 @@ STACKED = {
             nn.ReLU(),
             Squeeze(3),
             AttentivePool(3),
-        ]
-        + [nn.Linear(3, 3)],
+            nn.Linear(3, 3),
+        ],
         (1, 24),
     ),
 }

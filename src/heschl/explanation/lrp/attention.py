@@ -97,7 +97,8 @@ def _attend_by_halves(
         signals = [t for t in (a, b) if mark_of(t)]
         if len(signals) == 2:
             return half(tape, torch.matmul, (a, b), {}, signals)
-        return fixed(tape, torch.matmul, (a, b), {})
+        out: Tensor = fixed(tape, torch.matmul, (a, b), {})
+        return out
 
     k = move(tape, torch.transpose, (k, -1, -2), {}) if mark_of(k) else k.detach().transpose(-1, -2)
     raw = product(q, k)  # scaling and masking pass relevance on

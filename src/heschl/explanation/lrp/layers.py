@@ -103,7 +103,8 @@ def fixed(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: d
 
     def apply(x: Tensor, w: Tensor) -> Tensor:
         put = [swapped(part, lambda t: x if t is signal else t.detach()) for part in (args, kwargs)]
-        return func(*put[0], **put[1])
+        out: Tensor = func(*put[0], **put[1])
+        return out
 
     with torch.no_grad():
         value: Tensor = func(*plain(args), **plain(kwargs))

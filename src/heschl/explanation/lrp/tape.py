@@ -31,6 +31,16 @@ from heschl.explanation.lrp.signals import (
 from heschl.types import HeschlError
 
 T = TypeVar("T")
+# what is made after the shape of a signal, not of its values; and what the network itself calls a constant
+_CONSTANTS = frozenset(
+    {"zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones", "detach"}
+) | {
+    "new_full",
+    "new_empty",
+    "new_tensor",
+    "rand_like",
+    "randn_like",
+}
 
 
 @dataclass(slots=True)
@@ -286,7 +296,7 @@ class Tape(TorchFunctionMode):
             raise self.refusal(f"`{name}`", mend)
         with torch.no_grad():
             value = func(*plain(args), **plain(kwargs))
-        if name == "detach" or not any(t.is_floating_point() or t.is_complex() for t in tensors_in(value)):
-            return value  # a shape, a mask, an index; or what the network itself calls a constant
+        if name in _CONSTANTS or not any(t.is_floating_point() or t.is_complex() for t in tensors_in(value)):
+            return value  # a shape, a mask, an index
         signals = [t for t in tensors_in((args, kwargs)) if mark_of(t)]
         return self.refuse_later(value, signals, self.refusal(f"`{name}`", mend))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from heschl.types import HeschlError
 
 Integers = NDArray[np.int64]
-_ROUNDS = 4
+_ROUNDS = 8  # with fewer, the orders of a handful of examples are not equally likely
 POOL = 16  # batches whose clips are sorted by length together, where clips differ in length
 
 

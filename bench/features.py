@@ -21,6 +21,7 @@ import numpy as np
 import soundfile
 import torch
 from scipy.io import wavfile
+from threadpoolctl import threadpool_limits
 
 from heschl.features.spectrogram import LogMel
 from heschl.features.store import pack_waves
@@ -38,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="write the table here as well")
     parser.add_argument("--clips", type=int, default=3000)
-    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--threads", type=int, default=1, help="of torch, BLAS and FFT")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(chosen.threads):
         clips = make_clips(Path(folder), chosen.clips)
         rows = reading(clips, Path(folder)) + log_mel(clips)
     text = "\n".join([*heading(chosen.clips), *rows]) + "\n"
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def heading(clips: int) -> list[str]:
     return [
-        f"{clips} clips of 1 s at 16 kHz, 16 bit; torch {torch.__version__}, {torch.get_num_threads()} thread(s), "
+        f"{clips} clips of 1 s at 16 kHz, 16 bit; torch {torch.__version__}, {torch.get_num_threads()} thread(s) for everybody, "
         f"{platform.machine()} {sys.platform}, {time.strftime('%Y-%m-%d')}. Target: the issue's.",
         "",
         "| what | clips/s | microseconds a clip | largest error | times the peer | target |",

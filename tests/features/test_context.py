@@ -71,12 +71,13 @@ def test_gathering_leaves_the_frames_alone_and_refuses_what_is_not_there():
             gather_windows(frames, np.array([0, 2, 5]), np.array([index]))
 
 
-def test_context_gives_each_frame_its_window_and_keeps_clips_apart():
+@pytest.mark.parametrize("normalise", ["none", "mean"])
+def test_context_gives_each_frame_its_window_and_keeps_clips_apart(normalise):
     rng = np.random.default_rng(0)
     waves = torch.from_numpy(rng.standard_normal((3, 16000))) * torch.tensor([[1.0], [0.01], [0.1]])
     lengths = torch.tensor([16000, 9000, 5333])
     padded = torch.where(torch.arange(16000) < lengths[:, None], waves, 0.0)
-    feature = Context(context=25, normalise="mean")
+    feature = Context(context=25, normalise=normalise)
     together = feature(padded, lengths)
     assert together.shape == (3, 51, 40, 101) and feature.per_frame and feature.rate == 100
     for i, length in enumerate(lengths.tolist()):
@@ -84,7 +85,7 @@ def test_context_gives_each_frame_its_window_and_keeps_clips_apart():
         steps = feature.steps(length)
         assert alone.shape == (51, 40, steps)
         assert torch.allclose(together[i, :, :, :steps], alone)
-        frames = LogMel(normalise="mean")(waves[i : i + 1, :length])[0].T.numpy()
+        frames = LogMel(normalise=normalise)(waves[i : i + 1, :length])[0].T.numpy()
         assert np.allclose(alone.permute(2, 0, 1), by_loop(frames, 25))
     wave = padded.float().requires_grad_()
     feature(wave).square().sum().backward()

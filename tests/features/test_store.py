@@ -73,6 +73,13 @@ def test_one_fine_clip_makes_all_float_and_loses_nothing(tmp_path):
     assert sorted(path.name for path in packed.folder.iterdir()) == ["index.json", "waves.bin"]
 
 
+def test_full_scale_of_a_float_file_is_no_16_bit_number(tmp_path):
+    loud = write(tmp_path / "in" / "loud.wav", np.array([1.0, -1.0, 0.5] * 1000), 16000, "FLOAT")
+    assert pack_waves([loud], 16000, tmp_path).read([0])[0].max() == 1
+    low = write(tmp_path / "in" / "low.wav", np.array([-1.0, 0.5] * 1000), 16000, "FLOAT")
+    assert pack_waves([low], 16000, tmp_path).dtype == "int16"
+
+
 def test_parts_of_a_file_and_other_rates(tmp_path):
     whole = write(tmp_path / "in" / "long.wav", 0.5 * np.sin(np.arange(48000) / 20), 48000)
     part = Clip("part", whole.signal, 48000, {}, start=0.25, stop=0.75)
@@ -83,6 +90,8 @@ def test_parts_of_a_file_and_other_rates(tmp_path):
     assert packed.resampled == {48000: 1} and packed.dtype == "float32"
     assert told == ["clips are resampled to 16000 Hz: 1 from 48000 Hz (of 1)"]
     assert pack_waves([part], 48000, tmp_path).dtype == "int16"
+    shorter = Clip("part", whole.signal, 48000, {}, start=0.25, stop=0.5)
+    assert pack_waves([shorter], 48000, tmp_path).lengths.tolist() == [12000]
 
 
 def test_the_cache_is_used_until_a_file_changes(tmp_path, monkeypatch):

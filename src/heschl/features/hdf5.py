@@ -111,8 +111,8 @@ def read_datum(path: Path | str) -> Datum:
         )
     digit, gender = int(label[0]), GENDERS[int(label[1])]
     first, second = named[2], named[3]
-    # "7_01" and "01_7": the speaker has two figures; where that does not tell, the label's digit does
-    if int(first) == digit and (len(first) == 1 or int(second) != digit):
+    # "7_01" or "01_7"; where both are the digit, either is the speaker
+    if int(first) == digit:
         speaker = second
     elif int(second) == digit:
         speaker = first

@@ -17,6 +17,7 @@ from heschl.types import HeschlError
 FEATURES = {
     "log mel": (LogMel, 16000),
     "log mel, energy": (lambda: LogMel(normalise="energy"), 16000),
+    "log mel, level": (lambda: LogMel(normalise="level"), 16000),
     "log mel, mean": (lambda: LogMel(normalise="mean"), 16000),
     "log mel, mean and variance": (lambda: LogMel(normalise="mean_variance"), 16000),
     "log mel, standard": (lambda: LogMel(normalise="standard"), 16000),
@@ -159,6 +160,10 @@ def test_normalisations_do_what_they_say():
     weight = (mel.sum(1, keepdim=True) + 1e-6).sqrt()
     mean = (plain * weight).sum(2, keepdim=True) / weight.sum(2, keepdim=True)
     assert torch.allclose(LogMel(normalise="energy")(waves), plain - mean, atol=1e-6)
+    level = LogMel(normalise="level")
+    assert torch.allclose(level(waves), plain - mean.mean(1, keepdim=True), atol=1e-6)
+    loud = waves[:1] + 1e-2 * torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(level(8 * loud), level(loud), atol=0.1)  # but for the floor
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from heschl.types import HeschlError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Normalise = Literal["none", "mean", "energy", "mean_variance", "standard"]
+Normalise = Literal["none", "mean", "energy", "level", "mean_variance", "standard"]
 Count = TypeVar("Count", int, Tensor)  # of samples or frames: of one clip, or of each of a batch
 
 _CPU_BATCH = 4  # a CPU is fastest when a few clips' spectra stay in its cache
@@ -41,7 +41,8 @@ class LogMel(nn.Module):
     floor: added to the power before the logarithm; full scale of the wave is 1.
     normalise: per clip, over its valid frames; padded frames become 0.
         "none"; "mean" subtracts each row's mean; "energy" the mean weighted by the frame's magnitude, so
-        that silence does not count; "mean_variance" makes each row mean 0, variance 1; "standard" the
+        that silence does not count; "level" one number, the average of those over the rows, so that the
+        clip's mean spectrum stays; "mean_variance" makes each row mean 0, variance 1; "standard" the
         whole clip.
 
     Raises
@@ -63,10 +64,8 @@ class LogMel(nn.Module):
         normalise: Normalise = "none",
     ) -> None:
         super().__init__()
-        if normalise not in ("none", "mean", "energy", "mean_variance", "standard"):
-            raise HeschlError(
-                f"LogMel.normalise is '{normalise}': choose none, mean, energy, mean_variance or standard"
-            )
+        if normalise not in get_args(Normalise):
+            raise HeschlError(f"LogMel.normalise is '{normalise}': choose {', '.join(get_args(Normalise))}")
         if floor <= 0:
             raise HeschlError(
                 f"LogMel.floor is {floor}: the logarithm needs a floor above zero, such as 1e-6"
@@ -117,12 +116,15 @@ class LogMel(nn.Module):
 def _normalised(x: Tensor, how: Normalise, valid: Tensor | None, floor: float) -> Tensor:
     """Per-clip normalisation of log power (batch, mel, frame), over the valid frames (batch, 1, frame)."""
     share = x.new_ones(x.shape[0], 1, x.shape[2]) if valid is None else valid.to(x.dtype)
-    if how == "energy":  # the frame's magnitude; the floor was added to each row and is taken off again
+    if how in (
+        "energy",
+        "level",
+    ):  # the frame's magnitude; the floor was added to each row and is taken off again
         energy = (x.exp().sum(1, keepdim=True) - floor * x.shape[1]).clamp_min(0)
         share = share * (energy + floor).sqrt()
     share = share / share.sum(2, keepdim=True)
     mean = (x * share).sum(2, keepdim=True)
-    if how == "standard":
+    if how in ("level", "standard"):
         mean = mean.mean(1, keepdim=True)
     x = x - mean
     if how in ("mean_variance", "standard"):

@@ -1,0 +1,331 @@
+"""From a recipe to a run: what is written, what is refused, what is started from, what is chosen."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import heschl
+from heschl.files import read_csv, read_json
+from heschl.run import open_run
+from heschl.training.fit import train
+from heschl.types import HeschlError
+
+Recipe = Callable[..., dict[str, Any]]
+
+
+def short(**changes: Any) -> dict[str, Any]:
+    return {"epochs": 1, "batch": 6, "optimiser": {"use": "AdamW", "lr": 0.01}, **changes}
+
+
+def test_a_run_holds_what_it_promises(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = heschl.train(recipe(), runs=tmp_path)
+    folder = run.folder
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    expected = {
+        "recipe.yaml",
+        "origin.json",
+        "split.json",
+        "history.csv",
+        "curves.png",
+        "skipped.csv",
+        "train.log",
+    }
+    assert names == expected | {"checkpoints/best.safetensors", "checkpoints/last.ckpt"}
+    assert [row["epoch"] for row in run.history] == [1, 2]
+    assert {"train_loss", "validation_loss", "validation_balanced_accuracy", "learning_rate"} <= set(
+        run.history[0]
+    )
+    origin = read_json(folder / "origin.json")
+    assert origin["labels"] == ["no", "yes", "zero"] and origin["parts"]["train"]["clips"] == len(
+        run.split.train
+    )
+    assert origin["stop"] and origin["versions"]["torch"] and origin["corpus"]["fingerprint"]
+    assert "epoch 2" in (folder / "train.log").read_text(encoding="utf-8")
+    model = run.model()
+    assert not model.training and sum(one.numel() for one in model.parameters()) == origin["parameters"]
+    assert set(run.split.train) | set(run.split.validation) | set(run.split.test) == set(run.corpus().by_id)
+    capsys.readouterr()
+    again = heschl.train(recipe(), runs=tmp_path)
+    assert again.folder == folder and "is finished" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
+def test_the_best_weights_are_those_of_the_best_row(recipe: Recipe, tmp_path: Path) -> None:
+    from heschl.run import about_weights
+
+    run = train(recipe(train=short(epochs=5, checkpoint_every=1, monitor="loss")), runs=tmp_path, quiet=True)
+    losses = [row["validation_loss"] for row in run.history]
+    best = losses.index(min(losses)) + 1
+    assert about_weights(run.folder / "checkpoints" / "best.safetensors")["epoch"] == best
+    for name, value in run.weights(f"epoch-{best:04d}").items():
+        assert torch.equal(run.weights()[name], value)
+    assert all(
+        torch.equal(value, run.weights("last")[name]) for name, value in run.weights("epoch-0005").items()
+    )
+    with pytest.raises(HeschlError, match="epoch-0005"):
+        run.weights("epoch-0009")
+
+
+def test_it_learns(recipe: Recipe, tmp_path: Path) -> None:
+    run = train(recipe(train=short(epochs=20, draws="balanced", ema=0.9)), runs=tmp_path, quiet=True)
+    assert run.history[-1]["train_balanced_accuracy"] > 0.9
+    assert max(row["validation_balanced_accuracy"] for row in run.history) > 0.9
+
+
+def test_validation_scores_are_those_of_the_kept_network(recipe: Recipe, tmp_path: Path) -> None:
+    """Recomputed clip by clip, through the run alone, by scikit-learn."""
+    from sklearn.metrics import balanced_accuracy_score
+
+    from heschl.features.waveform import fit_length
+    from heschl.run import hear
+    from heschl.training.survey import read_wave
+
+    run = train(recipe(train=short(epochs=2, ema=0.5)), runs=tmp_path, quiet=True)
+    corpus, feature, model, task = run.corpus(), run.feature(), run.model(), run.task()
+    truth, guess, losses = [], [], []
+    for one in run.split.validation:
+        clip = corpus.by_id[one]
+        wave = read_wave(clip, 8000)[None]
+        wave, _ = fit_length(wave, torch.tensor([wave.shape[1]]), 2000, "centre", "centre")
+        with torch.no_grad():
+            logits = hear(feature, model, wave)
+        truth.append(task.target(clip))
+        guess.append(int(logits.argmax()))
+        losses.append(float(torch.nn.functional.cross_entropy(logits, torch.tensor(truth[-1:]))))
+    best = run.origin["best"]
+    assert best["validation_balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, guess))
+    assert best["validation_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+
+
+def test_early_stopping_ends_and_stays_ended(recipe: Recipe, tmp_path: Path) -> None:
+    frozen = short(epochs=30, early_stopping=2, optimiser={"use": "SGD", "lr": 0.0}, monitor="accuracy")
+    run = train(recipe(train=frozen), runs=tmp_path, quiet=True)
+    assert len(run.history) == 3 and run.finished
+    assert len(train(recipe(train=frozen), runs=tmp_path, quiet=True).history) == 3
+
+
+def test_steps_and_short_epochs(recipe: Recipe, tmp_path: Path) -> None:
+    plan = {"steps": 7, "epoch_clips": 12, "batch": 4}
+    run = train(recipe(train=plan), runs=tmp_path, quiet=True)
+    assert [row["step"] for row in run.history] == [3, 6, 7]
+
+
+def test_without_validation_the_latest_weights_are_kept(recipe: Recipe, tmp_path: Path) -> None:
+    run = train(recipe(split={"use": "fractions", "validation": 0.0, "test": 0.2}), runs=tmp_path, quiet=True)
+    assert all(torch.equal(value, run.weights()[name]) for name, value in run.weights("last").items())
+
+
+# --- weights to start from ---------------------------------------------------------------------------------
+
+
+def test_starting_from_a_run_a_safetensors_and_a_state_dict(recipe: Recipe, tmp_path: Path) -> None:
+    first = train(recipe(train=short()), runs=tmp_path, quiet=True)
+    save_file(first.weights(), tmp_path / "w.safetensors")
+    torch.save({f"module.{name}": value for name, value in first.weights().items()}, tmp_path / "w.pt")
+    still = {"optimiser": {"use": "SGD", "lr": 0.0}}
+    sources = (first.folder, tmp_path / "w.safetensors", tmp_path / "w.pt")
+    runs = [train(recipe(train=short(init=str(one), **still)), runs=tmp_path, quiet=True) for one in sources]
+    assert len({run.name for run in runs}) == 1  # the same weights, wherever they lie
+    for name, value in dict(runs[0].model().named_parameters()).items():
+        assert torch.equal(value, first.weights()[name])
+
+
+def test_a_head_for_other_classes_is_drawn_anew(recipe: Recipe, tmp_path: Path) -> None:
+    first = train(recipe(train=short()), runs=tmp_path, quiet=True)
+    other = recipe(
+        task={"use": "classify.Classify", "label": "speaker"}, split={"use": "fractions", "group": "clip"}
+    )
+    plan = short(init=str(first.folder), optimiser={"use": "SGD", "lr": 0.0})
+    run = train({**other, "train": plan}, runs=tmp_path, quiet=True)
+    replaced = run.origin["init"]["replaced"]
+    assert replaced and run.origin["init"]["missing"] == []
+    same = [name for name, value in run.weights().items() if name in first.weights() and name not in replaced]
+    floats = [name for name in same if run.weights()[name].is_floating_point() and "running" not in name]
+    assert floats and all(torch.equal(run.weights()[name], first.weights()[name]) for name in floats)
+
+
+def test_weights_of_another_network_are_refused(recipe: Recipe, tmp_path: Path) -> None:
+    save_file({"some.weight": torch.zeros(3)}, tmp_path / "w.safetensors")
+    with pytest.raises(HeschlError, match=r"some\.weight"):
+        train(recipe(train=short(init=str(tmp_path / "w.safetensors"))), runs=tmp_path / "runs", quiet=True)
+    assert not (tmp_path / "runs").exists()
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("ran-code"),)
+
+
+def test_a_pickle_never_runs(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("w.pt").write_bytes(pickle.dumps(Bomb()))
+    torch.save({"a": Bomb()}, "v.pt")
+    for name in ("w.pt", "v.pt"):
+        with pytest.raises(HeschlError, match=r"code|could not be read"):
+            train(recipe(train=short(init=name)), runs=tmp_path / "runs", quiet=True)
+    run = train(recipe(train=short()), runs=tmp_path / "runs", quiet=True)
+    torch.save({"run": run.name, "state_dict": Bomb()}, run.folder / "checkpoints" / "last.ckpt")
+    with pytest.raises(HeschlError, match="not opened"):
+        run.weights("last")
+    assert not Path("ran-code").exists()
+
+
+def test_a_network_trained_elsewhere_becomes_a_run(recipe: Recipe, tmp_path: Path) -> None:
+    first = train(recipe(train=short()), runs=tmp_path, quiet=True)
+    save_file(first.weights(), tmp_path / "w.safetensors")
+    kept = {"epochs": 0, "init": str(tmp_path / "w.safetensors")}
+    labels = ["zero", "no", "yes"]
+    task = {"use": "classify.Classify", "label": "word", "labels": labels}
+    run = train(recipe(train=kept, task=task), runs=tmp_path, quiet=True)
+    assert run.labels == tuple(labels) and run.task().classes == tuple(labels) and run.history == []
+    assert all(torch.equal(value, first.weights()[name]) for name, value in run.weights().items())
+    assert run.finished
+    four = {**task, "labels": [*labels, "seven"]}
+    with pytest.raises(HeschlError, match=r"init.*4"):
+        train(recipe(train=kept, task=four), runs=tmp_path, quiet=True)
+    with pytest.raises(HeschlError, match=r"train\.init"):
+        train(recipe(train={"epochs": 0}), runs=tmp_path, quiet=True)
+
+
+def test_frozen_parameters_stay(recipe: Recipe, tmp_path: Path) -> None:
+    first = train(recipe(train=short()), runs=tmp_path, quiet=True)
+    names = [name for name, _ in first.model().named_parameters()]
+    plan = short(init=str(first.folder), freeze=[names[0]])
+    run = train(recipe(train=plan), runs=tmp_path, quiet=True)
+    assert torch.equal(run.weights()[names[0]], first.weights()[names[0]])
+    assert not torch.equal(run.weights()[names[-1]], first.weights()[names[-1]])
+    with pytest.raises(HeschlError, match="freeze"):
+        train(recipe(train=short(freeze=["nothing"])), runs=tmp_path, quiet=True)
+
+
+# --- opening -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_no_run_is_refused_in_a_sentence(recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(HeschlError, match="not there"):
+        open_run(tmp_path / "none")
+    with pytest.raises(HeschlError, match="not a run folder"):
+        open_run(tmp_path)
+    a = train(recipe(train=short()), runs=tmp_path, quiet=True)
+    b = train(recipe(train=short(), seed=9), runs=tmp_path, quiet=True)
+    weights = (b.folder / "checkpoints" / "best.safetensors").read_bytes()
+    (a.folder / "checkpoints" / "best.safetensors").write_bytes(weights)
+    (a.folder / "checkpoints" / "last.ckpt").write_bytes(
+        (b.folder / "checkpoints" / "last.ckpt").read_bytes()
+    )
+    for which in ("best", "last"):
+        with pytest.raises(HeschlError, match=b.name):
+            open_run(a.folder).weights(which)
+    (b.folder / "checkpoints" / "last.ckpt").write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(HeschlError, match="damaged"):
+        b.weights("last")
+    text = (b.folder / "recipe.yaml").read_text(encoding="utf-8")
+    (b.folder / "recipe.yaml").write_text(text.replace("batch: 6", "batch: 7"), encoding="utf-8")
+    with pytest.raises(HeschlError, match="not the recipe that was trained"):
+        open_run(b.folder)
+    facts = json.loads((a.folder / "origin.json").read_text(encoding="utf-8"))
+    del facts["labels"]
+    (a.folder / "origin.json").write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(HeschlError, match="labels"):
+        open_run(a.folder)
+
+
+# --- what is wrong with data -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"task": {"use": "classify.Classify", "label": "wrod"}}, "word"),
+        ({"clip": {"seconds": 0.3, "long": "refuse"}}, "clip.long"),
+        ({"clip": {"seconds": 0.3, "short": "refuse"}}, "clip.short"),
+        ({"train": {"epochs": 1, "monitor": "acuracy"}}, "accuracy"),
+        ({"augment": [{"use": "augment.Background"}]}, "noise"),
+        (
+            {"task": {"use": "classify.Classify", "label": "word", "labels": ["no", "yes", "zero", "x"]}},
+            "'x'",
+        ),
+        ({"model": {"use": "alexnet.AlexNet"}}, "AlexNet"),
+        (
+            {"train": {"epochs": 1, "optimiser": {"use": "SGD", "lr": 1e30, "weight_decay": 1e30}}},
+            "train.optimiser.lr",
+        ),
+    ],
+)
+def test_refusals_name_the_mend_and_leave_nothing(
+    changes: Any, words: str, recipe: Recipe, tmp_path: Path
+) -> None:
+    with pytest.raises(HeschlError) as caught:
+        train(recipe(**changes), runs=tmp_path / "runs", quiet=True)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+    if "lr" not in words:
+        assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_left_out_is_listed(recipe: Recipe, words_root: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = tmp_path / "data"
+    shutil.copytree(words_root, root)
+    (root / "yes" / "00000001_nohash_0.wav").write_bytes(b"")
+    made = recipe(corpus={"use": "words", "root": str(root)}, train=short())
+    run = train(made, runs=tmp_path / "runs", quiet=True)
+    (row,) = read_csv(run.folder / "skipped.csv")
+    assert "00000001_nohash_0" in row["where"] and "empty" in row["why"]
+    with pytest.raises(HeschlError, match="strict"):
+        train({**made, "seed": 8}, runs=tmp_path / "runs", quiet=True, strict=True)
+
+
+def test_a_class_that_is_never_trained_is_refused(recipe: Recipe, words_root: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = tmp_path / "data"
+    shutil.copytree(words_root, root)
+    (root / "rare").mkdir()
+    shutil.copy(root / "yes" / "00000000_nohash_0.wav", root / "rare" / "00000000_nohash_0.wav")
+    split = {"use": "leave_one_out", "fold": 0}
+    with pytest.raises(HeschlError, match=r"training part.*rare"):
+        train(
+            recipe(corpus={"use": "words", "root": str(root)}, split=split),
+            runs=tmp_path / "runs",
+            quiet=True,
+        )
+
+
+# --- further corpora ---------------------------------------------------------------------------------------
+
+
+def test_further_corpora_help_in_training_alone(recipe: Recipe, words_root: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = tmp_path / "more"
+    for path in words_root.rglob("*.wav"):  # the same words from other mouths
+        new = (
+            root
+            / {"yes": "oui", "no": "non", "zero": "chat"}[path.parent.name]
+            / path.name.replace("0000000", "1000000")
+        )
+        new.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, new)
+    also = {"use": "words", "root": str(root), "share": 0.5}
+    also["relabel"] = {"word": {"from": "word", "map": {"oui": "yes", "non": "no"}}}
+    run = train(recipe(train=short(), also=[also]), runs=tmp_path / "runs", quiet=True)
+    parts = run.origin["parts"]
+    assert parts["train"]["clips"] == len(run.split.train) + 18
+    assert parts["validation"]["clips"] == len(run.split.validation)
+    assert sum("chat" in row["where"] for row in read_csv(run.folder / "skipped.csv")) == 6
+    assert run.labels == ("no", "yes", "zero")
+    with pytest.raises(HeschlError, match="also"):
+        train(
+            recipe(train=short(), also=[{"use": "words", "root": str(words_root)}]), runs=tmp_path, quiet=True
+        )

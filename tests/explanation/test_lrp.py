@@ -72,10 +72,10 @@ def test_memory_that_runs_out_makes_chunks_smaller(monkeypatch):
     network, x, target = net_and_clips(6)
     wanted, run = lrp(network, x, target), relevance._run
 
-    def short(tape, part, *rest):
-        if len(part) > 2:
+    def short(tape, inputs, *rest):
+        if len(inputs[0]) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return run(tape, part, *rest)
+        return run(tape, inputs, *rest)
 
     monkeypatch.setattr(relevance, "_run", short)
     with pytest.warns(UserWarning, match="memory ran out: going on with 1 clips at once"):
@@ -230,6 +230,23 @@ def test_writing_in_place_is_followed_or_refused(function, match):
     refused(match, Calls(function), torch.randn(2, 4).double(), torch.tensor([0, 1]))
 
 
+class Unseen(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return 2 * x
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * gradient
+
+
+@pytest.mark.parametrize(
+    "function", [Unseen.apply, lambda x: x + Unseen.apply(x), torch.jit.script(nn.Softsign())]
+)
+def test_what_torch_does_not_show_is_refused_and_not_passed_in_silence(function):
+    refused("where torch does not say how", Calls(function), torch.randn(2, 4).double(), torch.tensor([0, 1]))
+
+
 @pytest.mark.parametrize(
     ("function", "same"),
     [
@@ -268,7 +285,6 @@ def test_a_weight_that_takes_no_relevance_may_be_anything():
 
 def test_a_rule_where_there_is_none_to_have_is_refused():
     network, x, target = net_and_clips(2)
-    refused("rule flat was given for module '2'", network, x, target, rules={"2": "flat"}) if 0 else None
     refused("'1', but an activation knows epsilon only", network, x, target, rules={"1": "flat"})
     refused("'2', which holds nothing that a rule could be for", network, x, target, rules={"2": "zplus"})
     recurrent, x = build(OTHERS["LSTM"])
@@ -386,6 +402,48 @@ class Frames(nn.Module):
 
     def forward(self, x):
         return self.out(self.gru(x.transpose(1, 2))[0])
+
+
+def test_clips_of_different_lengths():
+    class Masked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.out = nn.Conv1d(2, 3, 3, padding=1), nn.Linear(3, 3)
+            self.double().eval()
+
+        def forward(self, x, lengths):
+            mask = torch.arange(x.shape[-1]) < lengths[:, None]
+            y = F.relu(self.conv(x)) * mask[:, None]
+            return self.out(y.sum(-1) / lengths[:, None])
+
+    network, x, lengths = Masked(), torch.randn(2, 2, 9).double(), torch.tensor([9, 5])
+    x[1, :, 5:] = 0
+    both = lrp(network, x, torch.tensor([0, 1]), lengths=lengths, chunk=1)
+    alone = lrp(network, x[1:, :, :5], torch.tensor([1]), lengths=lengths[1:])
+    assert torch.allclose(both[1, :, :5], alone[0]) and not both[1, :, 5:].any()
+
+
+def test_weights_normed_as_torch_does_it():
+    conv = nn.Conv1d(2, 3, 3)
+    network = nn.Sequential(nn.utils.parametrizations.weight_norm(conv), nn.Flatten(), nn.Linear(12, 3))
+    network = network.double().eval()
+    bare = nn.Conv1d(2, 3, 3).double()
+    bare.weight, bare.bias = nn.Parameter(conv.weight.detach()), conv.bias
+    x, target = torch.randn(2, 2, 6).double(), torch.tensor([0, 1])
+    for preset in PRESETS:
+        wanted = lrp(nn.Sequential(bare, *network[1:]).eval(), x, target, preset)
+        assert torch.allclose(lrp(network, x, target, preset), wanted)
+
+
+def test_transformers_of_torch():
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True, norm_first=True)
+    encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    network = nn.Sequential(encoder, nn.Flatten(), nn.Linear(12, 3)).double().eval()
+    x, target = torch.randn(2, 3, 4).double(), torch.tensor([0, 2])
+    relevance, layers = lrp_report(network, x, target, "epsilon")
+    lost = sum(layer.bias + layer.epsilon + layer.stopped for layer in layers)
+    assert float(relevance.sum()) + lost == pytest.approx(layers[0].relevance_in)
 
 
 def test_networks_over_frames():

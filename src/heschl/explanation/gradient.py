@@ -19,20 +19,25 @@ from heschl.types import HeschlError
 _CHUNK = 32  # clips, or copies of clips, at once
 
 
-def gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
-    """d logit / d x."""
+def gradient(model: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """d logit / d x. Here and below, lengths (batch,) goes to networks that take it as a second argument."""
     model_and_x_checked(model, x)
     target = check_target(target, x)
-    return _by_chunks(lambda part, wanted: _slope(model, part, wanted), x, target)
+    return _by_chunks(_slope, model, x, target, lengths)
 
 
-def gradient_x_input(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+def gradient_x_input(model: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None = None) -> Tensor:
     """x d logit / d x."""
-    return x.detach() * gradient(model, x, target)
+    return x.detach() * gradient(model, x, target, lengths)
 
 
 def integrated_gradients(
-    model: nn.Module, x: Tensor, target: Tensor, steps: int = 64, baseline: float | Tensor = 0.0
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    steps: int = 64,
+    baseline: float | Tensor = 0.0,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """(x - baseline) times the mean slope on the straight way from baseline to x.
 
@@ -48,7 +53,7 @@ def integrated_gradients(
     roots, weights = _gauss_legendre(steps)
     mean = torch.zeros_like(x)
     for at, weight in zip(roots, weights):  # clip by clip the same, however many there are
-        mean += weight * _by_chunks(lambda p, w: _slope(model, p, w), begin + at * (x - begin), target)
+        mean += weight * _by_chunks(_slope, model, begin + at * (x - begin), target, lengths)
     return (x - begin) * mean
 
 
@@ -60,6 +65,7 @@ def smoothgrad(
     noise: float = 0.15,
     seed: int = 0,
     times_input: bool = False,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """The mean gradient at x with Gaussian noise of `noise` times the clip's range (highest - lowest value).
 
@@ -78,7 +84,7 @@ def smoothgrad(
     mean = torch.zeros_like(x)
     for _ in range(samples):
         draw = torch.randn(x.shape[1:], generator=draws, dtype=torch.float64).to(x)
-        mean += _by_chunks(lambda p, w: _slope(model, p, w), x + scale * draw, target) / samples
+        mean += _by_chunks(_slope, model, x + scale * draw, target, lengths) / samples
     return mean * x if times_input else mean
 
 
@@ -90,6 +96,7 @@ def occlusion(
     width: int = 1,
     step: int | None = None,
     baseline: float | Tensor = 0.0,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """How much the logit falls when a window of `width` along `axis` is set to `baseline`.
 
@@ -109,7 +116,7 @@ def occlusion(
     length = x.shape[axis]
     fill = _baseline(baseline, x)
     wide = (-1,) + (1,) * (x.ndim - 1)
-    whole = _scores(model, x, target)
+    whole = _scores(model, x, target, lengths)
     fall, seen = torch.zeros_like(x), torch.zeros(length, dtype=x.dtype, device=x.device)
     begins = list(range(0, max(1, length - width + step), step))
     for first in begins:
@@ -118,7 +125,7 @@ def occlusion(
             break
         hidden = x.clone()
         hidden.narrow(axis, first, n).copy_(fill.narrow(axis, first, n))
-        lost = whole - _scores(model, hidden, target)
+        lost = whole - _scores(model, hidden, target, lengths)
         values = x[0].numel() // length * n
         fall.narrow(axis, first, n).add_((lost / values).reshape(wide))
         seen[first : first + n] += 1
@@ -132,9 +139,10 @@ def occlusion_time(
     width: int = 1,
     step: int | None = None,
     baseline: float = 0.0,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """`occlusion` along the last axis, time; width and step in samples or frames."""
-    return occlusion(model, x, target, -1, width, step, baseline)
+    return occlusion(model, x, target, -1, width, step, baseline, lengths)
 
 
 def occlusion_frequency(
@@ -144,11 +152,12 @@ def occlusion_frequency(
     width: int = 1,
     step: int | None = None,
     baseline: float = 0.0,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """`occlusion` along the axis before the last, frequency; width and step in bins."""
     if x.ndim < 3:
         raise HeschlError(f"x is of shape {tuple(x.shape)}: it has no frequency axis; use occlusion_time")
-    return occlusion(model, x, target, -2, width, step, baseline)
+    return occlusion(model, x, target, -2, width, step, baseline, lengths)
 
 
 def model_and_x_checked(model: nn.Module, x: Tensor) -> None:
@@ -200,10 +209,14 @@ def _explained(logits: Tensor, target: Tensor) -> Tensor:
     return picked if picked.ndim == 1 else picked.sum(1)
 
 
-def _slope(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+def _answer(model: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None) -> Tensor:
+    return _explained(logits_of(model(x) if lengths is None else model(x, lengths)), target)
+
+
+def _slope(model: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None) -> Tensor:
     with _differentiable(x):
         x = x.detach().clone().requires_grad_()
-        score = _explained(logits_of(model(x)), target).sum()
+        score = _answer(model, x, target, lengths).sum()
         if not score.requires_grad:
             raise HeschlError(
                 "the network's answer does not depend on x by torch operations: it has no gradient"
@@ -212,11 +225,20 @@ def _slope(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
     return torch.zeros_like(x.detach()) if slope is None else slope
 
 
-def _scores(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:
+def _scores(model: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None) -> Tensor:
     with torch.no_grad():
-        return _by_chunks(lambda part, wanted: _explained(logits_of(model(part)), wanted), x, target)
+        return _by_chunks(_answer, model, x, target, lengths)
 
 
-def _by_chunks(call: Callable[[Tensor, Tensor], Tensor], x: Tensor, target: Tensor) -> Tensor:
-    parts = [call(x[k : k + _CHUNK], target[k : k + _CHUNK]) for k in range(0, len(x), _CHUNK)]
+def _by_chunks(
+    call: Callable[[nn.Module, Tensor, Tensor, Tensor | None], Tensor],
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    lengths: Tensor | None,
+) -> Tensor:
+    parts = []
+    for first in range(0, len(x), _CHUNK):
+        part = slice(first, first + _CHUNK)
+        parts.append(call(model, x[part], target[part], None if lengths is None else lengths[part]))
     return torch.cat(parts) if parts else torch.zeros_like(x)

@@ -27,11 +27,15 @@ def bound(args: tuple[Any, ...], kwargs: dict[str, Any], names: str, *defaults: 
 
 
 def affine(tape: Tape, map_: Map, x: Tensor, w: Tensor, b: Tensor | None, value: Tensor, kind: str) -> Tensor:
-    """value = map(x, w) + b under the rule of the module at work; kind "fixed" has no weights: epsilon."""
+    """value = map(x, w) + b under the rule of the module at work.
+
+    kind: "convolution", "linear"; or, under epsilon always, "attention", "product" (with parameters, but no layer)
+    and "fixed" (no weights, so that the layer after it may be the first).
+    """
     mark = mark_of(x)
     assert mark is not None
-    if kind == "fixed":
-        tape.only_epsilon("an operation without weights")
+    if kind in ("fixed", "product"):
+        tape.only_epsilon("an operation without weights of a layer")
         rule = _EPSILON
     elif kind == "attention":
         tape.only_epsilon("attention")
@@ -101,6 +105,8 @@ def fixed(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: d
         return signals_meet(tape, func, args, kwargs)
     signal = signals[0]
 
+    kind = "product" if any(map(is_learned, tensors_in((args, kwargs)))) else "fixed"
+
     def apply(x: Tensor, w: Tensor) -> Tensor:
         put = [swapped(part, lambda t: x if t is signal else t.detach()) for part in (args, kwargs)]
         out: Tensor = func(*put[0], **put[1])
@@ -108,7 +114,7 @@ def fixed(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: d
 
     with torch.no_grad():
         value: Tensor = func(*plain(args), **plain(kwargs))
-    out = affine(tape, by_autograd(apply, signal.shape, signal.dtype), signal, _EMPTY, None, value, "fixed")
+    out = affine(tape, by_autograd(apply, signal.shape, signal.dtype), signal, _EMPTY, None, value, kind)
     mark, new = mark_of(signal), mark_of(out)
     assert mark is not None and new is not None
     new.gate = mark.gate

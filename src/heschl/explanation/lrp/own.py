@@ -70,6 +70,8 @@ def attached(tape: Tape) -> Iterator[None]:
 
     try:
         for name, module in tape.model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; what it makes is refused
+                continue
             handles.append(module.register_forward_pre_hook(lambda m, a, n=name: enter(n, m, a)))
             handles.append(
                 module.register_forward_hook(

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from heschl.explanation.lrp.own import attached, read_rules
 from heschl.explanation.lrp.presets import PRESETS
 from heschl.explanation.lrp.rules import nearest
-from heschl.explanation.lrp.signals import mark_of
 from heschl.explanation.lrp.tape import Tape
 from heschl.explanation.target import Start, begin, check_input, check_model, check_target, logits_of
 from heschl.types import HeschlError
@@ -51,6 +50,7 @@ def lrp(
     *,
     attention: Literal["cp", "attn"] = "cp",
     chunk: int | None = None,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """How much each value of x gave to the target's logit.
 
@@ -66,11 +66,13 @@ def lrp(
         front end lies before the first layer, the extremes of what that layer gets of the clip).
     attention: "cp", weights are constants, or "attn", AttnLRP, which does not conserve.
     chunk: clips at once; by default as many as a GiB of activations allows. Results do not depend on it.
+    lengths: steps of each clip (batch,), for networks that take them as a second argument.
 
     Returns relevance, the shape of x. A clip of zeros gets zeros.
     Raises HeschlError, one sentence, for an unsupported operation (by its module's name) and for bad input.
     """
-    return _explain(model, x, target, preset, rules, start, low, high, attention, chunk, False)[0]
+    options = Options(preset, rules, start, low, high, attention, chunk, lengths, counted=False)
+    return _explain(model, x, target, options)[0]
 
 
 def lrp_report(
@@ -85,51 +87,61 @@ def lrp_report(
     *,
     attention: Literal["cp", "attn"] = "cp",
     chunk: int | None = None,
+    lengths: Tensor | None = None,
 ) -> tuple[Tensor, list[Layer]]:
     """`lrp`, and for each layer, from the answer down to the clip, where its relevance went."""
-    return _explain(model, x, target, preset, rules, start, low, high, attention, chunk, True)
+    options = Options(preset, rules, start, low, high, attention, chunk, lengths, counted=True)
+    return _explain(model, x, target, options)
 
 
-def _explain(
-    model: nn.Module,
-    x: Tensor,
-    target: Any,
-    preset: str,
-    rules: Mapping[Any, Any] | None,
-    start: Start,
-    low: Any,
-    high: Any,
-    attention: str,
-    chunk: int | None,
-    counted: bool,
-) -> tuple[Tensor, list[Layer]]:
-    if preset not in PRESETS:
-        raise HeschlError(f"there is no LRP preset {preset!r}: {nearest(str(preset), list(PRESETS))}")
-    if attention not in ("cp", "attn"):
-        raise HeschlError(f"attention is {attention!r}: choose 'cp' or 'attn'")
-    if start not in ("logit", "one", "contrast"):
-        raise HeschlError(f"start is {start!r}: choose 'logit', 'one' or 'contrast'")
-    if chunk is not None and chunk < 1:
-        raise HeschlError(f"chunk is {chunk}: it must be at least one clip")
+class Options(NamedTuple):
+    """What `lrp` was asked for."""
+
+    preset: str
+    rules: Mapping[Any, Any] | None
+    start: Start
+    low: Any
+    high: Any
+    attention: str
+    chunk: int | None
+    lengths: Tensor | None
+    counted: bool
+
+
+def _check_options(options: Options) -> None:
+    if options.preset not in PRESETS:
+        near = nearest(str(options.preset), list(PRESETS))
+        raise HeschlError(f"there is no LRP preset {options.preset!r}: {near}")
+    if options.attention not in ("cp", "attn"):
+        raise HeschlError(f"attention is {options.attention!r}: choose 'cp' or 'attn'")
+    if options.start not in ("logit", "one", "contrast"):
+        raise HeschlError(f"start is {options.start!r}: choose 'logit', 'one' or 'contrast'")
+    if options.chunk is not None and options.chunk < 1:
+        raise HeschlError(f"chunk is {options.chunk}: it must be at least one clip")
+
+
+def _explain(model: nn.Module, x: Tensor, target: Any, options: Options) -> tuple[Tensor, list[Layer]]:
+    _check_options(options)
     check_model(model)
     check_input(x)
-    target = check_target(target, x)
-    own = read_rules(model, rules)
+    target, lengths = check_target(target, x), options.lengths
+    own = read_rules(model, options.rules)
     model, x = _full_precision(model, x)
+    target = target.to(x.device)
     if len(x) == 0:
         return torch.zeros_like(x), []
-    wants_box = any(
-        getattr(rule, "name", "") == "zbox" for rule in (*dict(PRESETS[preset]).values(), *own.values())
-    )
-    box = _box(x, low, high) if wants_box else None
+    rules = (*dict(PRESETS[options.preset]).values(), *own.values())
+    box = _box(x, options.low, options.high) if any(getattr(r, "name", "") == "zbox" for r in rules) else None
+    bounds_given = options.low is not None or options.high is not None
     given, lines, words = [], [], []
-    done, size = 0, chunk or _FIRST_CHUNK
+    done, size = 0, options.chunk or _FIRST_CHUNK
     while done < len(x):
         part = slice(done, done + size)
-        tape = Tape(model, PRESETS[preset], own, attention, counted, low is not None or high is not None)
+        tape = Tape(model, PRESETS[options.preset], own, options.attention, options.counted, bounds_given)
         part_box = None if box is None else (box[0][part], box[1][part])
+        inputs = (x[part].detach(),) if lengths is None else (x[part].detach(), lengths[part])
         try:
-            given.append(_run(tape, x[part].detach(), target[part], start, part_box))
+            given.append(_run(tape, inputs, target[part], options.start, part_box))
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _out_of_memory(error) or size == 1:
                 raise
@@ -141,41 +153,32 @@ def _explain(
         lines.append(tape.entries)
         words += tape.words
         done += size
-        if chunk is None and tape.bytes:
-            size = int(max(1, min(256, _MEMORY * size // max(1, tape.bytes))))
+        if options.chunk is None and tape.bytes:
+            size = int(max(1, min(256, _MEMORY * len(inputs[0]) // tape.bytes)))
     for word in dict.fromkeys(words):
         warnings.warn(word, stacklevel=3)
     return torch.cat(given), _summed(lines)
 
 
-def _run(tape: Tape, x: Tensor, target: Tensor, start: Start, box: tuple[Tensor, Tensor] | None) -> Tensor:
+def _run(
+    tape: Tape, inputs: tuple[Tensor, ...], target: Tensor, start: Start, box: tuple[Tensor, Tensor] | None
+) -> Tensor:
+    x, *lengths = inputs
     with torch.inference_mode(False), torch.enable_grad(), _exact(x), attached(tape):
         signal = tape.begin(x, box)
         try:
             with tape:
-                out = tape.model(signal)
+                out = tape.model(signal, *lengths)
         except (RuntimeError, ValueError) as error:
             if isinstance(error, HeschlError) or _out_of_memory(error):
                 raise
-            first = (
-                str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
-            )
+            first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            sizes = any(word in first.lower() for word in ("size", "shape", "kernel", "length"))
             raise HeschlError(
-                f"the network cannot take an input of shape {tuple(x.shape)}: {first}; "
-                "is the clip shorter than the network's receptive field?"
+                f"the network cannot take an input of shape {tuple(x.shape)}: {first}"
+                + ("; is the clip shorter than the network's receptive field?" if sizes else "")
             ) from error
-        logits = logits_of(out)
-        mark = mark_of(logits)
-        if mark is not None and mark.logits is not None:
-            tape.words.append(
-                "the network ends in a softmax: it is taken off, relevance begins at the logits before it"
-            )
-            logits = mark.logits
-            mark = mark_of(logits)
-        if mark is None:
-            raise HeschlError(
-                "the network's answer does not come from x by torch operations: LRP cannot follow it"
-            )
+        logits = tape.followed(logits_of(out))
         unused = [key for key in tape.rules if key not in tape.used]
         if unused:
             name = unused[0] if isinstance(unused[0], str) else unused[0].__name__

@@ -98,7 +98,8 @@ def stab(z: Tensor) -> Tensor:
     """z + EPSILON sign(z) with sign(0) = +1; real and imaginary part each on its own."""
     if z.is_complex():
         return torch.view_as_complex(stab(torch.view_as_real(z)))
-    return torch.where(z < 0, z.new_tensor(-EPSILON), z.new_tensor(EPSILON)).add_(z)
+    epsilon = torch.full((), EPSILON, dtype=z.dtype, device=z.device)
+    return torch.where(z < 0, -epsilon, epsilon).add_(z)
 
 
 def quotient(relevance: Tensor, z: Tensor) -> Tensor:

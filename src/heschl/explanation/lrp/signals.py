@@ -49,6 +49,7 @@ class Mark:
     affine: the linear layer of which this is the very output.
     box: the lowest and highest values that it could have had, for z-box.
     successor: what stands in its place since it was overwritten.
+    node: its way back; another one since means that something unseen took hold of it.
     """
 
     fresh: bool = True
@@ -59,6 +60,7 @@ class Mark:
     memory: Memory = field(default_factory=Memory)
     version: int = 0
     successor: Tensor | None = None
+    node: Any = None
 
 
 def mark_of(x: Any) -> Mark | None:
@@ -66,6 +68,7 @@ def mark_of(x: Any) -> Mark | None:
 
 
 def put_mark(x: Tensor, mark: Mark) -> None:
+    mark.node = x.grad_fn
     setattr(x, _MARK, mark)
 
 

@@ -111,6 +111,12 @@ class Tape(TorchFunctionMode):
             f"LRP has no rule for {what} in module '{name or 'the network itself'}' ({type(module).__name__}): {mend}"
         )
 
+    def _unseen(self) -> HeschlError:
+        return self.refusal(
+            "a tensor made of x where torch does not say how (an autograd.Function of one's own, compiled or scripted code)",
+            "write it with torch's functions, or give that module's rule in `rules`",
+        )
+
     def own_rule(self, inner_only: bool = False) -> Rule | Own | str | None:
         """The rule that the user gave for the module at work, or for the nearest one around it."""
         for name, module in list(reversed(self.stack))[: 1 if inner_only else None]:
@@ -234,14 +240,39 @@ class Tape(TorchFunctionMode):
                 return func(*args, **kwargs)
         name = spelt(func)
         inputs = tensors_in((args, kwargs))
+        if any(t.grad_fn is not (mark.node if (mark := mark_of(t)) else None) for t in inputs):
+            raise self._unseen()
         if not any(mark_of(t) for t in inputs):
             with torch.no_grad():
                 out = func(*args, **kwargs)
-            if isinstance(out, Tensor) and not isinstance(out, nn.Parameter) and any(map(is_learned, inputs)):
+            # weights of attention, even over places alone, are no layer's weights
+            if (
+                isinstance(out, Tensor)
+                and name not in ("softmax", "sigmoid")
+                and any(map(is_learned, inputs))
+            ):
                 learn(out)
             return out
         args, kwargs = swapped(args, self._current), swapped(kwargs, self._current)
         return self._handle(func, name, args, kwargs)
+
+    def followed(self, logits: Tensor) -> Tensor:
+        """logits, or what went into the softmax that made them; an error where they are no signal."""
+        mark = mark_of(logits)
+        if mark is not None and logits.grad_fn is not mark.node:
+            raise self._unseen()
+        if mark is not None and mark.logits is not None:
+            self.words.append(
+                "the network ends in a softmax: it is taken off, relevance begins at the logits before it"
+            )
+            return self.followed(mark.logits)
+        if mark is None:
+            if logits.grad_fn is not None:
+                raise self._unseen()
+            raise HeschlError(
+                "the network's answer does not come from x by torch operations: LRP cannot follow it"
+            )
+        return logits
 
     def _current(self, t: Tensor) -> Tensor:
         """What stands in the place of t now, where it was overwritten in place."""

@@ -192,3 +192,16 @@ def test_weights_round_trip_and_plain_state_dicts(tmp_path: Path) -> None:
     (tmp_path / "cut.safetensors").write_bytes((tmp_path / "w.safetensors").read_bytes()[:40])
     with pytest.raises(HeschlError, match=r"cut\.safetensors could not be read"):
         files.read_weights(tmp_path / "cut.safetensors")
+
+
+def test_the_cache_lies_where_it_is_told_or_where_the_system_keeps_caches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HESCHL_CACHE", str(tmp_path))
+    assert files.cache_folder() == tmp_path
+    monkeypatch.delenv("HESCHL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    monkeypatch.setattr(files.sys, "platform", "linux")
+    assert files.cache_folder() == tmp_path / "xdg" / "heschl"
+    monkeypatch.setattr(files.sys, "platform", "darwin")
+    assert files.cache_folder().parts[-3:] == ("Library", "Caches", "heschl")

@@ -8,6 +8,7 @@ import errno
 import io
 import json
 import os
+import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,17 @@ from heschl.types import HeschlError
 if TYPE_CHECKING:
     import numpy as np
     import torch
+
+
+def cache_folder() -> Path:
+    """Where made things are kept: $HESCHL_CACHE, or the system's folder for caches."""
+    if named := os.environ.get("HESCHL_CACHE"):
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "heschl" / "Cache"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "heschl"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heschl"
 
 
 # --- writing -----------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -311,8 +310,3 @@ def test_without_the_extra_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(HeschlError, match=r"pip install 'heschl\[speak\]'"):
         speak.draw_speakers(3)
-
-
-def test_cache_folder_follows_the_environment(monkeypatch):
-    monkeypatch.setenv("HESCHL_CACHE", "/somewhere/else")
-    assert spoken_make.cache_folder() == Path("/somewhere/else")

@@ -17,9 +17,8 @@ import soxr
 import torch
 
 from heschl.features import packing, store
-from heschl.features.context import context_windows
 from heschl.features.spectrogram import AudioMnistSpectrogram, LogMel
-from heschl.features.store import cache_folder, pack_features, pack_frames, pack_waves
+from heschl.features.store import pack_features, pack_frames, pack_waves
 from heschl.features.waveform import fit_length
 from heschl.types import Clip, HeschlError
 
@@ -274,33 +273,6 @@ def test_memory_does_not_grow_with_what_was_read(tmp_path, monkeypatch):
     for i in range(64):
         packed.read([i])
     assert resident() - before < 16 * 2**20  # of 64 MB
-
-
-def test_cache_folder_is_named_or_the_platforms(monkeypatch, tmp_path):
-    monkeypatch.setenv("HESCHL_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-    monkeypatch.delenv("HESCHL_CACHE")
-    assert cache_folder().parent.name and "heschl" in cache_folder().parts
-
-
-# --- features ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("dtype", "error"), [("float32", 0), ("float16", 0.01)])
-def test_packed_features_are_each_clips_own(tmp_path, dtype, error):
-    waves = pack_waves(tones(tmp_path / "in", 4), 16000, tmp_path)
-    feature = LogMel()
-    packed = pack_features(waves, feature, dtype=dtype)
-    x, lengths = packed.read([3, 1])
-    assert x.shape == (2, 40, int(lengths.max())) and x.dtype == torch.float32 and packed.rate == 100
-    for one, length, i in zip(x, lengths.tolist(), [3, 1]):
-        alone = feature(waves.read([i])[0])[0]
-        assert length == feature.steps(int(waves.lengths[i])) == packed.lengths[i]
-        assert (one[:, :length] - alone).abs().max() <= error and (one[:, length:] == 0).all()
-    assert packed.windows([0]).shape == (1, 51, 40)
-    every = np.concatenate([context_windows(packed.read([i])[0][0].T.numpy(), 3) for i in range(4)])
-    chosen = np.random.default_rng(0).permutation(len(every))[:20]
-    assert np.array_equal(packed.windows(chosen, 3), every[chosen])
 
 
 def test_features_are_packed_once_for_each_setting(tmp_path, monkeypatch):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,22 +15,11 @@ import numpy as np
 from heschl.corpora.speak import RATE, Utterance, draw_speakers, speak
 from heschl.corpora.spoken import COLUMNS, DIGITS, GAP, WORDS, sentences_shipped, tidy
 from heschl.corpora.voices import Speaker
-from heschl.files import read_json, replacing, write_csv, write_json
+from heschl.files import cache_folder, read_json, replacing, write_csv, write_json
 from heschl.types import HeschlError, Span
 
 _FORMAT = 1  # of the cache: part of the name of its folders
 VOICES = 40
-
-
-def cache_folder() -> Path:
-    """Where made things are kept: $HESCHL_CACHE, else the system's folder for caches."""
-    if told := os.environ.get("HESCHL_CACHE"):
-        return Path(told)
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "heschl" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "heschl"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "heschl"
 
 
 def made(

@@ -10,7 +10,6 @@ import json
 import mmap
 import os
 import shutil
-import sys
 import time
 import uuid
 import zlib
@@ -34,18 +33,6 @@ _RESIDENT = 256 * 2**20  # bytes of a map that may stay in memory before they ar
 _SEAL = 2**16
 
 Store = TypeVar("Store")
-
-
-def cache_folder() -> Path:
-    """Where caches lie: $HESCHL_CACHE, or the platform's folder for them."""
-    named = os.environ.get("HESCHL_CACHE")
-    if named:
-        return Path(named).expanduser()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "heschl" / "Cache"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "heschl"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "heschl"
 
 
 def cached(

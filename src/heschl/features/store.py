@@ -15,7 +15,6 @@ from heschl.features.draws import Draws
 from heschl.features.packing import (
     Mapped,
     append,
-    cache_folder,
     cached,
     described,
     fingerprint,
@@ -24,14 +23,14 @@ from heschl.features.packing import (
     write_index,
 )
 from heschl.features.waveform import fit_length
-from heschl.files import read_audio
+from heschl.files import cache_folder, read_audio
 from heschl.signal import resample_recording
 from heschl.types import Clip, HeschlError, Skipped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FeatureStore", "WaveStore", "cache_folder", "pack_features", "pack_frames", "pack_waves"]
+__all__ = ["FeatureStore", "WaveStore", "pack_features", "pack_frames", "pack_waves"]
 
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]

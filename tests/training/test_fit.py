@@ -76,6 +76,7 @@ def test_the_best_weights_are_those_of_the_best_row(recipe: Recipe, tmp_path: Pa
         run.weights("epoch-0009")
 
 
+@pytest.mark.slow
 def test_it_learns(recipe: Recipe, tmp_path: Path) -> None:
     run = train(recipe(train=short(epochs=20, draws="balanced", ema=0.9)), runs=tmp_path, quiet=True)
     assert run.history[-1]["train_balanced_accuracy"] > 0.9

@@ -140,6 +140,7 @@ class Keeper(Callback):
         learner.sums.clear()
         self._check_number(trained.get("loss", 0.0), learner.step)
         validated = self.validate(trainer, learner)
+        self._check_number(validated.get("loss", 0.0), learner.step)
         self._count_work()
         epoch = len(self.rows) + 1
         row: dict[str, float] = {"epoch": epoch, "step": learner.step, "seconds": round(self.seconds, 2)}
@@ -212,7 +213,7 @@ class Keeper(Callback):
     def _check_number(self, loss: float, step: int) -> None:
         if not math.isfinite(loss):
             raise HeschlError(
-                f"the training loss is no number any more by step {step}: lower train.optimiser.lr, "
+                f"the loss is no number any more by step {step}: lower train.optimiser.lr, "
                 "or set train.clip_gradient, and train again"
             )
 

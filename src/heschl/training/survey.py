@@ -241,6 +241,6 @@ def sample_count(made: Survey) -> int:
 def read_wave(clip: Clip, rate: float) -> Tensor:
     """One clip (time,) at ``rate`` Hz; of stored frames (feature, time)."""
     if clip.form == "frames":
-        return torch.from_numpy(load_frames(clip)).T
+        return torch.tensor(load_frames(clip)).T
     wave, found = read_audio(clip.signal, clip.start, clip.stop)
     return torch.from_numpy(resample_recording(wave, found, int(rate)))

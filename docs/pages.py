@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from heschl.plain import read_yaml
+from heschl.recipe.plain import read_yaml
 from heschl.recipe import Recipe, shipped
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,8 +13,6 @@ ROWS = [
     {"types", "signal", "files"},
     {"corpora", "features", "models"},
     {"tasks", "explanation", "brain"},
-    {"plain"},
-    {"parts"},
     {"recipe"},
     {"contract"},
     {"figures"},

@@ -1,0 +1,76 @@
+"""Trains and scores networks on five sets of real recordings, speakers apart; README's table comes from here.
+
+    python bench/real.py DATA --sets words digits --seeds 0 1 2
+
+DATA holds the five sets as bench/real.yaml names them. Each network is scored by its recipe's folds of speakers, and
+each fold's answers are pooled, so that every speaker is judged once by a network that never heard that speaker.
+Finished folds are kept in --runs, and the results in bench/results/real.json: the same command goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from heschl.files import read_json, write_json
+from heschl.recipe.plain import read_yaml
+from heschl.steps.crossval import crossval
+from heschl.training.fit import train
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--sets", nargs="*")
+    parser.add_argument("--networks", nargs="*", help="only these recipes")
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=Path, default=Path("runs/real"))
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "real.json")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    for name, one in read_yaml(HERE / "real.yaml").items():
+        for network, more in one["networks"].items():
+            if (given.sets and name not in given.sets) or (given.networks and network not in given.networks):
+                continue
+            for seed in [seed for seed in given.seeds if seed < more.get("seeds", 99)]:
+                row = measure(given, name, network, {**one["all"], **(more.get("set") or {})}, seed)
+                keep(given.out, row)
+                print(f"{name:9} {network:18} seed {seed}  {row['pooled']}  {row['minutes']:.1f} min", flush=True)
+
+
+def measure(given: Any, name: str, network: str, keys: dict[str, Any], seed: int) -> dict[str, Any]:
+    """All folds of one recipe with one seed."""
+    overrides = {**keys, "corpus.root": str(given.data / keys["corpus.root"]), "seed": seed}
+    overrides["machine.threads"] = given.threads
+    begun = time.perf_counter()
+    result = crossval(network, overrides, train=train, runs=given.runs / name / f"seed-{seed}")
+    return {
+        "set": name,
+        "network": network,
+        "seed": seed,
+        "minutes": (time.perf_counter() - begun) / 60,
+        "threads": given.threads,
+        "folds": result["n_folds"],
+        "pooled": result["pooled"],
+        "overrides": keys,
+        "fold_values": [row["balanced_accuracy"] for row in result["folds"]],
+    }
+
+
+def keep(path: Path, row: dict[str, Any]) -> None:
+    """Puts a row into the results, in place of an older one of the same set, network and seed."""
+    key = ("set", "network", "seed")
+    rows = read_json(path) if path.exists() else []
+    rows = [old for old in rows if [old[k] for k in key] != [row[k] for k in key]]
+    write_json(path, sorted([*rows, row], key=lambda r: [str(r[k]) for k in key]))
+
+
+if __name__ == "__main__":
+    main()

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from lrp_networks import OTHERS, STACKED, WEIGHTED, build
 from torch import nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 import heschl.models
-from heschl.explanation.lrp import PRESETS, Own, Rule, lrp, lrp_report, relevance
+from heschl.explanation.lrp import PRESETS, Own, Rule, lrp, lrp_report, relevance, rules
 from heschl.types import HeschlError
 
 NETWORKS = WEIGHTED | OTHERS | STACKED
@@ -276,6 +277,14 @@ def test_two_ways_to_write_the_same(function, same):
     given, wanted = (lrp(m, x, target, "epsilon") for m in (a, b))
     # where nothing passes, the order of zeros decides who is asked; no value there takes relevance
     assert torch.allclose(given, wanted, atol=1e-5 * float(wanted.abs().max()))
+
+
+def test_constants_in_the_shape_of_a_signal_are_constants():
+    scale, mask = nn.Parameter(torch.rand(4).double() + 0.5), torch.tensor([1.0, 0, 1, 1]).double()
+    bent = Calls(lambda x: x * mask.expand_as(x) * scale.expand_as(x) + scale.type_as(x).expand_as(x))
+    plain = Calls_like(bent, lambda x: F.linear(x, torch.diag(mask * scale.detach()), scale.detach()))
+    x, target = torch.randn(2, 4).double(), torch.tensor([0, 1])
+    assert torch.allclose(lrp(bent, x, target, "epsilon"), lrp(plain, x, target, "epsilon"), rtol=1e-4)
 
 
 def test_a_weight_that_takes_no_relevance_may_be_anything():
@@ -584,6 +593,65 @@ def test_every_shipped_network_at_every_preset(kind, example):
         lost = sum(layer.bias + layer.epsilon + layer.stopped for layer in layers)
         scale = max(abs(layer.relevance_in) for layer in layers)
         assert float(given.sum()) + lost == pytest.approx(layers[0].relevance_in, abs=1e-6 * scale)
+
+
+class Straightened(TorchFunctionMode):
+    """The network with every bend made straight: f(z) becomes z (f(z) / z) with the ratio held constant, weights of
+    gates and softmax too. Its gradient times x is LRP with an epsilon of zero (Ali et al. 2022, eq. 5): another way
+    to the same numbers, by torch's own backward pass."""
+
+    bends = (
+        "relu",
+        "silu",
+        "gelu",
+        "tanh",
+        "sqrt",
+        "clamp",
+        "clamp_min",
+        "square",
+        "leaky_relu",
+        "hardswish",
+    )
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        name, kwargs = func.__name__.rstrip("_"), dict(kwargs or {})
+        if name in self.bends:
+            kwargs.pop("inplace", None)
+            y = getattr(F, name, None) or getattr(torch, name)
+            z = args[0]
+            slope = (y(z, *args[1:], **kwargs) / z).detach()
+            return z * torch.where(z == 0, 0, slope)
+        if name in ("sigmoid", "softmax"):
+            return func(*args, **kwargs).detach()
+        if name == "log_softmax":
+            return args[0]
+        if name in ("lstm", "gru", "layer_norm", "group_norm"):
+            raise NotImplementedError(name)
+        return func(*args, **kwargs)
+
+
+@pytest.mark.parametrize(("kind", "example"), shipped())
+def test_shipped_networks_against_straightened_ones(kind, example, monkeypatch):
+    shape, outputs, *options = example
+    torch.manual_seed(0)
+    network = kind(shape, outputs, **(options[0] if options else {})).double().eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+    x, target = torch.randn(2, *shape).double().requires_grad_(), torch.tensor([1, 0])
+    try:
+        with Straightened():
+            out = network(x)
+    except NotImplementedError as recurrent:
+        pytest.skip(f"{recurrent} is not straightened here; see the oracle's loops over time")
+    logits = out[0] if isinstance(out, tuple) else out
+    (slope,) = torch.autograd.grad(logits.gather(1, target[:, None]).sum(), x)
+    monkeypatch.setattr(rules, "EPSILON", 1e-13)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        given = lrp(network, x, target, "epsilon")
+    assert (given - x * slope).abs().max() < 1e-6 * given.abs().max()
 
 
 def flat_list(module):

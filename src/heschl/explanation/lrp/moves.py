@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heschl.explanation.lrp.signals import mark_of, plain, spelt, swapped, tensors_in
+from heschl.explanation.lrp.signals import is_learned, learn, mark_of, plain, spelt, swapped, tensors_in
 from heschl.explanation.lrp.tape import Tape
 
 # Each value of the outcome is one value of the input (or a constant), so its gradient is its relevance: a value
@@ -33,13 +33,17 @@ def move(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: di
     name = spelt(func)
     signals = [t for t in tensors_in((args, kwargs)) if mark_of(t)]
     marks = [m for m in map(mark_of, signals) if m]
+    # constants among the arguments have no way back, so that only what is made of a signal gets a mark
+    held = swapped((args, kwargs), lambda t: t if mark_of(t) or not t.requires_grad else t.detach())
     if name in _JOINS and tape.counted:
-        args, kwargs = swapped((args, kwargs), lambda t: _constant(tape, t, name))
+        held = swapped(held, lambda t: _constant(tape, t, name))
     with torch.enable_grad():
-        out = func(*args, **kwargs)
+        out = func(*held[0], **held[1])
     if any(out is t for t in signals):
         return out
     tape.mark(out, signals)
+    if isinstance(out, Tensor) and not mark_of(out) and any(map(is_learned, tensors_in((args, kwargs)))):
+        learn(out)  # `parameter.expand_as(x)`
     if isinstance(out, Tensor) and mark_of(out):
         new = mark_of(out)
         assert new is not None

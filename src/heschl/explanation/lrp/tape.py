@@ -165,7 +165,7 @@ class Tape(TorchFunctionMode):
         """Mark every floating tensor in `out` as a signal that comes from `signals`."""
         marks = [m for m in map(mark_of, signals) if m]
         for t in tensors_in(out):
-            if mark_of(t) is None and (t.is_floating_point() or t.is_complex()):
+            if mark_of(t) is None and t.requires_grad:
                 new = Mark(
                     **{"fresh": all(m.fresh for m in marks), "gate": all(m.gate for m in marks)} | changes
                 )

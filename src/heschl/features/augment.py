@@ -1,0 +1,383 @@
+"""Augmentation: what a voice, a room or a microphone might have changed, for whole batches at once.
+
+Each is a small callable with ``on``, where it acts: "wave" on (batch, time) before the feature, "feature" on
+(batch, mel, frame) after it, "batch" on features and class weights together. All chance comes from `draws`
+(`heschl.features.draws.Draws`), a pure function of seed, epoch and clip, so that a clip is changed alike in
+whatever batch it sits (noise also depends on the batch's padded length). Ranges are [low, high]; levels in dB are relative to the clip's own RMS level.
+Augmentations act on training clips alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from heschl.types import HeschlError
+
+if TYPE_CHECKING:
+    from heschl.features.draws import Draws
+
+Range = Sequence[float]
+
+
+# --- on the wave -------------------------------------------------------------------------------------
+
+
+class Shift:
+    """Moves the wave by up to ``seconds`` either way; what leaves is lost, zeros follow."""
+
+    on = "wave"
+
+    def __init__(self, seconds: float, sample_rate: int) -> None:
+        self.samples = round(seconds * sample_rate)
+
+    def __call__(self, wave: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
+        move = draws.integers("shift", -self.samples, self.samples + 1)
+        return moved(wave, move.to(wave.device), wrap=False)
+
+
+class Roll:
+    """AudioNet-V1's shift: a circular move by a whole number of samples drawn from [-samples, samples)."""
+
+    on = "wave"
+
+    def __init__(self, samples: int = 250) -> None:
+        self.samples = samples
+
+    def __call__(self, wave: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
+        return moved(wave, draws.integers("roll", -self.samples, self.samples).to(wave.device), wrap=True)
+
+
+def moved(wave: Tensor, move: Tensor, wrap: bool) -> Tensor:
+    """wave (batch, time) delayed by move (batch,) samples, circularly or with zeros."""
+    source = torch.arange(wave.shape[1], device=wave.device) - move[:, None]
+    if wrap:
+        return wave.gather(1, source.remainder(wave.shape[1]))
+    inside = (source >= 0) & (source < wave.shape[1])
+    return wave.gather(1, source.clamp(0, wave.shape[1] - 1)) * inside
+
+
+class Crop:
+    """A random stretch of ``seconds``; a shorter clip is kept whole and padded with zeros."""
+
+    on = "wave"
+
+    def __init__(self, seconds: float, sample_rate: int) -> None:
+        self.samples = round(seconds * sample_rate)
+
+    def __call__(self, wave: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
+        n = wave.shape[1]
+        length = torch.full((len(wave),), n) if lengths is None else lengths.cpu()
+        start = (draws.uniform("crop", 0.0, 1.0) * (length - self.samples + 1).clamp_min(1)).long()
+        source = start.to(wave.device)[:, None] + torch.arange(self.samples, device=wave.device)
+        return wave.gather(1, source.clamp_max(n - 1)) * (source < n)
+
+
+class Gain:
+    """Louder or softer by a number of dB drawn from ``decibels``."""
+
+    on = "wave"
+
+    def __init__(self, decibels: Range = (-6.0, 6.0)) -> None:
+        self.decibels = checked(decibels, "Gain", "decibels")
+
+    def __call__(self, wave: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
+        return wave * 10 ** (column(draws.uniform("gain", *self.decibels), wave) / 20)
+
+
+class Speed:
+    """Plays the clip faster (above 1) or slower about its centre: time, pitch and formants scale together.
+
+    Cubic interpolation (Catmull and Rom 1974); the length stays, so a slower clip loses its ends.
+    """
+
+    on = "wave"
+
+    def __init__(self, factor: Range = (0.9, 1.1)) -> None:
+        self.factor = checked(factor, "Speed", "factor", positive=True)
+
+    def __call__(self, wave: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
+        factor = column(draws.uniform("speed", *self.factor), wave)
+        n = wave.shape[1]
+        length = torch.full_like(factor, n) if lengths is None else lengths[:, None].to(factor)
+        middle = (length - 1) / 2
+        return interpolated(wave, middle + (torch.arange(n, device=wave.device) - middle) * factor)
+
+
+def interpolated(wave: Tensor, position: Tensor) -> Tensor:
+    """wave (batch, time) at fractional positions (batch, time), cubic, zero outside."""
+    low = position.floor()
+    t = (position - low).to(wave.dtype)
+    padded = F.pad(wave, (3, 4))
+    # what lies further out lands among the zeros on either side
+    index = low.long().clamp(-3, wave.shape[1] + 1) + 3
+    a, b, c, d = (padded.gather(1, (index + k).clamp(0, padded.shape[1] - 1)) for k in (-1, 0, 1, 2))
+    return b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
+
+
+class Noise:
+    """Noise of power ~ 1 / frequency ** colour at a signal-to-noise ratio in dB (0 white, 1 pink, 2 red).
+
+    A share ``p`` of the clips gets it.
+    """
+
+    on = "wave"
+
+    def __init__(self, snr: Range = (5.0, 40.0), colour: Range = (0.0, 0.0), p: float = 1.0) -> None:
+        self.snr, self.colour = checked(snr, "Noise", "snr"), checked(colour, "Noise", "colour")
+        self.p = p
+
+    def __call__(self, wave: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
+        noise = draws.normal("noise", (wave.shape[1],)).to(wave)
+        if self.colour != (0.0, 0.0):
+            noise = coloured(noise, column(draws.uniform("colour", *self.colour), wave))
+        return with_noise(wave, noise, draws, self.snr, self.p, lengths)
+
+
+def coloured(noise: Tensor, exponent: Tensor) -> Tensor:
+    """White noise (batch, time) with its power divided by frequency ** exponent (batch, 1)."""
+    spectrum = torch.fft.rfft(noise)
+    k = torch.arange(spectrum.shape[1], device=noise.device, dtype=noise.dtype).clamp_min(1)
+    return torch.fft.irfft(spectrum * k ** (-exponent / 2), n=noise.shape[1])
+
+
+class Background:
+    """Recordings of noise, a random stretch of a random one, at a signal-to-noise ratio in dB.
+
+    ``noise``: 1-D tensors at the feature's sample rate, handed over by training from the corpus.
+    """
+
+    on = "wave"
+    needs_noise = True
+
+    def __init__(self, snr: Range = (5.0, 30.0), p: float = 0.8) -> None:
+        self.snr, self.p = checked(snr, "Background", "snr"), p
+        self.noise: list[Tensor] = []
+
+    def __call__(self, wave: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
+        if not self.noise:
+            raise HeschlError(
+                "augment.Background has no recordings of noise: choose a corpus that has some "
+                "(`_background_noise_`), or use augment.Noise"
+            )
+        which = draws.integers("recording", 0, len(self.noise)).tolist()
+        place = draws.uniform("place", 0.0, 1.0).tolist()
+        rows = [stretch(self.noise[w], q, wave.shape[1]) for w, q in zip(which, place, strict=True)]
+        return with_noise(wave, torch.stack(rows).to(wave), draws, self.snr, self.p, lengths)
+
+
+def stretch(noise: Tensor, place: float, n: int) -> Tensor:
+    """n samples of noise (time,), starting at the share ``place`` of what is there; a shorter one repeats."""
+    if len(noise) < n:
+        noise = noise.repeat(-(-n // len(noise)))
+    start = int(place * (len(noise) - n + 1))
+    return noise[start : start + n]
+
+
+def with_noise(
+    wave: Tensor, noise: Tensor, draws: Draws, snr: tuple[float, float], p: float, lengths: Tensor | None
+) -> Tensor:
+    """wave + noise (batch, time), scaled to the SNR between RMS levels over the valid samples."""
+    valid = valid_steps(wave, lengths)
+    ratio = column(draws.uniform("snr", *snr), wave)
+    take = column(draws.uniform("take", 0.0, 1.0) < p, wave)
+    level = rms(wave, valid) / rms(noise, valid).clamp_min(1e-12) * 10 ** (-ratio / 20)
+    return wave + take * level * noise * valid
+
+
+class IntegerNoise:
+    """AudioNet-V1's noise: each sample gets an integer from [-amplitude, amplitude) at int16 scale."""
+
+    on = "wave"
+
+    def __init__(self, amplitude: int = 200) -> None:
+        self.amplitude = amplitude
+
+    def __call__(self, wave: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
+        values = draws.integers("integer noise", -self.amplitude, self.amplitude, (wave.shape[1],))
+        return wave + values.to(wave) / 32768
+
+
+class Tilt:
+    """A random equaliser: a straight slope in dB per octave, and a smooth curve over log frequency.
+
+    slope: dB per octave. curve: dB, the size of four random half-cosines from 60 Hz to the top.
+    """
+
+    on = "wave"
+
+    def __init__(self, sample_rate: int, slope: Range = (-3.0, 3.0), curve: float = 3.0) -> None:
+        self.rate, self.slope, self.curve = sample_rate, checked(slope, "Tilt", "slope"), curve
+
+    def __call__(self, wave: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
+        n = wave.shape[1]
+        spectrum = torch.fft.rfft(wave)
+        hertz = torch.fft.rfftfreq(n, 1 / self.rate, device=wave.device).clamp_min(60.0)
+        gain = self.decibels(hertz, draws).to(wave)
+        return torch.fft.irfft(spectrum * 10 ** (gain / 20), n=n)
+
+    def decibels(self, hertz: Tensor, draws: Draws) -> Tensor:
+        """(batch, frequency) gain in dB, 0 dB at 1 kHz for the slope."""
+        octave = torch.log2(hertz / 1000)
+        place = torch.log2(hertz / 60) / torch.log2(hertz[-1] / 60)
+        weights = draws.uniform("curve", -self.curve, self.curve, (4,)).to(hertz)
+        gain = draws.uniform("slope", *self.slope).to(hertz)[:, None] * octave
+        for k in range(4):  # one by one, so that a clip's rounding is the same in every batch
+            gain = gain + weights[:, k : k + 1] * torch.cos(torch.pi * (k + 1) * place)
+        return gain
+
+
+# --- on the feature ----------------------------------------------------------------------------------
+
+
+class VocalTract:
+    """Another vocal tract: the frequency axis is scaled by a factor (Jaitly and Hinton 2013).
+
+    frequencies: centre of each bin in Hz, ascending. The value at f comes from f * factor, linearly between
+    bins; beyond the ends the end bin repeats.
+    """
+
+    on = "feature"
+
+    def __init__(self, frequencies: Sequence[float] | Tensor, factor: Range = (0.84, 1.17)) -> None:
+        self.frequencies = torch.as_tensor(frequencies, dtype=torch.float32)
+        self.factor = checked(factor, "VocalTract", "factor", positive=True)
+
+    def __call__(self, x: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
+        centre = self.frequencies.to(x.device)
+        wanted = centre * column(draws.uniform("vocal tract", *self.factor), x)
+        high = torch.searchsorted(centre, wanted).clamp(1, len(centre) - 1)
+        part = ((wanted - centre[high - 1]) / (centre[high] - centre[high - 1])).clamp(0, 1)[..., None]
+        steps = x.shape[-1]
+        lower, upper = (x.gather(1, k[..., None].expand(-1, -1, steps)) for k in (high - 1, high))
+        return lower + part * (upper - lower)
+
+
+class Tempo:
+    """Faster (above 1) or slower about the centre, pitch and formants kept: frames are interpolated.
+
+    The number of frames stays; the end frames repeat where a faster clip ends early.
+    """
+
+    on = "feature"
+
+    def __init__(self, factor: Range = (0.85, 1.18)) -> None:
+        self.factor = checked(factor, "Tempo", "factor", positive=True)
+
+    def __call__(self, x: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
+        factor = column(draws.uniform("tempo", *self.factor), x)
+        steps = x.shape[-1]
+        length = torch.full_like(factor, steps) if lengths is None else lengths[:, None].to(factor)
+        middle = (length - 1) / 2
+        place = middle + (torch.arange(steps, device=x.device) - middle) * factor
+        place = torch.minimum(place.clamp_min(0), length - 1)
+        low = place.floor()
+        part = (place - low)[:, None].to(x)
+        a = x.gather(2, low.long()[:, None].expand(-1, x.shape[1], -1))
+        b = x.gather(2, (low.long() + 1).clamp_max(steps - 1)[:, None].expand(-1, x.shape[1], -1))
+        return a + part * (b - a)
+
+
+class SpecAugment:
+    """Bands of frequency and stretches of time replaced by the clip's mean (Park et al. 2019, no warping).
+
+    frequency, time: the widest band in bins and stretch in frames; bands, stretches: how many of each.
+    """
+
+    on = "feature"
+
+    def __init__(self, frequency: int = 8, time: int = 20, bands: int = 2, stretches: int = 2) -> None:
+        self.frequency, self.time, self.bands, self.stretches = frequency, time, bands, stretches
+
+    def __call__(self, x: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
+        valid = valid_steps(x[:, 0], lengths)
+        mean = (x * valid[:, None]).sum((1, 2)) / (valid.sum(1) * x.shape[1])
+        steps = torch.full((len(x),), x.shape[-1]) if lengths is None else lengths.cpu()
+        hidden = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+        if self.bands:
+            bins = torch.full((len(x),), x.shape[1])
+            bands = spans(draws, "band", self.bands, self.frequency, bins, x.shape[1])
+            hidden |= bands.to(x.device)[:, :, None]
+        if self.stretches:
+            hidden |= spans(draws, "stretch", self.stretches, self.time, steps, x.shape[-1]).to(x.device)[
+                :, None
+            ]
+        return torch.where(hidden, mean[:, None, None], x)
+
+
+def spans(draws: Draws, name: str, count: int, widest: int, lengths: Tensor, n: int) -> Tensor:
+    """(batch, n) true inside ``count`` spans of 0..widest steps, each at a random place within lengths (batch,)."""
+    width = (draws.uniform(f"{name} width", 0.0, widest + 1.0, (count,))).floor()
+    width = torch.minimum(width, lengths[:, None].to(width))
+    start = (draws.uniform(f"{name} start", 0.0, 1.0, (count,)) * (lengths[:, None] - width + 1)).floor()
+    at = torch.arange(n)
+    return ((at >= start[..., None]) & (at < (start + width)[..., None])).any(1)
+
+
+# --- on the batch ------------------------------------------------------------------------------------
+
+
+class Mixup:
+    """Clips mixed in pairs, labels alike (Zhang et al. 2018): share ~ Beta(alpha, alpha), the larger one first.
+
+    A share ``p`` of the clips is mixed.
+    """
+
+    on = "batch"
+
+    def __init__(self, alpha: float = 0.3, p: float = 1.0) -> None:
+        self.alpha, self.p = alpha, p
+        self.quantiles = beta_quantiles(alpha)
+
+    def __call__(self, x: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        partner = draws.permutation("mixup partner").to(x.device)
+        u = draws.uniform("mixup share", 0.0, 1.0)
+        share = self.quantiles[(u * len(self.quantiles)).long()]
+        share = torch.where(
+            draws.uniform("mixup", 0.0, 1.0) < self.p, share.maximum(1 - share), torch.ones_like(share)
+        )
+        keep = share.to(x).reshape(-1, *(1,) * (x.ndim - 1))
+        return keep * x + (1 - keep) * x[partner], share.to(y)[:, None] * y + (1 - share.to(y))[:, None] * y[
+            partner
+        ]
+
+
+def beta_quantiles(alpha: float, n: int = 1024) -> Tensor:
+    """The n middle quantiles of Beta(alpha, alpha): drawing one of them evenly draws from it."""
+    from scipy.stats import beta
+
+    return torch.from_numpy(beta.ppf((torch.arange(n).numpy() + 0.5) / n, alpha, alpha)).float()
+
+
+# --- shared ------------------------------------------------------------------------------------------
+
+
+def checked(values: Range, part: str, field: str, positive: bool = False) -> tuple[float, float]:
+    """A range as (low, high), or one sentence that says what is wrong with it."""
+    if len(values) != 2 or not values[0] <= values[1] or (positive and values[0] <= 0):
+        what = "two positive numbers" if positive else "two numbers"
+        raise HeschlError(
+            f"augment.{part}: {field} is {list(values)}, and it must be {what}, the smaller first"
+        )
+    return float(values[0]), float(values[1])
+
+
+def column(values: Tensor, like: Tensor) -> Tensor:
+    """(batch,) values as (batch, 1) on the device and in the precision of ``like``."""
+    return values.to(device=like.device, dtype=like.dtype)[:, None]
+
+
+def valid_steps(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """(batch, time) 1 where x (batch, time) is within lengths, else 0."""
+    if lengths is None:
+        return torch.ones_like(x)
+    return (torch.arange(x.shape[1], device=x.device) < lengths.to(x.device)[:, None]).to(x)
+
+
+def rms(x: Tensor, valid: Tensor) -> Tensor:
+    """(batch, 1) root mean square over valid steps."""
+    return ((x.square() * valid).sum(1, keepdim=True) / valid.sum(1, keepdim=True)).sqrt()

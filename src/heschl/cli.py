@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Annotated
 
 import typer
@@ -54,6 +56,9 @@ app.command(short_help="Write the page of a run.")(cli_runs.report)
 
 def main() -> None:
     """The entry point `heschl`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that lacks a character shows "?" and goes on
+            stream.reconfigure(errors="replace")
     app()
 
 

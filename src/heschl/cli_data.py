@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from heschl.cli_talk import border, give, next_line, progress, say, show_table
+from heschl.cli_talk import border, give, next_line, progress, say, show_blocks
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for machines.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Whatever would be skipped is an error.")]
@@ -51,9 +51,11 @@ def corpora_list(json: Json = False) -> None:
         give({"layouts": layouts, "fetch": fetched})
         return
     say("Layouts that a recipe can use (corpus: {use: NAME, root: FOLDER}):\n")
-    show_table(layouts, {"name": "use", "what": "what it is"})
+    show_blocks([(row["name"], "", [row["what"]]) for row in layouts])
     say("\nCorpora that heschl can fetch:\n")
-    show_table(fetched, {"name": "name", "size": "download", "licence": "licence", "use": "use"})
+    show_blocks(
+        [(row["name"], row["size"], [f"licence {row['licence']}; use: {row['use']}"]) for row in fetched]
+    )
     say()
     say(next_line("heschl", "corpora", "fetch", "fsdd"))
 
@@ -261,12 +263,16 @@ def _list(json: bool) -> None:
     if json:
         give({"recipes": rows})
         return
-    show_table(
-        rows, {"name": "recipe", "what": "", "data": "data", "download": "download", "minutes": "minutes"}
-    )
+    show_blocks([(row["name"], _cost(row), [str(row["what"]), str(row["data"])]) for row in rows])
     if rows:
         say("\nMinutes are on two processor cores.")
         say(next_line("heschl", "recipes", "copy", rows[0]["name"]))
+
+
+def _cost(row: dict[str, Any]) -> str:
+    minutes = f"{row['minutes']:g}" if isinstance(row["minutes"], float) else row["minutes"]
+    download = "no download" if row["download"] in ("", "none") else f"{row['download']} to download"
+    return f"{minutes} min, {download}" if minutes else download
 
 
 @recipes.command("copy")

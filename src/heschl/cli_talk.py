@@ -55,7 +55,7 @@ def fail(sentence: str, status: int = 1) -> NoReturn:
 
 def say(text: str = "", *, json_wanted: bool = False) -> None:
     """A line for a person: on stdout, or on stderr where stdout is for a machine."""
-    typer.echo(text, err=json_wanted)
+    typer.echo(text.replace("\u202f", " "), err=json_wanted)
 
 
 def give(value: Any) -> None:
@@ -68,6 +68,18 @@ def next_line(*words: object) -> str:
     texts = [str(word) for word in words]
     joined = subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)
     return f"next: {joined}"
+
+
+def show_blocks(rows: list[tuple[str, str, list[str]]]) -> None:
+    """A list for a person: each a name with a short fact beside it, and sentences under it."""
+    import textwrap
+
+    width = max((len(name) for name, _, _ in rows), default=0) + 3
+    for name, fact, sentences in rows:
+        say(f"{name:<{width}}{fact}".rstrip())
+        for text in sentences:
+            if text:
+                say(textwrap.fill(text, 96, initial_indent="    ", subsequent_indent="    "))
 
 
 def show_table(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:

@@ -152,6 +152,31 @@ def test_features_need_a_folder(recipe):
     assert status == 1 and "--hdf5" in err
 
 
+def test_features_are_written_in_audiomnists_layout(tmp_path):
+    from heschl.corpora import audiomnist
+    from heschl.features.hdf5 import read_datum, read_list
+
+    audiomnist.write_tiny(tmp_path / "data")
+    recipe = tmp_path / "alexnet.yaml"
+    recipe.write_text(
+        RECIPE.replace(
+            "use: spoken, kind: digit, voices: 12", f"use: audiomnist, root: {(tmp_path / 'data').as_posix()}"
+        )
+        .replace("fractions, validation: 0.2, test: 0.4", "kfold, folds: 3")
+        .replace("mel.LogMel", "spectrogram.AudioMnistSpectrogram"),
+        encoding="utf-8",
+    )
+    status, out, err = called("features", recipe, "--hdf5", tmp_path / "out", "--json")
+    assert status == 0, err
+    held = json.loads(out)
+    files = sorted((tmp_path / "out" / "digit").iterdir())
+    assert held["clips"] == len(files) > 0 and held["lists"] == 9
+    datum = read_datum(files[0])
+    assert datum.data.shape == (1, 1, 227, 227) and datum.data.max() == 0
+    tested = [read_list(tmp_path / "out" / f"AlexNet_digit_{fold}_test.txt") for fold in range(3)]
+    assert sorted(path.name for one in tested for path in one) == [path.name for path in files]
+
+
 # --- bad input: one sentence on stderr, status 1, no traceback, nothing written ------------------------------
 
 

@@ -22,6 +22,7 @@ def speakers(
     overall: float,
     chance: float | None = None,
     by: str = "speaker",
+    unit: str = "clip",
     width: float = TEXT,
 ) -> Figure:
     """Accuracy of each speaker, worst first.
@@ -30,7 +31,7 @@ def speakers(
     ----------
     rows: as `heschl.tasks.scores.group_table` gives them: group, n, accuracy, low, high.
     overall: accuracy over all clips. chance: level of guessing, drawn as a line where given.
-    by: what the groups are.
+    by: what the groups are. unit: what is counted, "clip" or "frame".
     """
     rows = sorted(rows, key=lambda row: float(row["accuracy"]))
     value = np.array([float(row["accuracy"]) for row in rows])
@@ -51,7 +52,7 @@ def speakers(
             axis.tick_params(axis="y", length=0, labelcolor=INK)
             axis.set_xlim(0, 1)
             percent(axis, "x")
-            axis.set_xlabel("clips understood")
+            axis.set_xlabel(f"{unit}s understood")
         else:
             axis.vlines(
                 place, low, high, color=LINE, linewidth=max(0.7, min(3.0, 160 * width / 7.5 / len(rows)))
@@ -72,23 +73,24 @@ def speakers(
             axis.yaxis.grid(True)
             axis.set_axisbelow(True)
             axis.set_xlabel(f"{len(rows)} {by}s, worst first", loc="left")
-            axis.set_title("Clips understood, with the 95 % interval of each")
+            axis.set_title(f"{unit.capitalize()}s understood, with the 95 % interval of each")
         axis.spines["left"].set_visible(False)
         axis.spines["bottom"].set_color(LINE)
         axis.tick_params(length=0)
         _level(axis, overall, "all together", INK, named)
         if chance is not None:
-            _level(axis, chance, "guessing", SOFT, named)
+            near = abs(overall - chance) * width < 3.2  # inches that two labels need side by side
+            _level(axis, chance, "guessing", SOFT, named, lift=14 if near and named else 0)
     return figure
 
 
-def _level(axis: Axes, value: float, name: str, colour: str, upright: bool) -> None:
+def _level(axis: Axes, value: float, name: str, colour: str, upright: bool, lift: int = 0) -> None:
     if upright:
         axis.axvline(value, color=colour, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         axis.annotate(
-            f"{name} {100 * value:.0f}\u202f%",
+            f"{name} {100 * value:.3g}\u202f%",
             (value, 1),
-            (0, 3),
+            (0, 3 + lift),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             ha="right" if value > 0.5 else "left",
@@ -97,7 +99,7 @@ def _level(axis: Axes, value: float, name: str, colour: str, upright: bool) -> N
     else:
         axis.axhline(value, color=colour, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         axis.annotate(
-            f"{name} {100 * value:.0f}\u202f%",
+            f"{name} {_percent(value)}",
             (1, value),
             (0, -4),
             xycoords=("axes fraction", "data"),
@@ -106,6 +108,10 @@ def _level(axis: Axes, value: float, name: str, colour: str, upright: bool) -> N
             va="top",
             color=colour,
         )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}\u202f%" if share >= 0.1 else f"{100 * share:.2g}\u202f%"
 
 
 def _title(rows: Sequence[Mapping[str, Any]], by: str) -> str:

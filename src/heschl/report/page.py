@@ -5,7 +5,6 @@ Everything comes from the run folder and from the recordings themselves; nothing
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -233,7 +232,9 @@ def _score_facts(run: Run, held: Mapping[str, Any], folder: Path) -> dict[str, A
         overall, chance = main["accuracy"]["value"], main["chance"]
         facts["speakers"] = _both(
             "speakers",
-            lambda width: speakers(rows, overall=overall, chance=chance, by=main["group"], width=width),
+            lambda width: speakers(
+                rows, overall=overall, chance=chance, by=main["group"], unit=main["unit"], width=width
+            ),
         )
     if held.get("unknown_labels"):
         names = ", ".join(f"{name} ({n})" for name, n in held["unknown_labels"].items())
@@ -345,7 +346,7 @@ def _both(name: str, draw: Callable[[float], Any]) -> dict[str, Any]:
 
     figure, narrow = draw(TEXT), draw(PHONE)
     title = getattr(figure, "_suptitle", None)
-    said = re.sub(r"\s+", " ", title.get_text()) if title is not None else name
+    said = title.get_text().replace("\n", " ") if title is not None else name
     return {
         "title": said,
         "wide": markupsafe.Markup(inline(figure, f"{name}-w", said)),

@@ -136,6 +136,8 @@ class _Training:
         if held is not None:
             keeper.load_state_dict(held["callbacks"][keeper.state_key])
             self.voice(f"goes on at step {begin} of {self.steps}")
+            if _rank() == 0:
+                run.note(resumed=[*run.origin.get("resumed", []), {"time": now(), "step": begin}])
         if not keeper.ended:
             with _hushed():
                 self._fit(run, learner, keeper, begin, last if held is not None else None)
@@ -284,14 +286,7 @@ class _Training:
                 loss = self.made.task.loss(out, Batch(item.x, item.y, item.lengths, ()))
             sums.add(loss, logits_of(out).float(), item.y)
         learner.train()
-        if sums.held is None:  # fewer batches than devices: this one had none
-            sums.held = [
-                torch.zeros(()),
-                torch.zeros(()),
-                torch.zeros(sums.classes),
-                torch.zeros(sums.classes),
-            ]
-        return sums.scores(lambda one: trainer.strategy.reduce(one.to(learner.device), reduce_op="sum"))
+        return sums.scores(lambda one: trainer.strategy.reduce(one, reduce_op="sum"), learner.device)
 
 
 def _rank() -> int:

@@ -23,6 +23,7 @@ from heschl.run import Run, read_checkpoint, save_weights
 from heschl.training.learner import Learner
 from heschl.types import HeschlError
 
+_DRAWING = 30.0  # seconds between two drawings of the curves, which take a good part of one
 _SAVING = 0.02  # at most this share of the time goes into saving
 
 
@@ -107,12 +108,12 @@ class Keeper(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         learner = cast(Learner, pl_module)
-        self._clock = time.monotonic()
+        self._clock = self._drawn = time.monotonic()
         self._cost, self._planned = 0.0, (learner.step, self.seconds)
         if learner.step == 0:  # a full disk, or a folder that may not be written to, shows before the work
             self._save(trainer)
         if trainer.is_global_zero:
-            write_history(self.run.folder, self.rows)
+            write_history(self.run.folder, self.rows, draw=False)
         self._plan(trainer, learner)
 
     def on_train_batch_end(
@@ -127,16 +128,18 @@ class Keeper(Callback):
             self._check_finite(learner)
             self._save(trainer)
             if ends and trainer.is_global_zero:
-                write_history(self.run.folder, self.rows)
+                draw = time.monotonic() - self._drawn > _DRAWING
+                write_history(self.run.folder, self.rows, draw)
+                self._drawn = time.monotonic() if draw else self._drawn
             self._plan(trainer, learner)
 
     # --- inside ---
 
     def _end_epoch(self, trainer: Trainer, learner: Learner) -> None:
         def total(values: torch.Tensor) -> torch.Tensor:
-            return cast(torch.Tensor, trainer.strategy.reduce(values.to(learner.device), reduce_op="sum"))
+            return cast(torch.Tensor, trainer.strategy.reduce(values, reduce_op="sum"))
 
-        trained = learner.sums.scores(total)
+        trained = learner.sums.scores(total, learner.device)
         learner.sums.clear()
         self._check_number(trained.get("loss", 0.0), learner.step)
         validated = self.validate(trainer, learner)
@@ -170,7 +173,10 @@ class Keeper(Callback):
             return True
         sign = -1 if monitor.endswith("loss") else 1
         least = self.recipe.train.early_stopping.min_delta if self.recipe.train.early_stopping else 0.0
-        return sign * (row[monitor] - self.best[monitor]) > least
+        gain = sign * (row[monitor] - self.best[monitor])
+        if gain == 0:  # few speakers make coarse scores: of equal ones, the surer network
+            return row["validation_loss"] < self.best["validation_loss"]
+        return gain > least
 
     def _keep(self, trainer: Trainer, learner: Learner, which: str, row: dict[str, float]) -> None:
         if trainer.is_global_zero:
@@ -218,12 +224,14 @@ class Keeper(Callback):
             )
 
 
-def write_history(folder: Path, rows: Sequence[Mapping[str, float]]) -> None:
-    """history.csv and curves.png, from the rows that the checkpoint keeps."""
+def write_history(folder: Path, rows: Sequence[Mapping[str, float]], draw: bool = True) -> None:
+    """history.csv and, where ``draw``, curves.png, from the rows that the checkpoint keeps."""
     if not rows:
         return
     columns = list(dict.fromkeys(key for row in rows for key in row))
     write_csv(folder / "history.csv", rows, columns)
+    if not draw:
+        return
     from heschl.figures.curves import curves
 
     figure = curves(rows)

@@ -147,10 +147,10 @@ class Sums:
 
     def __init__(self, classes: int) -> None:
         self.classes = classes
-        self.clear()
+        self.held: list[Tensor] | None = None
 
     def clear(self) -> None:
-        self.held: list[Tensor] | None = None
+        self.held = None
 
     def add(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
         """loss () of a batch; logits (..., class); y (...) classes, -100 for none, or (batch, class) weights."""
@@ -160,34 +160,37 @@ class Sums:
         known = y >= 0
         right = known & (logits.argmax(-1) == y)
         kept = torch.where(known, y, 0)
-        seen = torch.zeros(
-            self.classes, dtype=torch.float64 if y.device.type != "mps" else torch.float32, device=y.device
-        )
-        hits = seen.clone().index_add_(0, kept, right.to(seen.dtype))
-        seen = seen.index_add_(0, kept, known.to(seen.dtype))
-        count = known.sum().to(seen.dtype)
-        # a batch without a single label has no loss
-        new = [torch.where(count > 0, loss.to(seen.dtype) * count, 0.0), count, hits, seen]
+        total, count, hits, seen = self._zeros(y.device)
+        count += known.sum()
+        total += torch.where(count > 0, loss.to(total.dtype) * count, 0.0)  # without a label there is no loss
+        hits.index_add_(0, kept, right.to(hits.dtype))
+        seen.index_add_(0, kept, known.to(seen.dtype))
+        new = [total, count, hits, seen]
         self.held = new if self.held is None else [a.to(b.device) + b for a, b in zip(self.held, new)]
 
     def state(self) -> list[Tensor] | None:
         return None if self.held is None else [one.cpu() for one in self.held]
 
-    def scores(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """Mean loss, accuracy, balanced accuracy; ``reduce`` sums over devices."""
-        if self.held is None:
-            return {}
-        loss, count, hits, seen = (reduce(one).cpu() for one in self.held)
+    def scores(self, reduce: Callable[[Tensor], Tensor], device: torch.device) -> dict[str, float]:
+        """Mean loss, accuracy, balanced accuracy; ``reduce`` sums over devices, of which some may have had nothing."""
+        held = self._zeros(device) if self.held is None else self.held
+        total, count, hits, seen = (reduce(one.to(device)).cpu() for one in held)
         if count == 0:
             raise HeschlError(
-                "task: no clip of the training part has a label that the task knows: check task.label"
+                "task: no example has a label that the task knows: check task.label or task.tier"
             )
         there = seen > 0
         return {
-            "loss": float(loss / count),
+            "loss": float(total / count),
             "accuracy": float(hits.sum() / seen.sum()),
             "balanced_accuracy": float((hits[there] / seen[there]).mean()),
         }
+
+    def _zeros(self, device: torch.device) -> list[Tensor]:
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        return [
+            torch.zeros(size, dtype=dtype, device=device) for size in ((), (), self.classes, self.classes)
+        ]
 
 
 def _full_precision(x: Tensor) -> contextlib.AbstractContextManager[Any]:

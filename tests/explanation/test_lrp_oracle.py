@@ -10,7 +10,7 @@ from lrp_networks import OTHERS, STACKED, WEIGHTED, build
 from torch import nn
 
 from heschl.explanation.lrp import PRESETS, lrp, lrp_report, rules
-from heschl.explanation.lrp import layers as lrp_layers
+from heschl.explanation.lrp import norms as lrp_norms
 from heschl.explanation.lrp import recurrent as lrp_recurrent
 
 RULES = {
@@ -37,6 +37,7 @@ def error(network, x, target=TARGET, ours=None, theirs=None, **options):
     return worst
 
 
+@pytest.mark.filterwarnings("ignore:Using padding")
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_every_rule_on_every_layer_with_weights(name, rule):
@@ -138,7 +139,7 @@ def wrong(monkeypatch, fault):
     elif fault == "sign of zero":
         monkeypatch.setattr(rules, "stab", lambda z: torch.where(z > 0, z + 1e-6, z - 1e-6))
     elif fault == "BatchNorm is not fused":
-        monkeypatch.setattr(lrp_layers, "_channels_lead", lambda layer, a: False)
+        monkeypatch.setattr(lrp_norms, "_channels_lead", lambda layer, a: False)
     elif fault == "LSTM without its input gate":
         monkeypatch.setattr(lrp_recurrent, "stab", lambda z: 2 * z)
 
@@ -185,7 +186,7 @@ def test_a_wrong_sign_of_zero_is_caught(monkeypatch):
 def test_conservation_alone_would_not_have_caught_a_missing_fusion(monkeypatch):
     network, x = build(WEIGHTED["conv1d, BatchNorm"])
     right = lrp(network, x, TARGET, "epsilon_plus")
-    monkeypatch.setattr(lrp_layers, "_channels_lead", lambda layer, a: False)
+    monkeypatch.setattr(lrp_norms, "_channels_lead", lambda layer, a: False)
     assert (lrp(network, x, TARGET, "epsilon_plus") - right).abs().max() > 0.05 * right.abs().max()
 
 

@@ -14,8 +14,9 @@ rule is refused by the name of its module, as soon as relevance arrives at it.
 
 from __future__ import annotations
 
+from heschl.explanation.lrp.own import Add
 from heschl.explanation.lrp.presets import PRESETS
 from heschl.explanation.lrp.relevance import Layer, lrp, lrp_report
 from heschl.explanation.lrp.rules import EPSILON, Own, Rule
 
-__all__ = ["EPSILON", "PRESETS", "Layer", "Own", "Rule", "lrp", "lrp_report"]
+__all__ = ["EPSILON", "PRESETS", "Add", "Layer", "Own", "Rule", "lrp", "lrp_report"]

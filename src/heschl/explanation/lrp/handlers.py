@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from heschl.explanation.lrp import attention, layers, moves, pointwise, recurrent
+from heschl.explanation.lrp import attention, layers, moves, norms, pointwise, recurrent
 from heschl.explanation.lrp.maps import CONVOLUTIONS, TRANSPOSED
 
 _LINEAR = (
@@ -23,11 +23,11 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("matmul", "rmatmul", "mm", "bmm"), layers.matmul),
     "addmm": layers.addmm,
     "einsum": layers.fixed,
-    "batch_norm": layers.batch_norm,
-    "layer_norm": layers.layer_norm,
-    "group_norm": layers.group_norm,
-    "instance_norm": layers.instance_norm,
-    **dict.fromkeys(("var", "std"), layers.variance),
+    "batch_norm": norms.batch_norm,
+    "layer_norm": norms.layer_norm,
+    "group_norm": norms.group_norm,
+    "instance_norm": norms.instance_norm,
+    **dict.fromkeys(("var", "std"), norms.variance),
     "abs": pointwise.magnitude,
     **dict.fromkeys(("add", "sub", "rsub"), pointwise.add),
     "mul": pointwise.multiply,

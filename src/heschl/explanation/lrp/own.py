@@ -17,6 +17,13 @@ from heschl.types import HeschlError
 _MAY_LOSE = 0.01  # share of a clip's relevance that a rule of the user's own may lose before it is refused
 
 
+class Add(nn.Module):
+    """The sum of its terms, as a module with a name; a `+` is treated alike: terms share in proportion."""
+
+    def forward(self, *terms: Tensor) -> Tensor:
+        return sum(terms[1:], terms[0])
+
+
 def read_rules(model: nn.Module, rules: Mapping[Any, Any] | None) -> dict[Any, Rule | Own | str]:
     """`rules` with every key found in the model and every rule read."""
     names = [name for name, _ in model.named_modules() if name]

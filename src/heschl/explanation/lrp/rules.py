@@ -237,10 +237,13 @@ _RULES: dict[str, Callable[[Rule, Affine, Tensor], Shares]] = {
 _ALIASES = {
     "z+": Rule("zplus"),
     "z-plus": Rule("zplus"),
+    "z_plus": Rule("zplus"),
     "alpha1beta0": Rule("alphabeta", alpha=1.0, beta=0.0),
     "alpha2beta1": Rule("alphabeta"),
     "alpha-beta": Rule("alphabeta"),
+    "alpha_beta": Rule("alphabeta"),
     "z-box": Rule("zbox"),
+    "z_box": Rule("zbox"),
 }
 
 
@@ -264,7 +267,11 @@ def read_rule(value: Any, where: str) -> Rule | Own | str:
         return _ALIASES.get(value) or Rule(value)
     if isinstance(value, tuple | list) and len(value) == 2 and value[0] == "gamma":
         return Rule("gamma", gamma=float(value[1]))
-    if isinstance(value, tuple | list) and len(value) == 3 and value[0] in ("alphabeta", "alpha-beta"):
+    if (
+        isinstance(value, tuple | list)
+        and len(value) == 3
+        and value[0] in ("alphabeta", "alpha-beta", "alpha_beta")
+    ):
         return Rule("alphabeta", alpha=float(value[1]), beta=float(value[2]))
     if callable(value):
         return Own(value)

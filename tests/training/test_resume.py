@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -60,53 +60,92 @@ class Net(nn.Module):
         return self.net(x)
 """
 
-# Runs the training, and kills itself before or after the n-th call of a named function.
+# Runs trainings one after another, each in a process of its own that kills itself before or after the n-th call of
+# a named function (or is killed from outside at its first save), and prints how each ended. The imports are made
+# once where the system can fork.
 DRIVER = """\
-import os, signal, sys
-recipe, runs, where, when, count = sys.argv[1:6]
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
 from heschl.training import fit, keeper
-import heschl.run
 
-calls = 0
 def die():
     os.kill(os.getpid(), KILL)
     os.abort()
 
-if where == "step":
-    class Deadly(keeper.Keeper):
-        def on_train_batch_end(self, trainer, learner, *rest):
-            if when == "before" and learner.step + 1 == int(count):
-                die()
-            super().on_train_batch_end(trainer, learner, *rest)
-            if when == "after" and learner.step == int(count):
-                die()
-    fit.Keeper = Deadly
-elif where == "fsync":  # in the middle of a save: the temporary file is whole, and not yet in place
-    real = os.fsync
-    def fsync(file):
-        global calls
+def deadly(where, when, count):
+    calls = 0
+    def due():
+        nonlocal calls
         calls += 1
-        if calls == int(count):
-            if when == "before":
-                os.ftruncate(file, 1000)
-            die()
-        real(file)
-    os.fsync = fsync
-elif where == "best":
-    real_save = keeper.save_weights
-    def save(path, *rest):
-        global calls
-        calls += 1
-        if when == "before" and calls == int(count):
-            die()
-        real_save(path, *rest)
-        if when == "after" and calls == int(count):
-            die()
-    keeper.save_weights = save
-elif where == "history":
-    keeper.write_history = lambda folder, rows, draw=True: die() if len(rows) == int(count) else None
+        return calls == count
+    if where == "step":
+        class Deadly(keeper.Keeper):
+            def on_train_batch_end(self, trainer, learner, *rest):
+                if when == "before" and learner.step + 1 == count:
+                    die()
+                super().on_train_batch_end(trainer, learner, *rest)
+                if when == "after" and learner.step == count:
+                    die()
+        fit.Keeper = Deadly
+    elif where == "fsync":  # in the middle of a save: the temporary file is there, and not yet in place
+        real = os.fsync
+        def fsync(file):
+            if due():
+                if when == "before":
+                    os.ftruncate(file, 1000)
+                die()
+            real(file)
+        os.fsync = fsync
+    elif where == "best":
+        real_save = keeper.save_weights
+        def save(path, *rest):
+            real_save(path, *rest)
+            if due():
+                die()
+        keeper.save_weights = save
+    elif where == "history":
+        keeper.write_history = lambda folder, rows, draw=True: die() if len(rows) == count else None
 
-fit.train(recipe, runs=runs, quiet=True)
+def one(recipe, runs, where, when, count):
+    deadly(where, when, int(count))
+    fit.train(recipe, runs=runs, quiet=True)
+
+def started(*run):
+    if not hasattr(os, "fork"):
+        return subprocess.Popen([sys.executable, __file__, "one", *map(str, run)])
+    pid = os.fork()
+    if pid == 0:
+        try:
+            one(*run)
+            os._exit(0)
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(3)
+    return pid
+
+def ended(process):
+    if isinstance(process, int):
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    return process.wait()
+
+def kill_at_its_first_save(process, runs):
+    (last,) = Path(runs).glob("*/checkpoints/last.ckpt")
+    before = last.stat().st_mtime_ns
+    while last.stat().st_mtime_ns == before:
+        time.sleep(0.0005)
+    os.kill(process if isinstance(process, int) else process.pid, KILL)
+
+if sys.argv[1] == "one":
+    one(*sys.argv[2:])
+else:
+    ends = []
+    for run in json.loads(sys.argv[1]):
+        process = started(*run)
+        if run[2] == "outside":
+            kill_at_its_first_save(process, run[1])
+        ends.append(ended(process))
+    print(json.dumps(ends))
 """
 
 
@@ -129,20 +168,18 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def run_it(
-    recipe: Path, runs: Path, where: str = "-", when: str = "-", count: int = 0
-) -> subprocess.Popen[bytes]:
+def run_all(recipe: Path, runs: list[tuple[Path, str, str, int]]) -> list[int]:
+    """Trains the recipe in each folder of runs, to the death asked for; gives the exit codes."""
     shm = Path("/dev/shm")  # another file system, where there is one
     env = {**os.environ, "OMP_NUM_THREADS": "1"} | ({"TMPDIR": str(shm)} if shm.is_dir() else {})
-    command = [sys.executable, recipe.with_name("driver.py"), recipe, runs, where, when, str(count)]
-    return subprocess.Popen([str(part) for part in command], env=env, stderr=subprocess.PIPE)
-
-
-def finish(process: subprocess.Popen[bytes]) -> int:
-    _, errors = process.communicate(timeout=120)
-    if process.returncode not in (0, -KILL, KILL):
-        pytest.fail(errors.decode("utf-8", "replace")[-2000:])
-    return process.returncode
+    asked = json.dumps([[str(recipe), str(folder), *how] for folder, *how in runs])
+    done = subprocess.run(
+        [sys.executable, str(recipe.with_name("driver.py")), asked], env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    ends = json.loads(done.stdout.splitlines()[-1])
+    assert 3 not in ends, done.stderr[-3000:]
+    return list(ends)
 
 
 def facts(runs: Path) -> dict[str, object]:
@@ -180,14 +217,8 @@ def same(a: object, b: object, where: str = "") -> None:
         assert a == b, where
 
 
-@pytest.mark.slow
 def test_a_killed_training_ends_as_one_that_was_not(recipe: Path, tmp_path: Path) -> None:
-    assert finish(run_it(recipe, tmp_path / "whole")) == 0
-    expected = facts(tmp_path / "whole")
-    history = expected["history"]
-    assert isinstance(history, list) and len(history) == 4
-    epoch = int(history[0]["step"])
-    assert epoch >= 3
+    epoch = 3  # steps
     kills = [
         ("step", "after", 2),  # inside an epoch
         ("step", "before", epoch),  # on an epoch's last batch: taken, and nothing kept of it
@@ -195,24 +226,20 @@ def test_a_killed_training_ends_as_one_that_was_not(recipe: Path, tmp_path: Path
         ("step", "after", epoch),  # an epoch's last batch, all saved
         ("fsync", "before", 3),  # in a save, half-written
         ("fsync", "after", 2),  # in a save, written and not in place
+        ("outside", "-", 0),  # at whatever instant it comes
         ("history", "-", 3),  # the checkpoint is in place, the history is not
         ("step", "after", 3 * epoch + 1),
+        ("history", "-", 4),  # all is trained, and only the last files are missing
     ]
-    for where, when, count in kills:
-        assert finish(run_it(recipe, tmp_path / "killed", where, when, count)) != 0, (where, when, count)
-    # and from outside, at whatever instant it comes
-    process = run_it(recipe, tmp_path / "killed")
-    (folder,) = (tmp_path / "killed").iterdir()
-    last = folder / "checkpoints" / "last.ckpt"
-    before = last.stat().st_mtime_ns
-    while process.poll() is None and last.stat().st_mtime_ns == before:
-        time.sleep(0.001)
-    process.kill()
-    finish(process)
-    # and when all is trained, and only the last files are missing
-    assert finish(run_it(recipe, tmp_path / "killed", "history", "-", 4)) != 0
-    assert finish(run_it(recipe, tmp_path / "killed")) == 0
-    same(facts(tmp_path / "killed"), expected)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    runs = [(whole, "-", "-", 0), *((killed, *how) for how in kills), (killed, "-", "-", 0)]
+    ends = run_all(recipe, runs)
+    assert ends[0] == 0 and ends[-1] == 0
+    for how, end in zip(kills, ends[1:-1]):
+        assert end != 0, f"{how} killed nothing"
+    expected = facts(whole)
+    assert [row["step"] for row in expected["history"]] == [3, 6, 9, 12]  # type: ignore[attr-defined]
+    same(facts(killed), expected)
 
 
 @pytest.mark.slow

@@ -58,12 +58,12 @@ def test_targets_by_brute_force(edges: list[float], times: list[float], silence:
 
 def test_loss_is_torch_s_over_labelled_steps() -> None:
     data = corpus(clip(("A", 0.0, 0.5), ("B", 0.5, 0.6)))
-    for weights in (None, "balanced", {"B": 4.0}):
-        task = ClassifyFrames(weights=weights).bind(data)  # type: ignore[arg-type]
+    for weights, smoothing in ((None, 0.1), ("balanced", 0.2), (None, 0.0), ({"B": 4.0}, 0.0)):
+        task = ClassifyFrames(weights=weights, smoothing=smoothing).bind(data)  # type: ignore[arg-type]
         logits = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         y = torch.tensor([[0, 1, 2, -100, -100], [2, 2, 1, 0, -100]])
         w = None if task.resolved is None else torch.tensor(task.resolved, dtype=torch.float64)
-        expected = F.cross_entropy(logits.reshape(-1, 3), y.reshape(-1), w, ignore_index=-100)
+        expected = F.cross_entropy(logits.reshape(-1, 3), y.reshape(-1), w, label_smoothing=smoothing)
         found = task.loss(logits, Batch(torch.zeros(2, 1), y, None, ("a", "b")))
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
     # Windows of one step each.
@@ -124,6 +124,7 @@ def test_unknown_and_missing_are_named() -> None:
         ({"labels": ("SIL", "A", "B", "C")}, "never says: 'C'"),
         ({"labels": ("A", "B")}, "does not name the silence"),
         ({"weights": {"Q": 1.0}}, "'Q'"),
+        ({"smoothing": 1.0}, "task.smoothing is 1.0"),
     ],
 )
 def test_refuses_in_one_sentence(options: dict, said: str) -> None:

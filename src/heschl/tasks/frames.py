@@ -37,6 +37,7 @@ class ClassifyFrames:
     silence: the symbol of steps that no span covers; None leaves them without a label.
     labels: symbols in the order of the network's outputs; None for all of the corpus, sorted, silence first.
     weights: of symbols in the loss: "balanced" (inverse to their seconds in training), symbol -> weight, or None.
+    smoothing: share of each target that is spread over all symbols, from 0 to below 1.
 
     Raises
     ------
@@ -47,6 +48,7 @@ class ClassifyFrames:
     silence: str | None = "SIL"
     labels: tuple[str, ...] | None = None
     weights: Literal["balanced"] | dict[str, float] | None = None
+    smoothing: float = 0.0
     resolved: tuple[float, ...] | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -58,6 +60,8 @@ class ClassifyFrames:
                 )
             if not isinstance(self.weights, str):
                 object.__setattr__(self, "resolved", class_weights(self.weights, self.classes, {}))
+        if not 0 <= self.smoothing < 1:
+            raise HeschlError(f"task.smoothing is {self.smoothing}: it must be at least 0 and below 1")
         check_weights(self.weights)
 
     @property
@@ -167,7 +171,9 @@ class ClassifyFrames:
         or of windows, (batch, class) with (batch,)."""
         heads = judged(out)
         weights = weights_like(self, heads[0])
-        return torch.stack([cross_entropy(logits, batch.y, weights) for logits in heads]).mean()
+        return torch.stack(
+            [cross_entropy(logits, batch.y, weights, self.smoothing) for logits in heads]
+        ).mean()
 
     def scores(self, out: Any, batch: Batch) -> dict[str, torch.Tensor]:
         """Of one batch: accuracy over the steps that have a label, with and without silence (0 where none has)."""

@@ -116,7 +116,8 @@ def interpolated(wave: Tensor, position: Tensor) -> Tensor:
     # what lies further out lands among the zeros on either side
     index = low.long().clamp(-3, wave.shape[1] + 1) + 3
     a, b, c, d = (padded.gather(1, (index + k).clamp(0, padded.shape[1] - 1)) for k in (-1, 0, 1, 2))
-    return b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
+    cubic: Tensor = b + 0.5 * t * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
+    return cubic
 
 
 class Noise:

@@ -1,88 +1,192 @@
-"""Is training ever held up by data or by the trainer? Clips per second, in the same run, on the embedded speech.
+"""What training costs beside the arithmetic: reading, lightning, and memory.
 
-    python bench/training.py --threads 2 --out bench/results/training.json
+    python bench/training.py [--out TABLE.md] [--steps 40] [--clips 100000] [--threads 1]
 
-For each network: heschl's training as it is (packed cache, augmentation, lightning, checkpoints); the same steps in a
-bare loop with the batches read anew; and the bare loop with one batch held in memory, which is what the arithmetic
-alone takes. `fed` is the second over the third, `trainer` the first over the second, in time added.
+The peer is a loop of plain torch over one batch that stays in memory: the same feature, network, loss and
+optimiser, no reading, no lightning, no saving. Rounds take turns, and each time is the best round's median step.
+Memory is the largest resident size of a process that trains on so many clips of a quarter second, less that of
+one that trains on a hundredth of them. Under two minutes on two cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
-from heschl.files import read_json, write_json
-from heschl.recipe import load
-from heschl.training.data import Item, TrainBatches, loader
-from heschl.training.fit import _Training, train
-from heschl.training.progress import Voice
-from heschl.training.survey import survey
+from heschl.files import write_text, write_wav
 
-NETWORKS = {"kws": "kws-small", "CRNN": "crnn-small"}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "training.json")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    rows = []
-    for name, recipe in NETWORKS.items():
-        # ways take turns, and the best of each counts: what else the machine does must not decide
-        best = {"heschl": 0.0, "bare": 0.0, "held": 0.0}
-        for _ in range(given.rounds):
-            for way, clips in measured(recipe, given.steps, given.threads):
-                best[way] = max(best[way], clips)
-        row = {"network": name, "threads": given.threads, **{k: round(v) for k, v in best.items()}}
-        row |= {"fed": best["bare"] / best["held"], "trainer": best["bare"] / best["heschl"] - 1}
-        rows.append(row)
-        print(row, flush=True)
-    write_json(given.out, rows)
+RATE, BATCH, ROUNDS = 16000, 32, 3
+NETWORKS = {
+    "kws": {"feature": {"use": "mel.LogMel"}, "model": {"use": "kws.KWS"}},
+    "CRNN": {
+        "feature": {"use": "spectrogram.LogSpectrogram", "standardise": True},
+        "model": {"use": "crnn.CRNN"},
+    },
+}
 
 
-def measured(recipe: str, steps: int, threads: int) -> Iterator[tuple[str, float]]:
-    keys = {"train.epochs": None, "train.steps": steps, "machine.threads": threads, "machine.save_seconds": 1e9}
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="write the table here as well")
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--clips", type=int, default=100_000)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)  # the process whose memory is measured
+    chosen = parser.parse_args(arguments)
+    if chosen.peak:
+        print(json.dumps(peak(Path(chosen.peak[0]), int(chosen.peak[1]))))
+        return 0
+    import torch
+
+    torch.set_num_threads(chosen.threads)
+    lines = [
+        f"Batches of {BATCH} clips of 1 s, torch {torch.__version__}, {chosen.threads} thread(s), {time.strftime('%Y-%m-%d')}.",
+        "",
+        "| what | plain torch, ms a step | heschl train, ms a step | of plain torch's speed | target |",
+        "|---|---|---|---|---|",
+    ]
     with tempfile.TemporaryDirectory() as folder:
-        run = train(recipe, keys, runs=folder, quiet=True)
-        batch = run.recipe.train.batch
-        yield "heschl", steps * batch / read_json(run.folder / "origin.json")["seconds"]
-    yield "bare", batch * bare(recipe, keys, held=False)
-    yield "held", batch * bare(recipe, keys, held=True)
+        os.environ["HESCHL_CACHE"] = folder + "/cache"
+        table = make_clips(Path(folder), 640, 1.0)
+        for name, parts in NETWORKS.items():
+            plain, ours = speeds(table, parts, chosen.steps, chosen.threads, Path(folder))
+            lines.append(
+                f"| {name} | {plain:.1f} | {ours:.1f} | {100 * plain / ours:.0f} % | at least 90 % |"
+            )
+        many = make_clips(Path(folder), chosen.clips, 0.25)
+        large, small = (measured_peak(many, count) for count in (chosen.clips, chosen.clips // 100))
+    lines += [
+        "",
+        "| what | MiB | target |",
+        "|---|---|---|",
+        f"| memory of {chosen.clips:,} clips beyond {chosen.clips // 100:,} | {large - small:.0f} | under 2048 |",
+        f"| all of that process | {large:.0f} | |",
+    ]
+    text = "\n".join(lines) + "\n"
+    print(text, end="")
+    if chosen.out:
+        write_text(chosen.out, text)
+    return 0
 
 
-def bare(recipe: str, keys: dict[str, Any], held: bool) -> float:
-    """Steps per second of feature, augmentation, network, loss and optimiser in a plain loop."""
-    made = survey(load(recipe, keys))
-    with tempfile.TemporaryDirectory() as folder:
-        training = _Training(made, None, Path(folder), "bench", "", Voice(True), False)
-    learner, steps = training._learner(), training.steps
-    optimiser = learner.configure_optimizers()
-    learner.train()
-    data = TrainBatches(training.examples.source, training.order)
-    items: Iterator[Item] = iter(loader(data, range(steps), 0, False)) if not held else iter([data[0]] * steps)
-    begun = time.perf_counter()
-    for item in items:
-        x, y, lengths = learner.prepared(item)
-        out = learner.model(x) if lengths is None else learner.model(x, lengths=lengths)
-        loss = learner.task.loss(out, item._replace(x=x, y=y, lengths=lengths))
+def make_clips(folder: Path, count: int, seconds: float) -> Path:
+    """A table of so many parts of one long recording, ten classes, a hundred speakers."""
+    random = np.random.default_rng(0)
+    write_wav(folder / "long.wav", np.clip(0.1 * random.normal(size=RATE * 300), -1, 1), RATE)
+    starts = random.uniform(0, 300 - seconds, count).round(4)
+    rows = ["path,start,stop,label,speaker"]
+    rows += [
+        f"long.wav,{at},{round(at + seconds, 4)},c{k % 10},s{k // 10 % 100}" for k, at in enumerate(starts)
+    ]
+    path = folder / f"clips{count}.csv"
+    write_text(path, "\n".join(rows) + "\n")
+    return path
+
+
+def recipe(table: Path, parts: dict[str, Any], steps: int, seconds: float, threads: int) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "name": "bench",
+        "corpus": {"use": "table", "root": str(table)},
+        "split": {"use": "fractions", "validation": 0.02, "test": 0.02},
+        "clip": {"seconds": seconds},
+        **parts,
+        "task": {"use": "classify.Classify", "label": "label"},
+        "train": {"steps": steps, "batch": BATCH},
+        "machine": {"device": "cpu", "threads": threads, "save_seconds": 1e9},
+    }
+
+
+def speeds(table: Path, parts: dict[str, Any], steps: int, threads: int, folder: Path) -> tuple[float, float]:
+    """Milliseconds a step of plain torch and of `heschl train`, the best of rounds that take turns."""
+    plain, ours = [], []
+    for number in range(ROUNDS):
+        made = recipe(table, parts, steps, 1.0, threads)
+        ours.append(trained({**made, "seed": number}, folder))
+        plain.append(looped(made, steps))
+    return min(plain), min(ours)
+
+
+def trained(made: dict[str, Any], folder: Path) -> float:
+    from heschl.training import fit
+
+    times: list[float] = []
+
+    class Clock(fit.Pace):
+        def on_train_batch_end(self, *arguments: Any) -> None:
+            times.append(time.perf_counter())
+
+    kept, fit.Pace = fit.Pace, Clock  # type: ignore[misc]
+    try:
+        fit.train(made, runs=folder / "runs", quiet=True)
+    finally:
+        fit.Pace = kept  # type: ignore[misc]
+    return 1000 * statistics.median(np.diff(times[5:]))
+
+
+def looped(made: dict[str, Any], steps: int) -> float:
+    import torch
+
+    from heschl.recipe import load
+    from heschl.training.survey import survey
+    from heschl.types import Batch
+
+    known = survey(load(made))
+    model, feature = known.model().train(), known.feature
+    wave, y = 0.1 * torch.randn(BATCH, RATE), torch.arange(BATCH) % 10
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    times = []
+    for _ in range(steps):
+        x = feature(wave)
+        loss = known.task.loss(model(x), Batch(x, y, None, ()))
         optimiser.zero_grad()
         loss.backward()
-        if made.recipe.train.clip_gradient:
-            torch.nn.utils.clip_grad_norm_(learner.model.parameters(), made.recipe.train.clip_gradient)
         optimiser.step()
-        learner.finish_step()
-    return steps / (time.perf_counter() - begun)
+        times.append(time.perf_counter())
+    return 1000 * statistics.median(np.diff(times[5:]))
+
+
+def measured_peak(table: Path, count: int) -> float:
+    command = [sys.executable, __file__, "--peak", str(table), str(count)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(json.loads(done.stdout.splitlines()[-1]))
+
+
+def peak(table: Path, count: int) -> float:
+    """MiB of the largest resident size while training on the first so many clips of a table."""
+    import resource
+
+    from heschl.training.fit import train
+
+    lines = table.read_text(encoding="utf-8").splitlines()[: count + 1]
+    own = table.with_name(f"first{count}.csv")
+    write_text(own, "\n".join(lines) + "\n")
+    small = {"feature": {"use": "mel.LogMel"}, "model": {"use": "crnn.CRNN", "hidden_1": 8, "hidden_2": 8}}
+    made = recipe(own, small, 300, 0.25, 1)
+    with tempfile.TemporaryDirectory() as folder:
+        train({**made, "train": {"steps": 300, "batch": 256}}, runs=folder, quiet=True)
+    status = Path("/proc/self/status")
+    if status.exists():  # the system's own count begins before this program does
+        (line,) = (
+            line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM")
+        )
+        return int(line.split()[1]) / 2**10
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

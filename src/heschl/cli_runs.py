@@ -87,10 +87,11 @@ def crossval(
 ) -> None:
     """Trains and scores every fold of a recipe, and tells mean and standard deviation; finished folds are kept.
 
-    Example: heschl crossval digits-small --workers 2
+    Example: heschl crossval phonemes-kws corpus.root=FOLDER --workers 2
     """
     from heschl.recipe import parse_overrides
     from heschl.steps.crossval import crossval as crossed
+    from heschl.tasks.scores import told as in_words
     from heschl.training.fit import train as trained
 
     with progress("folds", "folds") as told:
@@ -121,6 +122,12 @@ def crossval(
             "" if sd is None else f" ± {100 * sd:.1f} (standard deviation over {result[name]['n']} folds)"
         )
         say(f"{name.replace('_', ' ')}: {100 * result[name]['mean']:.1f} %{spread}")
+    if "pooled" in result:
+        together = result["pooled"]
+        say(
+            f"all folds' answers together: {in_words(together['balanced_accuracy'])} balanced, "
+            f"{together['n']} clips, 95 % interval over {together['interval_over']}s"
+        )
     say(
         f"Guessing would reach {100 * result['chance']:.3g} %."
         + (" The speech is synthetic." if result["synthetic"] else "")

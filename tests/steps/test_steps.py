@@ -280,9 +280,25 @@ def test_every_fold_is_trained_scored_and_kept(tmp_path):
     times = [path.stat().st_mtime_ns for path in weights]
     tested = [set(open_run(row["run"]).split.test) for row in result["folds"]]
     assert sum(map(len, tested)) == len(set.union(*tested)) == 140
+    answers = [
+        row for row in result["folds"] for row in read_csv(Path(row["run"]) / "evaluate/test/predictions.csv")
+    ]
+    said, answered = ([row[key] for row in answers] for key in ("said", "answered"))
+    assert result["pooled"]["n"] == 140
+    assert result["pooled"]["balanced_accuracy"]["value"] == pytest.approx(
+        metrics.balanced_accuracy_score(said, answered)
+    )
     assert crossval(FOLDS, train=train, runs=tmp_path) == result
     assert [path.stat().st_mtime_ns for path in weights] == times
     assert read_json(tmp_path / "crossval-folds" / "scores.json") == result
+
+
+def test_a_run_that_tests_on_nobody_says_what_to_do(tmp_path):
+    split = {"use": "kfold", "folds": 3, "fold": None}
+    run = train({**FOLDS, "name": "everybody", "split": split}, runs=tmp_path, quiet=True)
+    assert len(run.split.train) == 140
+    with pytest.raises(HeschlError, match="keeps nobody for its test part.*heschl crossval everybody"):
+        evaluate(run)
 
 
 def test_a_split_without_folds_is_refused(tmp_path):

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from heschl.corpora.split import n_folds
-from heschl.files import read_json, write_csv, write_json
+from heschl.files import read_csv, read_json, write_csv, write_json
 from heschl.recipe import Recipe, load
 from heschl.run import Run, read_heard
 from heschl.steps.evaluate import evaluate
-from heschl.tasks.scores import STATISTICS, mean_and_sd
+from heschl.tasks.scores import STATISTICS, classification_scores, mean_and_sd
 from heschl.types import HeschlError
 
 Train = Callable[..., Run]
@@ -40,7 +42,9 @@ def crossval(
 
     Returns
     -------
-    name, n_folds, ``folds`` (a row a fold), and for each score {"mean", "sd", "n"}.
+    name, n_folds, ``folds`` (a row a fold), for each score {"mean", "sd", "n"} over folds, and of networks over
+    clips ``pooled``: the scores of all folds' answers together, in which each clip is judged once, by a network
+    that never heard its speaker, with the interval over speakers.
 
     Raises
     ------
@@ -152,7 +156,25 @@ def _summary(recipe: Recipe, rows: list[dict[str, Any]], runs: Path) -> dict[str
         values = [row[name] for row in rows if row.get(name) is not None]
         mean, sd = mean_and_sd(values)
         result[name] = {"mean": mean, "sd": sd, "n": len(values)}
+    pooled = _pooled(rows)
+    if pooled is not None:
+        result["pooled"] = pooled
     columns = ["fold", "run", "clips", "n_groups", *names]
     write_csv(folder / "folds.csv", [{key: row.get(key) for key in columns} for row in rows], columns)
     write_json(folder / "scores.json", result)
     return result
+
+
+def _pooled(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Scores of all folds' answers together; None for networks over frames, or where folds know other classes."""
+    folders = [Path(row["run"]) / "evaluate" / "test" for row in rows]
+    held = [read_json(folder / "scores.json") for folder in folders]
+    labels = held[0]["labels"]
+    if any(one["kind"] != "clips" or one["labels"] != labels for one in held):
+        return None
+    answers = [row for folder in folders for row in read_csv(folder / "predictions.csv")]
+    probability = np.array([[float(row[f"p:{label}"]) for label in labels] for row in answers])
+    truth = np.array([labels.index(row["said"]) for row in answers])
+    by = str(rows[0]["group"])
+    whose = None if by == "clip" else [row["speaker"] for row in answers]
+    return classification_scores(np.log(probability.clip(1e-9)), truth, whose, by=by)

@@ -57,6 +57,11 @@ def evaluate(
     skipped = list(corpus.skipped) if on is not None else []
     clips, missing = _part(run, corpus, part) if on is None else (list(corpus.clips), [])
     skipped += missing
+    if on is None and not getattr(run.split, part):
+        raise HeschlError(
+            f"{run.folder} keeps nobody for its {part} part: score it on other recordings with --on FOLDER, "
+            f"or learn how good its recipe is with `heschl crossval {run.recipe.name}`"
+        )
     if not clips:
         where = f"the {part} part of {run.folder}" if on is None else str(on)
         raise HeschlError(f"{where} holds no clip that is there: choose another part, or check the corpus")

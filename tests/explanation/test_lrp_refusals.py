@@ -89,8 +89,8 @@ def test_what_torch_does_not_show_is_refused_and_not_passed_in_silence(function)
         (lambda x: x * (x > 0), torch.relu),
         (lambda x: torch.maximum(x, torch.zeros_like(x)), torch.relu),
         (lambda x: x * torch.sigmoid(x), F.silu),
-        (lambda x: torch.stack([x, x - 1]).amax(0), lambda x: x),
-        (lambda x: torch.stack([x, x + 1]).amin(0, keepdim=True)[0], lambda x: x),
+        (lambda x: torch.stack([x, x - x.square()]).amax(0), lambda x: x),
+        (lambda x: torch.stack([x, x + x.square()]).amin(0, keepdim=True)[0], lambda x: x),
         (lambda x: torch.cat([x[:, :1], x[:, 1:]], 1), lambda x: x.reshape(-1, 2, 2).flatten(1)),
         (
             lambda x: torch.einsum("bi,ij->bj", x, torch.ones(4, 4).double()),

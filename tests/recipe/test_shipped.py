@@ -52,6 +52,8 @@ def test_two_steps(name: str, tmp_path: Path) -> None:
         changes |= {
             f"{where}.{one}": None for one in ("quality", "keep") if one in part.args
         }  # files of the real data
+        if k and recipe.corpus.use == "aligned":  # the tiny tree has few of the further corpus' phones
+            changes[f"{where}.share"] = None
         for option in ("root", "test_root"):
             if option in part.args or option == "root":
                 root = tiny_root(part.use, label, labels, tmp_path / f"data{k}{option}")

@@ -209,6 +209,76 @@ def test_frozen_parameters_stay(recipe: Recipe, tmp_path: Path) -> None:
         train(recipe(train=short(freeze=["nothing"])), runs=tmp_path, quiet=True)
 
 
+# --- the machine -------------------------------------------------------------------------------------------
+
+
+def test_what_is_lightnings_is_handed_on(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from heschl.training import fit
+
+    given: dict[str, Any] = {}
+
+    class Stopped(Exception):
+        pass
+
+    def trainer(**options: Any) -> None:
+        given.update(options)
+        raise Stopped
+
+    monkeypatch.setattr(fit, "Trainer", trainer)
+    machine = {"device": "cuda", "devices": [0, 1], "nodes": 4, "strategy": "ddp"}
+    plan = short(precision="bf16-mixed", clip_gradient=0.5)
+    with pytest.raises(Stopped):
+        train(recipe(machine=machine, train=plan), runs=tmp_path, quiet=True)
+    expected = {"accelerator": "cuda", "devices": [0, 1], "num_nodes": 4, "strategy": "ddp"}
+    assert expected | {"precision": "bf16-mixed", "gradient_clip_val": 0.5} == {
+        key: given[key] for key in (*expected, "precision", "gradient_clip_val")
+    }
+
+
+def test_a_machine_that_is_not_there_is_told_in_a_sentence(recipe: Recipe, tmp_path: Path) -> None:
+    for machine in ({"device": "abacus"}, {"device": "cpu", "strategy": "telepathy"}):
+        with pytest.raises(HeschlError, match="machine"):
+            train(recipe(machine=machine), runs=tmp_path, quiet=True)
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
+def test_other_precisions_train(precision: str, recipe: Recipe, tmp_path: Path) -> None:
+    plan = short(precision=precision, clip_gradient=1.0, ema=0.9)
+    run = train(recipe(train=plan), runs=tmp_path, quiet=True)
+    first = next(iter(run.weights().values()))
+    assert first.dtype == (torch.float64 if precision == "64-true" else torch.float32)
+    assert run.history[0]["validation_loss"] > 0
+
+
+def test_tensorboard_is_written_where_asked(recipe: Recipe, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    run = train(
+        recipe(train=short(), machine={"device": "cpu", "tensorboard": True}), runs=tmp_path, quiet=True
+    )
+    assert list(run.folder.rglob("events.out.tfevents*"))
+
+
+def test_after_twenty_steps_the_time_to_the_end_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import itertools
+    from types import SimpleNamespace
+
+    from heschl.training import progress
+
+    clock = itertools.count(0.0, 30.0)  # asked twice, fifteen steps apart: two seconds a step
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    for steps, words in ((50, "about 60 s to the end"), (10_000, "about 5.5 h to the end")):
+        pace = progress.Pace(progress.Voice(), steps, 0, "the recipe crnn-small")
+        for _ in range(25):
+            pace.on_train_batch_end(SimpleNamespace(is_global_zero=True), None, None, None, 0)  # type: ignore[arg-type]
+        said = " ".join(capsys.readouterr().err.split())
+        assert words in said and said.count("to the end") == 1
+        assert ("crnn-small" in said) == (steps == 10_000)
+
+
 # --- opening -----------------------------------------------------------------------------------------------
 
 

@@ -233,7 +233,7 @@ class _Training:
     def _fit(self, run: Run, learner: Learner, keeper: Keeper, begin: int, last: Path | None) -> None:
         machine, train = self.recipe.machine, self.recipe.train
         cuda = machine.device in ("cuda", "gpu") or (machine.device == "auto" and torch.cuda.is_available())
-        trainer = Trainer(
+        trainer = _trainer(
             accelerator=machine.device,
             devices=machine.devices,
             num_nodes=machine.nodes,
@@ -262,7 +262,11 @@ class _Training:
 
         learner.make_loader = batches
         learner.train()
-        trainer.fit(learner, ckpt_path=last, weights_only=True)
+        try:
+            trainer.fit(learner, ckpt_path=last, weights_only=True)
+        except SystemExit:  # lightning's answer to Ctrl-C
+            self.voice(f"stopped: the same command goes on from {self.folder}")
+            raise
 
     @torch.no_grad()
     def _validate(self, trainer: Trainer, learner: Learner) -> dict[str, float]:
@@ -287,6 +291,17 @@ class _Training:
             sums.add(loss, logits_of(out).float(), item.y)
         learner.train()
         return sums.scores(lambda one: trainer.strategy.reduce(one, reduce_op="sum"), learner.device)
+
+
+def _trainer(**options: Any) -> Trainer:
+    """Lightning's trainer; what it refuses of `machine` is told in a sentence."""
+    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+    try:
+        return Trainer(**options)
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        first = (str(error).splitlines() or ["refused"])[0].rstrip(". ")
+        raise HeschlError(f"machine: {first}: change machine.device, devices, nodes or strategy") from None
 
 
 def _rank() -> int:

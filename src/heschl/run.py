@@ -225,9 +225,9 @@ def create_run(folder: Path, recipe: Recipe, origin: Mapping[str, Any], split: S
     from heschl.corpora.split import write_split
 
     held = recipe.model_dump(mode="json", exclude_defaults=True)
-    root = held["corpus"].get("root")
-    if root is not None:  # so that the run can be opened from anywhere
-        held["corpus"]["root"] = str(Path(root).expanduser().absolute())
+    for key, value in held["corpus"].items():  # so that the run can be opened from anywhere
+        if (key == "root" or key.endswith("_root")) and isinstance(value, str):
+            held["corpus"][key] = str(Path(value).expanduser().absolute())
     write_yaml(folder / "recipe.yaml", {"format": recipe.format, **held})
     write_split(folder / "split.json", split)
     write_json(folder / "origin.json", dict(origin))

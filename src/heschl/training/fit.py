@@ -295,7 +295,7 @@ class _Training:
 
 def _trainer(**options: Any) -> Trainer:
     """Lightning's trainer; what it refuses of `machine` is told in a sentence."""
-    from lightning.pytorch.utilities.exceptions import MisconfigurationException
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
 
     try:
         return Trainer(**options)

@@ -25,7 +25,9 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", type=Path)
     parser.add_argument("--sets", nargs="*")
     parser.add_argument("--networks", nargs="*", help="only these recipes")
@@ -42,7 +44,10 @@ def main() -> None:
             for seed in [seed for seed in given.seeds if seed < more.get("seeds", 99)]:
                 row = measure(given, name, network, {**one["all"], **(more.get("set") or {})}, seed)
                 keep(given.out, row)
-                print(f"{name:9} {network:18} seed {seed}  {row['pooled']}  {row['minutes']:.1f} min", flush=True)
+                print(
+                    f"{name:9} {network:18} seed {seed}  {row['pooled']}  {row['minutes']:.1f} min",
+                    flush=True,
+                )
 
 
 def measure(given: Any, name: str, network: str, keys: dict[str, Any], seed: int) -> dict[str, Any]:

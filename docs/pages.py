@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from heschl.recipe.plain import read_yaml
 from heschl.recipe import Recipe, shipped
+from heschl.recipe.plain import read_yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,7 +34,9 @@ def readme() -> str:
 def recipe_keys() -> str:
     rows = ["| key | takes | default | what it is |", "|---|---|---|---|"]
     schema = Recipe.model_json_schema(mode="validation")
-    rows += [f"| `{key}` | {kind} | {default} | {what} |" for key, kind, default, what in _keys(schema, schema, "")]
+    rows += [
+        f"| `{key}` | {kind} | {default} | {what} |" for key, kind, default, what in _keys(schema, schema, "")
+    ]
     return "\n".join(rows)
 
 
@@ -66,7 +68,13 @@ def _kind(field: dict[str, Any], whole: dict[str, Any]) -> str:
         return " or ".join(dict.fromkeys(_kind(one, whole) for one in field["anyOf"]))
     if field.get("type") == "array":
         return f"a list: {_kind(field.get('items', {}), whole)}"
-    names = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
+    names = {
+        "integer": "whole number",
+        "number": "number",
+        "string": "text",
+        "boolean": "true or false",
+        "null": "null",
+    }
     return names.get(field.get("type", ""), "keys" if field.get("type") == "object" else "anything")
 
 

@@ -259,6 +259,30 @@ def test_mixup_mixes_sounds_and_labels_alike() -> None:
     assert abs(float(((rare != x).any(1)).double().mean()) - 0.25) < 0.05
 
 
+def test_mixstyle_gives_a_clip_another_ones_long_term_spectrum() -> None:
+    n = 300
+    level = torch.linspace(-3, 3, n, dtype=torch.float64)[:, None, None]
+    x = noise(n * 4, 50).reshape(n, 4, 50) * (1 + level.abs()) + level
+    y = torch.eye(n, dtype=torch.float64)
+    out, same = augment.MixStyle(0.4, p=0.6)(x, y, draws(n))
+    assert torch.equal(same, y), "labels stay"
+    changed = ((out - x).abs() > 1e-9).flatten(1).any(1)
+    assert abs(float(changed.double().mean()) - 0.6) < 0.1
+    partner = draws(n).permutation("style partner")
+    mean, spread = x.mean(-1), x.std(-1) + 1e-3
+    share = ((out.mean(-1) - mean[partner]) * (mean - mean[partner])).sum(1) / (
+        mean - mean[partner]
+    ).square().sum(1)
+    for k in torch.nonzero(changed).flatten().tolist():
+        for row in range(4):
+            expected = share[k] * mean[k, row] + (1 - share[k]) * mean[partner[k], row]
+            assert abs(float(out[k, row].mean() - expected)) < 1e-6
+            wide = (share[k] * spread[k, row] + (1 - share[k]) * spread[partner[k], row]) / spread[k, row]
+            assert abs(float(out[k, row].std() / x[k, row].std() / wide) - 1) < 1e-6
+            course = np.corrcoef(out[k, row].numpy(), x[k, row].numpy())[0, 1]
+            assert course > 1 - 1e-9, "the course over time stays the clip's own"
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [

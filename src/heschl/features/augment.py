@@ -143,7 +143,8 @@ def coloured(noise: Tensor, exponent: Tensor) -> Tensor:
     """White noise (batch, time) with its power divided by frequency ** exponent (batch, 1)."""
     spectrum = torch.fft.rfft(noise)
     k = torch.arange(spectrum.shape[1], device=noise.device, dtype=noise.dtype).clamp_min(1)
-    return torch.fft.irfft(spectrum * k ** (-exponent / 2), n=noise.shape[1])
+    shaped: Tensor = torch.fft.irfft(spectrum * k ** (-exponent / 2), n=noise.shape[1])
+    return shaped
 
 
 class Background:
@@ -219,7 +220,8 @@ class Tilt:
         spectrum = torch.fft.rfft(wave)
         hertz = torch.fft.rfftfreq(n, 1 / self.rate, device=wave.device).clamp_min(60.0)
         gain = self.decibels(hertz, draws).to(wave)
-        return torch.fft.irfft(spectrum * 10 ** (gain / 20), n=n)
+        heard: Tensor = torch.fft.irfft(spectrum * 10 ** (gain / 20), n=n)
+        return heard
 
     def decibels(self, hertz: Tensor, draws: Draws) -> Tensor:
         """(batch, frequency) gain in dB, 0 dB at 1 kHz for the slope."""
@@ -345,6 +347,33 @@ class Mixup:
         return keep * x + (1 - keep) * x[partner], share.to(y)[:, None] * y + (1 - share.to(y))[:, None] * y[
             partner
         ]
+
+
+class MixStyle:
+    """Each bin's level and spread over time are mixed with those of another clip; the label stays.
+
+    Another speaker's or room's long-term spectrum, with this clip's own course: Zhou et al. 2021 (MixStyle), by
+    frequency as in Schmid et al. 2022. The clip's own share is drawn from Beta(alpha, alpha), for a share ``p`` of
+    the clips. For clips of one length.
+    """
+
+    on = "batch"
+
+    def __init__(self, alpha: float = 0.4, p: float = 0.7) -> None:
+        self.alpha, self.p = alpha, p
+        self.quantiles = beta_quantiles(alpha)
+
+    def __call__(self, x: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        partner = draws.permutation("style partner").to(x.device)
+        u = draws.uniform("style share", 0.0, 1.0).to(self.quantiles.device)
+        share = self.quantiles[(u * len(self.quantiles)).long()]
+        take = draws.uniform("style", 0.0, 1.0).to(share.device) < self.p
+        keep = torch.where(take, share, torch.ones_like(share)).to(x).reshape(-1, *(1,) * (x.ndim - 1))
+        mean, spread = x.mean(-1, keepdim=True), x.std(-1, keepdim=True) + 1e-3
+        course = (x - mean) / spread
+        mean = keep * mean + (1 - keep) * mean[partner]
+        spread = keep * spread + (1 - keep) * spread[partner]
+        return course * spread + mean, y
 
 
 def beta_quantiles(alpha: float, n: int = 1024) -> Tensor:

@@ -62,7 +62,9 @@ def macro_f1(matrix: np.ndarray) -> np.ndarray:
 def ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> np.ndarray:
     """part / whole, not a number where the whole is zero."""
     above, below = np.asarray(part, float), np.asarray(whole, float)
-    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below > 0)
+    found = np.full(np.broadcast(above, below).shape, np.nan)
+    np.divide(above, below, out=found, where=below > 0)
+    return found
 
 
 STATISTICS = {"balanced_accuracy": balanced_accuracy, "accuracy": accuracy, "macro_f1": macro_f1}

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from heschl.contract.finding import broken
 from heschl.contract.models import check_model
-from heschl.models.frame_lstm import BothWays, FrameLSTM
+from heschl.models.frame_lstm import BothWays, Branch, FrameLSTM
 from heschl.types import HeschlError
 
 LENGTHS = torch.tensor([23, 22, 9, 2, 1])
@@ -71,8 +71,8 @@ def convolved(x: np.ndarray, weight: np.ndarray, strides: tuple[int, ...], paddi
                      [1, *(2 + k for k in range(len(axes)))])  # fmt: skip
 
 
-def by_hand(model: FrameLSTM, x: np.ndarray) -> np.ndarray:
-    """One clip x (mel, time) -> (time, class), in numpy."""
+def by_hand(model: Branch, x: np.ndarray) -> np.ndarray:
+    """One clip x (mel, time) through one branch -> (time, class), in numpy."""
     time = x.shape[1]
     stem = model.stem
     y = norm(x[None], stem.norm)
@@ -91,19 +91,21 @@ def by_hand(model: FrameLSTM, x: np.ndarray) -> np.ndarray:
 def test_equals_its_definition_written_in_numpy(time: int) -> None:
     model, x = network(), clips(time)[:1]
     with torch.no_grad():
-        found = model(x)[0].numpy()
-    assert found.shape == (time, 5)
-    assert np.allclose(found, by_hand(model, x[0].numpy()), rtol=0, atol=1e-10)
+        found = model(x)
+    expected = np.stack([by_hand(branch, x[0].numpy()) for branch in model.branches])
+    assert found.heads.shape == (2, 1, time, 5)
+    assert np.allclose(found.heads[:, 0].numpy(), expected, rtol=0, atol=1e-10)
+    assert np.allclose(found.logits[0].numpy(), expected.mean(0), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("time", [23, 26])
 def test_a_clip_in_a_batch_is_answered_as_alone(time: int) -> None:
     model, x = network(), clips(time)
     with torch.no_grad():
-        together = model(x, LENGTHS)
-        louder = model(torch.where(torch.arange(time) < LENGTHS[:, None, None], x, 1e3), LENGTHS)
+        together = model(x, LENGTHS).logits
+        louder = model(torch.where(torch.arange(time) < LENGTHS[:, None, None], x, 1e3), LENGTHS).logits
         for i, n in enumerate(LENGTHS.tolist()):
-            alone = model(x[i : i + 1, :, :n])[0]
+            alone = model(x[i : i + 1, :, :n]).logits[0]
             assert torch.allclose(together[i, :n], alone, rtol=0, atol=1e-10)
             assert torch.allclose(louder[i, :n], alone, rtol=0, atol=1e-10)
     assert together.shape == (5, time, 5)
@@ -127,7 +129,7 @@ def test_both_ways_is_what_packing_gives() -> None:
 
 def test_every_step_hears_the_whole_clip_and_nothing_beyond() -> None:
     model, x = network(), clips().requires_grad_()
-    model(x, LENGTHS)[2, 4].square().sum().backward()
+    model(x, LENGTHS).heads[1, 2, 4].square().sum().backward()
     heard = x.grad.abs().amax(1) > 0
     assert heard[2, :9].all() and not heard[2, 9:].any()
     assert not heard[[0, 1, 3, 4]].any()
@@ -139,9 +141,10 @@ def test_in_training_padding_teaches_nothing() -> None:
     for filler in (0.0, 7.0):
         model.zero_grad()
         filled = torch.where(torch.arange(23) < LENGTHS[:, None, None], x, filler)
-        # its norm of the input sees the batch as it is; the feature sets padding to zero
-        model.stem.norm.eval()
-        out = model(filled, LENGTHS)
+        # the norm of the input sees the batch as it is; the feature sets padding to zero
+        for branch in model.branches:
+            branch.stem.norm.eval()
+        out = model(filled, LENGTHS).logits
         valid = torch.arange(23) < LENGTHS[:, None]
         out[valid].square().sum().backward()
         grads.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
@@ -159,11 +162,11 @@ def test_learns_clips_by_heart() -> None:
     x, y = torch.randn(3, 8, 12), torch.randint(0, 5, (3, 12))
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.02)
     for _ in range(40):
-        loss = nn.functional.cross_entropy(model(x).flatten(0, 1), y.flatten())
+        loss = nn.functional.cross_entropy(model(x).logits.flatten(0, 1), y.flatten())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    assert (model(x).argmax(-1) == y).float().mean() > 0.95
+    assert (model(x).logits.argmax(-1) == y).float().mean() > 0.95
 
 
 def test_refuses_what_does_not_fit() -> None:
@@ -173,5 +176,7 @@ def test_refuses_what_does_not_fit() -> None:
         model(torch.zeros(2, 39, 100))
     with pytest.raises(HeschlError, match="lengths"):
         model(torch.zeros(2, 40, 100), torch.tensor([101, 3]))
+    with pytest.raises(HeschlError, match="0 branches"):
+        FrameLSTM((40, 100), 40, branches=0)
     with pytest.raises(HeschlError, match="FrameLSTM reads"):
         FrameLSTM((40,), 40)

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from heschl.models.inputs import check_input, check_shape
+from heschl.types import HeschlError
+
+
+class FrameHeads(NamedTuple):
+    """What `FrameLSTM` gives.
+
+    logits: (batch, time, class), the mean of the branches': softmax gives the geometric mean of their probabilities.
+    heads: (branch, batch, time, class), each branch's own. The loss is the mean over branches, so that each learns
+        by itself and they err differently.
+    """
+
+    logits: Tensor
+    heads: Tensor
 
 
 class FrameLSTM(nn.Module):
-    """Spectrogram (batch, mel, time) -> logits (batch, time, class).
+    """Spectrogram (batch, mel, time) -> `FrameHeads`.
 
-    A 2-D stem hears edges in every frame; frames are then taken in pairs, which halves the work; residual 1-D
+    A few independent branches, each a whole network. A 2-D stem hears edges in every frame; frames are then taken in pairs, which halves the work; residual 1-D
     convolutions and two LSTMs that run both ways over the whole utterance follow; each pair's state answers for
     both of its frames. (LSTMs, since on a processor torch runs them at twice the speed of GRUs.)
 
@@ -23,12 +36,13 @@ class FrameLSTM(nn.Module):
     ----------
     in_shape: (mel, time).
     n_outputs: classes.
+    branches: independent networks inside.
     stem: channels of the 2-D stem, which halves frequency twice.
     width: channels of the 1-D convolutions, and units of the LSTMs, each way.
     depth: residual convolutions (kernel 5) over pairs.
     dropout: after each convolution, and before and after each LSTM.
 
-    Areas
+    Areas, of the first branch
     -----
     stem: (batch, 2 * stem, mel / 4, time). context: (batch, width, time / 2), after the convolutions.
     early, late: (batch, time / 2, 2 * width), the LSTMs, forwards and backwards side by side.
@@ -42,10 +56,10 @@ class FrameLSTM(nn.Module):
 
     frames = True
     areas: ClassVar[dict[str, str]] = {
-        "stem": "stem",
-        "context": "context",
-        "early": "lstm_1",
-        "late": "lstm_2",
+        "stem": "branches.0.stem",
+        "context": "branches.0.context",
+        "early": "branches.0.lstm_1",
+        "late": "branches.0.lstm_2",
     }
     example: ClassVar[tuple[tuple[int, ...], int]] = ((40, 101), 40)
 
@@ -53,14 +67,36 @@ class FrameLSTM(nn.Module):
         self,
         in_shape: Sequence[int],
         n_outputs: int,
-        stem: int = 16,
-        width: int = 160,
+        branches: int = 2,
+        stem: int = 12,
+        width: int = 128,
         depth: int = 2,
         dropout: float = 0.3,
     ) -> None:
         super().__init__()
         n_mels, _ = check_shape("FrameLSTM", in_shape, ("mel", "time"), n_outputs)
-        self.in_shape, self.n_outputs = tuple(in_shape), n_outputs
+        if branches < 1:
+            raise HeschlError(f"FrameLSTM was asked for {branches} branches: it needs one at least")
+        self.in_shape = tuple(in_shape)
+        self.branches = nn.ModuleList(
+            Branch(n_mels, n_outputs, stem, width, depth, dropout) for _ in range(branches)
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> FrameHeads:
+        check_input("FrameLSTM", x, self.in_shape, lengths, any_time=True)
+        lengths = None if lengths is None else lengths.to(x.device)
+        heads = torch.stack([branch(x, lengths) for branch in self.branches])
+        return FrameHeads(heads.mean(0), heads)
+
+
+class Branch(nn.Module):
+    """One whole network: (batch, mel, time), lengths (batch,) or None -> logits (batch, time, class)."""
+
+    def __init__(
+        self, n_mels: int, n_outputs: int, stem: int, width: int, depth: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.n_outputs = n_outputs
         self.stem = Stem(stem)
         self.pair = nn.Conv1d(2 * stem * -(-n_mels // 4), width, 3, stride=2, padding=1, bias=False)
         self.norm = nn.BatchNorm1d(width)
@@ -70,12 +106,11 @@ class FrameLSTM(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.output = nn.Linear(2 * width, 2 * n_outputs)
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        check_input("FrameLSTM", x, self.in_shape, lengths, any_time=True)
+    def forward(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         time = x.shape[-1]
-        x = self.stem(x[:, None], inside(lengths, time, x.device))
-        pairs = None if lengths is None else (lengths.to(x.device) + 1) // 2
-        mask = inside(pairs, (time + 1) // 2, x.device)
+        x = self.stem(x[:, None], inside(lengths, time))
+        pairs = None if lengths is None else (lengths + 1) // 2
+        mask = inside(pairs, (time + 1) // 2)
         x = kept(F.relu(self.norm(self.pair(x.flatten(1, 2)))), mask)
         x = self.context(x, mask).transpose(1, 2)
         x, _ = self.lstm_1(self.dropout(x), pairs)
@@ -142,11 +177,11 @@ class BothWays(nn.LSTM):
         return y
 
 
-def inside(lengths: Tensor | None, time: int, device: torch.device) -> Tensor | None:
+def inside(lengths: Tensor | None, time: int) -> Tensor | None:
     """(batch, 1, time), true within each clip; None where every clip fills the batch."""
     if lengths is None:
         return None
-    return (torch.arange(time, device=device) < lengths.to(device)[:, None])[:, None]
+    return (torch.arange(time, device=lengths.device) < lengths[:, None])[:, None]
 
 
 def kept(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -52,21 +52,32 @@ def main() -> None:
 
 def measure(given: Any, name: str, network: str, keys: dict[str, Any], seed: int) -> dict[str, Any]:
     """All folds of one recipe with one seed."""
-    overrides = {**keys, "corpus.root": str(given.data / keys["corpus.root"]), "seed": seed}
-    overrides["machine.threads"] = given.threads
+    overrides = {
+        key: str(given.data / value) if key.endswith(".root") else value for key, value in keys.items()
+    }
+    overrides |= {"seed": seed, "machine.threads": given.threads}
     begun = time.perf_counter()
     result = crossval(network, overrides, train=train, runs=given.runs / name / f"seed-{seed}")
     return {
         "set": name,
         "network": network,
         "seed": seed,
-        "minutes": (time.perf_counter() - begun) / 60,
+        "minutes": round((time.perf_counter() - begun) / 60, 1),
         "threads": given.threads,
         "folds": result["n_folds"],
-        "pooled": result["pooled"],
-        "overrides": keys,
-        "fold_values": [row["balanced_accuracy"] for row in result["folds"]],
+        "parameters": read_json(Path(result["folds"][0]["run"]) / "origin.json")["parameters"],
+        "chance": result["chance"],
+        "pooled": "pooled" in result,
+        "scores": result["pooled"] if "pooled" in result else means(result),
+        "changed": {key: value for key, value in keys.items() if not key.endswith((".root", "corpus"))},
     }
+
+
+def means(result: dict[str, Any]) -> dict[str, Any]:
+    """Means over folds, of networks over frames, whose answers are not pooled; the speakers of all folds."""
+    names = [name for name, value in result.items() if isinstance(value, dict) and "mean" in value]
+    found = {name: {"value": result[name]["mean"], "sd": result[name]["sd"]} for name in names}
+    return {**found, "n_groups": sum(row["n_groups"] for row in result["folds"])}
 
 
 def keep(path: Path, row: dict[str, Any]) -> None:

@@ -1,0 +1,90 @@
+"""Writes the measured tables into README: what stands between <!-- NAME --> and <!-- /NAME --> is made here.
+
+python bench/readme.py
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from heschl.files import read_json, read_text, write_text
+from heschl.recipe.plain import read_yaml
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+
+
+def main() -> None:
+    path = HERE.parent / "README.md"
+    text = read_text(path)
+    tables = {"real": real(), "speed": speed()}
+    for name, table in tables.items():
+        text, found = re.subn(
+            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", lambda m, t=table: m[1] + t + m[2], text, flags=re.S
+        )
+        if not found:
+            raise SystemExit(
+                f"README.md has no <!-- {name} --> ... <!-- /{name} -->: put them where the table belongs"
+            )
+    write_text(path, text)
+
+
+def real() -> str:
+    """One row a network and set: mean over seeds, the interval over speakers, chance, speakers, seeds."""
+    sets = read_yaml(HERE / "real.yaml")
+    rows: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in read_json(RESULTS / "real.json"):
+        rows[row["set"], row["network"]].append(row)
+    lines = [
+        "| recordings | recipe | balanced accuracy, % | accuracy, % | chance | speakers | seeds | parameters | cut short |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in sets.items():
+        for network in one["networks"]:
+            if seeds := rows.get((name, network)):
+                lines.append(line(one["about"], network, seeds, set(one["all"])))
+    return "\n".join(lines) + "\n"
+
+
+def line(about: str, network: str, seeds: list[dict[str, Any]], common: set[str]) -> str:
+    scores = [row["scores"] for row in seeds]
+    cut = {key: value for key, value in seeds[0]["changed"].items() if key not in common}
+    cells = [
+        about,
+        f"`{network}`",
+        told(scores, "balanced_accuracy"),
+        told(scores, "accuracy"),
+        f"{100 * seeds[0]['chance']:.3g}",
+        str(scores[0]["n_groups"]),
+        str(len(seeds)),
+        f"{seeds[0]['parameters']:,}",
+        ", ".join(f"`{key}={value}`" for key, value in cut.items()),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def told(scores: list[dict[str, Any]], name: str) -> str:
+    """Mean over seeds; the interval is the mean of the seeds' intervals; of frames also without silence."""
+    value = 100 * mean(one[name]["value"] for one in scores)
+    text = f"{value:.1f}"
+    if "low" in scores[0][name]:
+        text += f" [{100 * mean(one[name]['low'] for one in scores):.1f}, {100 * mean(one[name]['high'] for one in scores):.1f}]"
+    elif scores[0][name].get("sd") is not None:
+        text += f" ± {100 * mean(one[name]['sd'] for one in scores):.1f} over folds"
+    quiet = f"{name}_without_silence"
+    if quiet in scores[0]:
+        text += f"; {100 * mean(one[quiet]['value'] for one in scores):.1f} without silence"
+    return text
+
+
+def speed() -> str:
+    """The tables that the benches wrote, one after another."""
+    return "\n".join(read_text(path) for path in sorted(RESULTS.glob("*.md")))
+
+
+if __name__ == "__main__":
+    main()

@@ -40,7 +40,7 @@ def real() -> str:
     for row in read_json(RESULTS / "real.json"):
         rows[row["set"], row["network"]].append(row)
     lines = [
-        "| recordings | recipe | balanced accuracy, % | accuracy, % | chance | speakers | seeds | parameters | cut short |",
+        "| recordings | recipe | balanced accuracy, % | accuracy, % | chance | speakers | seeds | parameters | changed for time |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, one in sets.items():
@@ -53,6 +53,9 @@ def real() -> str:
 def line(about: str, network: str, seeds: list[dict[str, Any]], common: set[str]) -> str:
     scores = [row["scores"] for row in seeds]
     cut = {key: value for key, value in seeds[0]["changed"].items() if key not in common}
+    short = [f"`{key}={value}`" for key, value in cut.items()]
+    if isinstance(seeds[0]["folds"], str):
+        short.append(f"folds: {seeds[0]['folds']}")
     cells = [
         about,
         f"`{network}`",
@@ -62,7 +65,7 @@ def line(about: str, network: str, seeds: list[dict[str, Any]], common: set[str]
         str(scores[0]["n_groups"]),
         str(len(seeds)),
         f"{seeds[0]['parameters']:,}",
-        ", ".join(f"`{key}={value}`" for key, value in cut.items()),
+        ", ".join(short),
     ]
     return "| " + " | ".join(cells) + " |"
 

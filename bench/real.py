@@ -10,7 +10,6 @@ Finished folds are kept in --runs, and the results in bench/results/real.json: t
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ import torch
 
 from heschl.files import read_json, write_json
 from heschl.recipe.plain import read_yaml
-from heschl.steps.crossval import crossval
+from heschl.steps.crossval import crossval, one_fold
+from heschl.tasks.scores import mean_and_sd
 from heschl.training.fit import train
 
 HERE = Path(__file__).resolve().parent
@@ -42,7 +42,9 @@ def main() -> None:
             if (given.sets and name not in given.sets) or (given.networks and network not in given.networks):
                 continue
             for seed in [seed for seed in given.seeds if seed < more.get("seeds", 99)]:
-                row = measure(given, name, network, {**one["all"], **(more.get("set") or {})}, seed)
+                row = measure(
+                    given, name, network, {**one["all"], **more.get("set", {})}, seed, more.get("folds")
+                )
                 keep(given.out, row)
                 print(
                     f"{name:9} {network:18} seed {seed}  {row['pooled']}  {row['minutes']:.1f} min",
@@ -50,22 +52,34 @@ def main() -> None:
                 )
 
 
-def measure(given: Any, name: str, network: str, keys: dict[str, Any], seed: int) -> dict[str, Any]:
-    """All folds of one recipe with one seed."""
+def measure(
+    given: Any, name: str, network: str, keys: dict[str, Any], seed: int, some: list[int] | None
+) -> dict[str, Any]:
+    """All folds of one recipe with one seed, or only ``some`` where all would take too long."""
     overrides = {
         key: str(given.data / value) if key.endswith(".root") else value for key, value in keys.items()
     }
     overrides |= {"seed": seed, "machine.threads": given.threads}
-    begun = time.perf_counter()
-    result = crossval(network, overrides, train=train, runs=given.runs / name / f"seed-{seed}")
+    runs = given.runs / name / f"seed-{seed}"
+    if some is None:
+        result = crossval(network, overrides, train=train, runs=runs)
+    else:
+        folds = [
+            one_fold(train, network, {**overrides, "split.fold": k}, str(runs), k, False, False) for k in some
+        ]
+        result = {"folds": folds, "n_folds": len(folds), "chance": folds[0]["chance"]}
+        for score in [key for key in folds[0] if key.startswith(("accuracy", "balanced"))]:
+            value, sd = mean_and_sd([row[score] for row in folds])
+            result[score] = {"mean": value, "sd": sd}
+    origins = [read_json(Path(row["run"]) / "origin.json") for row in result["folds"]]
     return {
         "set": name,
         "network": network,
         "seed": seed,
-        "minutes": round((time.perf_counter() - begun) / 60, 1),
+        "minutes": round(sum(told["seconds"] for told in origins) / 60, 1),  # of training, all folds
         "threads": given.threads,
-        "folds": result["n_folds"],
-        "parameters": read_json(Path(result["folds"][0]["run"]) / "origin.json")["parameters"],
+        "folds": result["n_folds"] if some is None else f"only {some}",
+        "parameters": origins[0]["parameters"],
         "chance": result["chance"],
         "pooled": "pooled" in result,
         "scores": result["pooled"] if "pooled" in result else means(result),

@@ -1,0 +1,36 @@
+"""Runs every bench of speed and memory on a quiet machine, and puts their tables into README.
+
+    python bench/all.py            (make bench)
+
+Real recordings are another matter, since they take hours: see bench/real.py.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+BENCHES = {
+    "1-features.md": ["features.py", "--threads", "2"],
+    "2-training.md": ["training.py", "--threads", "2"],
+    "3-relevance.md": ["lrp.py"],
+}
+
+
+def main() -> int:
+    failed = []
+    for table, (script, *options) in BENCHES.items():
+        print(f"--- {script}", flush=True)
+        out = HERE / "results" / table
+        if subprocess.run([sys.executable, HERE / script, *options, "--out", out], check=False).returncode:
+            failed.append(script)
+    subprocess.run([sys.executable, HERE / "readme.py"], check=True)
+    if failed:
+        print(f"a target was missed, or the bench broke: {', '.join(failed)}")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

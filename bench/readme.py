@@ -71,17 +71,25 @@ def line(about: str, network: str, seeds: list[dict[str, Any]], common: set[str]
 
 
 def told(scores: list[dict[str, Any]], name: str) -> str:
-    """Mean over seeds; the interval is the mean of the seeds' intervals; of frames also without silence."""
-    value = 100 * mean(one[name]["value"] for one in scores)
-    text = f"{value:.1f}"
-    if "low" in scores[0][name]:
-        text += f" [{100 * mean(one[name]['low'] for one in scores):.1f}, {100 * mean(one[name]['high'] for one in scores):.1f}]"
-    elif scores[0][name].get("sd") is not None:
-        text += f" ± {100 * mean(one[name]['sd'] for one in scores):.1f} over folds"
+    """Mean over seeds, of values and of intervals; of frames also without silence."""
+    text = spread([one[name] for one in scores])
     quiet = f"{name}_without_silence"
-    if quiet in scores[0]:
-        text += f"; {100 * mean(one[quiet]['value'] for one in scores):.1f} without silence"
-    return text
+    return f"{text}; without silence {spread([one[quiet] for one in scores])}" if quiet in scores[0] else text
+
+
+def spread(values: list[dict[str, float]]) -> str:
+    """87.5 [80.8, 93.3], or the standard deviation over folds where there is no interval."""
+    first, middle = (
+        values[0],
+        {key: 100 * mean(one[key] for one in values) for key in values[0] if values[0][key] is not None},
+    )
+    if "low" in first:
+        return f"{middle['value']:.1f} [{middle['low']:.1f}, {middle['high']:.1f}]"
+    return (
+        f"{middle['value']:.1f} ± {middle['sd']:.1f} over folds"
+        if "sd" in middle
+        else f"{middle['value']:.1f}"
+    )
 
 
 def speed() -> str:

@@ -91,6 +91,11 @@ def means(result: dict[str, Any]) -> dict[str, Any]:
     """Means over folds, of networks over frames, whose answers are not pooled; the speakers of all folds."""
     names = [name for name, value in result.items() if isinstance(value, dict) and "mean" in value]
     found = {name: {"value": result[name]["mean"], "sd": result[name]["sd"]} for name in names}
+    if len(result["folds"]) == 1:  # then the interval over its speakers is known
+        held = read_json(Path(result["folds"][0]["run"]) / "evaluate" / "test" / "scores.json")["scores"]
+        for name, value in found.items():
+            kind = "without_silence" if name.endswith("_without_silence") else "all"
+            value |= held[kind][name.removesuffix("_without_silence")]
     return {**found, "n_groups": sum(row["n_groups"] for row in result["folds"])}
 
 

@@ -46,13 +46,13 @@ def real() -> str:
     for name, one in sets.items():
         for network in one["networks"]:
             if seeds := rows.get((name, network)):
-                lines.append(line(one["about"], network, seeds, set(one["all"])))
+                lines.append(line(one["about"], network, seeds))
     return "\n".join(lines) + "\n"
 
 
-def line(about: str, network: str, seeds: list[dict[str, Any]], common: set[str]) -> str:
+def line(about: str, network: str, seeds: list[dict[str, Any]]) -> str:
     scores = [row["scores"] for row in seeds]
-    cut = {key: value for key, value in seeds[0]["changed"].items() if key not in common}
+    cut = {key: value for key, value in seeds[0]["changed"].items() if key.startswith("train.")}
     short = [f"`{key}={value}`" for key, value in cut.items()]
     if isinstance(seeds[0]["folds"], str):
         short.append(f"folds: {seeds[0]['folds']}")

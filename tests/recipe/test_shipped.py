@@ -49,9 +49,12 @@ def test_two_steps(name: str, tmp_path: Path) -> None:
     }
     corpora = [("corpus", recipe.corpus), *((f"also.{k}", part) for k, part in enumerate(recipe.also))]
     for k, (where, part) in enumerate(corpora):
+        # what names files and columns of the real data
         changes |= {
-            f"{where}.{one}": None for one in ("quality", "keep") if one in part.args
-        }  # files of the real data
+            f"{where}.{one}": None for one in ("quality", "keep", "start", "stop") if one in part.args
+        }
+        if "start" in part.args:  # a tiny table has the task's own label
+            changes[f"{where}.relabel"] = {}
         if k and recipe.corpus.use == "aligned":  # the tiny tree has few of the further corpus' phones
             changes[f"{where}.share"] = None
         for option in ("root", "test_root"):

@@ -1,0 +1,61 @@
+"""Takes the encoder out of a run of `phones-kws`, for other networks to begin with (`train.init: FILE.safetensors`).
+
+    heschl train phones-kws corpus.root=FOLDER
+    python tools/encoder.py runs/phones-kws-... kws-phones-8k.safetensors
+
+Beside it, a card of the same name (.md) says what it heard, how it was trained and what it is for.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from heschl.files import replacing
+from heschl.run import open_run
+
+CARD = """# {name}
+
+The encoder of `heschl.models.kws.KWS` ({parameters:,} parameters), taught which of 39 ARPABET phones or silence is being
+said. Without its answers: it is where a network of the same sizes may begin (`train.init`), not a recogniser.
+
+- Recipe: `phones-kws`, seed {seed}; model: {model}; input: {feature}.
+- It heard: speechocean762 (adults reading sentences; free for commercial and non-commercial use), phone times by
+  pocketsphinx where the alignment looked right; and heschl's own synthetic speech (CC0).
+  No recording of Speech Commands, the Free Spoken Digit Dataset or FEIS.
+- Phones are canonical pronunciations aligned by machine, the speakers have Mandarin as their first language, and all are
+  adults: what it learned of other accents and of children comes from a synthesiser, or not at all.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("out", type=Path)
+    given = parser.parse_args()
+    run = open_run(given.run)
+    weights = {
+        name: value.contiguous() for name, value in run.weights("best").items() if ".answer." not in name
+    }
+    with replacing(given.out) as temporary:
+        save_file(weights, str(temporary))
+    count = sum(value.numel() for name, value in weights.items() if "running_" not in name)
+    recipe = run.recipe
+    card = CARD.format(
+        name=given.out.stem,
+        parameters=count,
+        seed=recipe.seed,
+        model=recipe.model.args,
+        feature={"use": recipe.feature.use, **recipe.feature.args},
+    )
+    with replacing(given.out.with_suffix(".md")) as temporary:
+        temporary.write_text(card, encoding="utf-8")
+    print(f"{given.out}: {given.out.stat().st_size / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()

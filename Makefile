@@ -22,7 +22,7 @@ $(SET_UP): pyproject.toml constraints.txt
 	$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'heschl needs Python 3.11 or newer: call make PYTHON=python3.11')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[speak,cluster,tensorboard,parquet,baselines,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[speak,cluster,tensorboard,parquet,baselines,brain,app,export,hf,test]'
 	@touch $(SET_UP)
 
 demo: $(SET_UP)

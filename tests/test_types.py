@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
-from heschl.types import Clip, Corpus, HeschlError, Span
+from heschl.types import Activity, BrainMap, Clip, Corpus, Explanation, Heard, HeschlError, Recording, Span
 
 
 def clip(name: str = "a/b", **changes: object) -> Clip:
@@ -60,3 +63,40 @@ def test_corpora_travel_between_processes() -> None:
     again = pickle.loads(pickle.dumps(corpus))
     assert again == corpus
     assert again.by_id["b"].spans[0].stop == 1
+
+
+def recording(**changes: object) -> Recording:
+    given = {
+        "id": "s1",
+        "subject": "1",
+        "signal": Path("x.fif"),
+        "rate": 100.0,
+        "kind": "eeg",
+        "channels": ("Cz", "Pz"),
+    }
+    return Recording(**given | changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("make", "word"),
+    [
+        (lambda: recording(rate=0.0), "rate of 0"),
+        (lambda: recording(positions=np.zeros((3, 3))), r"2 channels and positions of shape \(3, 3\)"),
+        (lambda: Heard(2.0, 1.0), "in order"),
+        (lambda: Heard(math.nan, 1.0), "finite"),
+        (lambda: Activity("STG", torch.zeros(1, 3, 2), torch.zeros(2)), "activity of STG"),
+        (lambda: Explanation("a", "yes", "lrp", torch.zeros(3), torch.zeros(4), 1.0), "one shape"),
+        (lambda: BrainMap(np.zeros((2, 3)), np.zeros((2, 2)), np.zeros(3), "V", "head"), "a brain map"),
+    ],
+)
+def test_findings_and_recordings_that_cannot_be_are_refused(make: Callable[[], object], word: str) -> None:
+    with pytest.raises(HeschlError, match=word):
+        make()
+
+
+def test_a_corpus_may_hold_recordings_and_travel_with_them() -> None:
+    corpus = Corpus(
+        "brains", (), "nowhere", "CC0", recordings=(recording(heard=(Heard(0, 1, label="yes"),)),)
+    )
+    again = pickle.loads(pickle.dumps(corpus))
+    assert again.recordings[0].heard == corpus.recordings[0].heard

@@ -53,8 +53,7 @@ def test_a_clip_in_a_batch_is_answered_as_alone(time: int) -> None:
         together = model(x, lengths).logits
         for i, n in enumerate(lengths.tolist()):
             alone = model(x[i : i + 1, :, :n]).logits[0]
-            # the share of padding is divided in single precision
-            assert torch.allclose(together[i, :n], alone, rtol=0, atol=1e-6)
+            assert torch.allclose(together[i, :n], alone, rtol=0, atol=1e-12)
 
 
 def test_keeps_the_contract() -> None:

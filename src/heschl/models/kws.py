@@ -207,4 +207,4 @@ def mean_of_clip(x: Tensor, mask: Tensor | None) -> Tensor:
     mean = x.flatten(2).mean(2)
     if mask is None:
         return mean
-    return mean * (mask.shape[1] / mask.sum(1, keepdim=True)).to(x.dtype)
+    return mean * (mask.shape[1] / mask.sum(1, keepdim=True).double()).to(x.dtype)

@@ -13,6 +13,7 @@ from torch import nn
 from heschl.contract import broken, check_feature, check_model, check_task, verbs
 from heschl.recipe import CorpusPart, Part, Recipe, load
 from heschl.recipe.parts import check_part
+from heschl.training.start import describe, put_weights, read_start
 from heschl.training.survey import Survey, survey
 from heschl.types import HeschlError
 
@@ -45,9 +46,11 @@ def check_recipe(
         loaded = recipe if isinstance(recipe, Recipe) and not overrides else load(_raw(recipe), overrides)
         made = survey(loaded, strict=strict)
         model = made.model()
+        start = read_start(loaded.train.init)
+        taken = [Finding("fact", describe(start, put_weights(model, start)))] if start else []
     except HeschlError as error:
         return [Finding("wrong", str(error))]
-    return [*_facts(made, model), *own_parts(made), *_verbs(made)]
+    return [*_facts(made, model), *taken, *own_parts(made), *_verbs(made)]
 
 
 def _raw(recipe: Recipe | Path | str | Mapping[str, Any]) -> Any:
@@ -62,10 +65,11 @@ def _facts(made: Survey, model: nn.Module) -> list[Finding]:
         if not clips:
             found.append(Finding("note", f"{part}: no clips{_without(part)}"))
             continue
-        groups = len({made.speaker(clip) for clip in clips})
-        found.append(
-            Finding("fact", f"{part}: {len(clips):,} clips of {groups:,} {by}s{_classes(made, part)}")
-        )
+        own = [clip for clip in clips if clip.id not in made.origins]
+        groups = len({made.speaker(clip) for clip in own})
+        more = f" and {len(clips) - len(own):,} of `also`" if len(own) < len(clips) else ""
+        whose = f" of {groups:,} {by}s" if by != "clip" else ""
+        found.append(Finding("fact", f"{part}: {len(own):,} clips{whose}{more}{_classes(made, part)}"))
     found += [Finding("note", note) for note in made.notes]
     if made.skipped:
         first = made.skipped[0]

@@ -1,4 +1,4 @@
-"""Weights to start from: another run, a .safetensors file, or a plain state dict of a network trained elsewhere."""
+"""Weights to start from: another run, a .safetensors file, a plain state dict, or weights that come with heschl."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from heschl.files import read_weights
 from heschl.run import open_run
 from heschl.types import HeschlError
 
+_NAMED = 3  # names of parameters in a sentence; the whole list is in the run's origin.json
+
 
 class Start(NamedTuple):
     """What `train.init` names: its weights, and a hash of them."""
@@ -22,8 +24,14 @@ class Start(NamedTuple):
     fingerprint: str
 
 
+def packaged_weights() -> dict[str, Path]:
+    """The weights that come with the package: name -> file; a card of the same name (.md) lies beside each."""
+    folder = Path(__file__).parents[1] / "weights"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
 def read_start(init: str | None) -> Start | None:
-    """The weights that `train.init` names.
+    """The weights that `train.init` names: a run folder, a file, or a name out of `packaged_weights`.
 
     Raises
     ------
@@ -32,6 +40,13 @@ def read_start(init: str | None) -> Start | None:
     if init is None:
         return None
     path = Path(init).expanduser()
+    ours = packaged_weights()
+    if not path.exists() and init in ours:
+        path = ours[init]
+    elif not path.exists() and path.name == init and not path.suffix:
+        raise HeschlError(
+            f"train.init: no weights are called {init}: name a run folder, a file, or one of {', '.join(ours)}"
+        )
     weights = open_run(path).weights("best") if path.is_dir() else read_weights(path)
     for prefix in ("module.", "model."):  # what DataParallel and lightning put before every name
         if weights and all(name.startswith(prefix) for name in weights):
@@ -94,5 +109,8 @@ def describe(start: Start, found: Mapping[str, list[str]]) -> str:
         "unexpected": "not used:",
         "replaced": "newly drawn, as their shapes differ:",
     }
-    parts += [f"{words[what]} {', '.join(names)}" for what, names in found.items() if names]
+    for what, names in found.items():
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        if names:
+            parts.append(f"{words[what]} {', '.join(names[:_NAMED])}{more}")
     return "; ".join(parts)

@@ -3,6 +3,7 @@
     run = heschl.train("kws-small")          # a recipe becomes a run folder; again, and it goes on or says it is done
     heschl.evaluate(run)                     # scores, on speakers that it has never heard
     heschl.predict(run, ["hello.wav"])
+    heschl.record(model, x, rate=100)        # what every named area of a network does, with true times
 
 Everything is imported when it is first asked for, so that `import heschl` costs nothing.
 """
@@ -13,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heschl.brain.activity import record
     from heschl.corpora import read_corpus
     from heschl.run import Run, open_run
     from heschl.steps.evaluate import evaluate
@@ -27,10 +29,11 @@ _HOMES = {
     "open_run": "heschl.run",
     "predict": "heschl.steps.predict",
     "read_corpus": "heschl.corpora",
+    "record": "heschl.brain.activity",
     "train": "heschl.training.fit",
 }
 
-__all__ = ["HeschlError", "Run", "evaluate", "open_run", "predict", "read_corpus", "train"]
+__all__ = ["HeschlError", "Run", "evaluate", "open_run", "predict", "read_corpus", "record", "train"]
 
 
 def __getattr__(name: str) -> Any:

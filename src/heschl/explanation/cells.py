@@ -170,7 +170,8 @@ def _fourier(x: Tensor, width: int) -> View:
 
     def carry(relevance: Tensor) -> Tensor:
         slope = torch.fft.rfft(_per_value(relevance, x))
-        return twice / time * (values * slope.conj()).real
+        shared: Tensor = twice / time * (values * slope.conj()).real
+        return shared
 
     n = ids.flatten(1).amax(1) + 1
     return View(values, ids, n, lambda v: torch.fft.irfft(v, n=time), carry, True)
@@ -195,7 +196,8 @@ def _short_time(x: Tensor, length: int) -> View:
 
     def carry(relevance: Tensor) -> Tensor:
         slope = forward(_per_value(relevance, x) / weight)
-        return twice / length * (values * slope.conj()).real
+        shared: Tensor = twice / length * (values * slope.conj()).real
+        return shared
 
     def back(v: Tensor) -> Tensor:
         return signal.istft(v, length, hop, window, time)
@@ -304,7 +306,8 @@ def _noise_like(x: Tensor, seed: int, lengths: Tensor | None) -> Tensor:
     if x.shape[-1] % 2 == 0:
         phases[-1] = 0.0
     magnitude = spectrum.abs()
-    return torch.fft.irfft(torch.polar(magnitude, phases.expand(magnitude.shape)), n=x.shape[-1])
+    noise: Tensor = torch.fft.irfft(torch.polar(magnitude, phases.expand(magnitude.shape)), n=x.shape[-1])
+    return noise
 
 
 def uniform(shape: Sequence[int], seed: int) -> Tensor:

@@ -238,7 +238,7 @@ def _scored(
     wide = (-1,) + (1,) * (view.values.ndim - 1)
     out = []
     with torch.no_grad():
-        for part in pairs.split(_AT_ONCE):
+        for part in torch.split(pairs, _AT_ONCE):
             clip, point = part[:, 0].to(view.values.device), part[:, 1].to(view.values.device)
             moved = rank[clip] < gone[clip, point].reshape(wide)
             if insert:

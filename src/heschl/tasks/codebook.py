@@ -1,0 +1,236 @@
+"""Words as vectors of a codebook that is learned together with the network: data-driven representation embeddings.
+
+With cosines s_bj between clip b and word j, s_yj between two words, y_b the word of clip b and weights w:
+
+    align     -s_by / T
+    uniform   log sum_{j != y} exp(s_bj / T)
+    codebook  log sum_{j != y} exp(s_yj / T)
+    loss      mean_b  w_{y_b} (align + uniform + codebook)
+
+As published (system 5): T is 1, the positive stands in no denominator, w is class-balanced (Cui et al. 2019,
+arXiv:1901.05555, eq. 4: w_c ~ (1 - beta) / (1 - beta^n_c), beta .999), scaled to sum to the number of words, and
+in the first epochs the words do not feel this loss but only their mean |cosine| (`spread`). The published code drops a
+constant from the codebook term: values differ by it, gradients do not. The corrected options are those of Wang and
+Isola 2020 and of InfoNCE: a temperature, the positive in the denominators, and both directions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from heschl.tasks.classify import Classify
+from heschl.tasks.loss import check_labels, logits_of
+from heschl.tasks.spaces import fitted, phonology, read_vectors
+from heschl.types import Batch, Clip, Corpus, HeschlError
+
+
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """(n, dim), (m, dim) -> (n, m) cosines; 0 with a vector of zeros."""
+    return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+
+
+def balanced(counts: Sequence[int], beta: float = 0.999) -> tuple[float, ...]:
+    """Class-balanced weights (1 - beta) / (1 - beta^n), scaled to sum to the number of classes; beta 0: all one.
+
+    A class of which there is nothing weighs as one of which there is one example.
+    """
+    if not 0 <= beta < 1:
+        raise HeschlError(f"task.beta is {beta}: it must be at least 0 and below 1")
+    raw = [(1 - beta) / (1 - beta ** max(1, n)) for n in counts]
+    return tuple(weight * len(raw) / sum(raw) for weight in raw)
+
+
+def spread(codebook: Tensor) -> Tensor:
+    """Mean |cosine| between words (word, dim), the diagonal counted as zero, over all word^2 entries."""
+    between = cosines(codebook, codebook)
+    return (between - torch.diag(between.diagonal())).abs().mean()
+
+
+def representation_loss(
+    clips: Tensor,
+    y: Tensor,
+    weights: Tensor | None = None,
+    words: Tensor | None = None,
+    temperature: float = 1.0,
+    positive: bool = False,
+    symmetric: bool = False,
+) -> Tensor:
+    """The loss above.
+
+    Parameters
+    ----------
+    clips: (batch, word) cosines between clips and words. y: (batch,) each clip's word.
+    weights: (word,), or None for one each.
+    words: (word, word) cosines between words, or None: the codebook term is left out.
+    positive: each clip's own word stands in the denominators too (of the codebook term never: it is the word itself).
+    symmetric: the mean of this and of the same with clips as each word's candidates; a clip of the same word is
+        never a negative.
+    """
+    own = F.one_hot(y, clips.shape[1]).bool()
+    each = _contrast(clips / temperature, own, own, positive)
+    if symmetric:
+        towards = clips.T[y] / temperature  # (batch, batch): each clip's word with every clip
+        mine = torch.eye(len(y), dtype=torch.bool, device=y.device)
+        each = (each + _contrast(towards, mine, y[:, None] == y[None], positive)) / 2
+    if words is not None:
+        each = each + _others(words[y] / temperature, own)
+    if weights is not None:
+        each = each * weights[y]
+    return each.mean()
+
+
+def _contrast(scores: Tensor, own: Tensor, same: Tensor, positive: bool) -> Tensor:
+    """-scores of ``own`` + log sum exp of the candidates that are not ``same`` (and of own, with ``positive``)."""
+    aligned = -(scores * own).sum(1)
+    return aligned + _others(scores, same & ~own if positive else same)
+
+
+def _others(scores: Tensor, left_out: Tensor) -> Tensor:
+    """log sum exp along the last axis without what is left out; 0 where nothing stays (a batch of one word)."""
+    alone = left_out.all(1, keepdim=True)
+    # Where nothing stays, scores are taken whole and thrown away after, so that no gradient is NaN.
+    total = scores.masked_fill(left_out & ~alone, -torch.inf).logsumexp(1)
+    return torch.where(alone[:, 0], 0.0, total)
+
+
+@dataclass(frozen=True)
+class Codebook:
+    """Tells a label's values (words, ...) apart by a codebook, for networks that give (logits, embedding, codebook).
+
+    Parameters
+    ----------
+    label, labels: as in `heschl.tasks.classify.Classify`.
+    beta: of the class-balanced weights; 0 weighs all alike.
+    warm_up: epochs in which the codebook feels its spread only (published: 10).
+    temperature, positive, symmetric: the corrected options; the defaults are as published.
+    fixed: a file of vectors that the codebook is filled with and kept at: "word number number ..." a line (.txt, or
+        .csv with commas), or a pronouncing dictionary in cmudict's format (.dict, .gz) for phonological features.
+
+    Of a network that gives logits alone, they are taken as the cosines, and the codebook's terms are left out.
+
+    Raises
+    ------
+    HeschlError: an option out of range, fewer than two classes, or a word that the file does not have.
+    """
+
+    label: str = "word"
+    labels: tuple[str, ...] | None = None
+    beta: float = 0.999
+    warm_up: int = 10
+    temperature: float = 1.0
+    positive: bool = False
+    symmetric: bool = False
+    fixed: str | None = None
+    warm: bool = field(default=False, init=False, compare=False)
+    resolved: tuple[float, ...] | None = field(default=None, init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.labels is not None:
+            object.__setattr__(self, "labels", check_labels([str(label) for label in self.labels]))
+        balanced([1], self.beta)
+        if not self.temperature > 0:
+            raise HeschlError(f"task.temperature is {self.temperature}: it must be above zero")
+        if self.warm_up < 0:
+            raise HeschlError(f"task.warm_up is {self.warm_up} epochs: it must not be negative")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels, once they are known."""
+        return self._names.classes
+
+    @property
+    def _names(self) -> Classify:
+        return Classify(self.label, self.labels)
+
+    def bind(
+        self, corpus: Corpus, train: Collection[str] | None = None, allow_missing: bool = False
+    ) -> Codebook:
+        """The same task with its classes and their weights filled in; see `Classify.bind`."""
+        names = self._names.bind(corpus, train, allow_missing)
+        kept = set(train) if train is not None else None
+        counts = Counter(
+            clip.labels.get(self.label, "") for clip in corpus.clips if kept is None or clip.id in kept
+        )
+        bound = replace(self, labels=names.classes)
+        object.__setattr__(bound, "resolved", balanced([counts[name] for name in names.classes], self.beta))
+        return bound
+
+    def select(self, corpus: Corpus) -> Corpus:
+        """The corpus without the clips that do not have the label, which are listed in its ``skipped``."""
+        return self._names.select(corpus)
+
+    def unknown(self, corpus: Corpus) -> dict[str, int]:
+        """Values of the label that are not among the classes, and how many clips have them."""
+        return self._names.unknown(corpus)
+
+    def n_outputs(self, corpus: Corpus) -> int:
+        return self._names.n_outputs(corpus)
+
+    def target(self, clip: Clip, times: Tensor | None = None) -> int:
+        """The clip's class number."""
+        return self._names.target(clip)
+
+    def in_epoch(self, epoch: int) -> Codebook:
+        """The task as it is in an epoch, counted from 0: in the first ``warm_up`` ones the codebook is held back."""
+        warm = epoch < self.warm_up and self.fixed is None
+        if warm == self.warm:
+            return self
+        other = replace(self)
+        object.__setattr__(other, "warm", warm)
+        object.__setattr__(other, "resolved", self.resolved)
+        return other
+
+    def fill(self, model: nn.Module) -> str | None:
+        """Puts the fixed vectors into the network's codebook and keeps them there; says so, None where there are none."""
+        if self.fixed is None:
+            return None
+        codebook: Any = getattr(model, "codebook", None)
+        if not isinstance(codebook, nn.Parameter):
+            raise HeschlError(
+                "task.fixed fills a network's codebook, and this network has none: take another"
+            )
+        path = Path(self.fixed).expanduser()
+        dictionary = path.suffix in (".dict", ".gz")
+        vectors = phonology(path, self.classes) if dictionary else read_vectors(path, self.classes)
+        with torch.no_grad():
+            codebook.copy_(torch.from_numpy(fitted(vectors, codebook.shape[1])))
+        codebook.requires_grad_(False)
+        what = "phonological features" if dictionary else "vectors"
+        return f"the codebook is fixed: {vectors.shape[1]} {what} a word, out of {path.name}"
+
+    def loss(self, out: Any, batch: Batch) -> Tensor:
+        """The loss of a batch, one class a clip."""
+        y, logits = batch.y, logits_of(out)
+        if y.is_floating_point():
+            raise HeschlError(
+                "task: a codebook takes one word a clip: leave out augmentations that mix clips"
+            )
+        if logits.shape[-1] != len(self.classes):
+            raise HeschlError(
+                f"the network gives {logits.shape[-1]} classes and the task has {len(self.classes)}: "
+                "task.labels must name one for each output"
+            )
+        weights = None if self.resolved is None else logits.new_tensor(self.resolved)
+        options = {"temperature": self.temperature, "positive": self.positive, "symmetric": self.symmetric}
+        codebook = getattr(out, "codebook", None)
+        if codebook is None:
+            return representation_loss(logits, y, weights, None, **options)  # type: ignore[arg-type]
+        with torch.autocast(logits.device.type, enabled=False):  # cosines in half precision are too coarse
+            book = codebook.float() if codebook.dtype in (torch.float16, torch.bfloat16) else codebook
+            held = book.detach() if self.warm else book
+            between = None if self.fixed is not None else cosines(held, held)
+            clips = cosines(out.embedding.to(book.dtype), held)
+            loss = representation_loss(clips, y, weights, between, **options)  # type: ignore[arg-type]
+            return loss + spread(book) if self.warm else loss
+
+    def scores(self, out: Any, batch: Batch) -> Mapping[str, Tensor]:
+        """Of one batch: accuracy, the nearest word being the answer."""
+        return {"accuracy": (logits_of(out).argmax(-1) == batch.y).double().mean()}

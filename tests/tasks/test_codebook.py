@@ -1,0 +1,203 @@
+"""The codebook's loss against the published definition written in loops, its options, and fixed codebooks."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from heschl.contract.tasks import made_up_corpus
+from heschl.models.neural_encoder import Encoded, NeuralEncoder
+from heschl.tasks import spaces
+from heschl.tasks.codebook import Codebook, balanced, cosines, representation_loss, spread
+from heschl.types import Batch, HeschlError
+
+
+def published(r: torch.Tensor, book: torch.Tensor, y: torch.Tensor, counts: list[int]) -> torch.Tensor:
+    """Clip by clip, word by word, as the reference defines it: no weights of 0, a detached maximum not added back."""
+    raw = [(1 - 0.999) / (1 - 0.999**n) for n in counts]
+    weight = [w / sum(raw) * len(counts) for w in raw]
+    losses = []
+    for b in range(len(y)):
+        own = int(y[b])
+        others = [j for j in range(len(book)) if j != own]
+
+        def cosine(a: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+            return (a * c).sum() / (a.square().sum().sqrt() * c.square().sum().sqrt())
+
+        align = -cosine(r[b], book[own])
+        near = torch.stack([cosine(r[b], book[j]) for j in others])
+        uniform = (near - near.max().detach()).exp().sum().log() + near.max().detach()
+        words = torch.stack([cosine(book[own], book[j]) for j in others])
+        term = (words - words.max().detach()).exp().sum().log()
+        losses.append(weight[own] * (align + uniform + term))
+    return torch.stack(losses).mean()
+
+
+def made(words: int = 7, batch: int = 9, dim: int = 5) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    r = torch.randn(batch, dim, generator=generator, dtype=torch.float64, requires_grad=True)
+    book = torch.randn(words, dim, generator=generator, dtype=torch.float64, requires_grad=True)
+    return r, book, torch.randint(0, words, (batch,), generator=generator)
+
+
+def task(words: int = 7, counts: list[int] | None = None, **options: object) -> Codebook:
+    one = Codebook("word", tuple(f"w{k}" for k in range(words)), **options)  # type: ignore[arg-type]
+    object.__setattr__(one, "resolved", balanced(counts or [1] * words, one.beta))
+    return one
+
+
+def batch(y: torch.Tensor) -> Batch:
+    return Batch(torch.zeros(len(y), 1), y, None, ())
+
+
+def encoded(r: torch.Tensor, book: torch.Tensor) -> Encoded:
+    return Encoded(cosines(r, book), r, book)
+
+
+def test_gradient_is_the_published_one_and_the_value_up_to_a_constant() -> None:
+    counts = [3, 50, 1, 400, 7, 20, 2000]
+    r, book, y = made()
+    mine = task(counts=counts).loss(encoded(r, book), batch(y))
+    theirs = published(r, book, y, counts)
+    for one, other in zip(torch.autograd.grad(mine, (r, book)), torch.autograd.grad(theirs, (r, book))):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    held = cosines(book, book).detach().fill_diagonal_(-2)
+    weights = torch.tensor(balanced(counts), dtype=torch.float64)
+    constant = (weights[y] * held[y].max(1).values).mean()
+    assert float(mine) == pytest.approx(float(theirs + constant), abs=1e-12)
+
+
+def test_warm_up_moves_words_by_their_spread_alone() -> None:
+    r, book, y = made()
+    one = task(warm_up=2)
+    assert one.in_epoch(2) is one and one.in_epoch(1).warm and one.in_epoch(1).in_epoch(2) == one
+    early = one.in_epoch(0)
+    to_r, to_book = torch.autograd.grad(early.loss(encoded(r, book), batch(y)), (r, book))
+    alone = book.detach().clone().requires_grad_()
+    normal = alone / alone.norm(dim=1, keepdim=True)
+    between = sum((normal[a] @ normal[b]).abs() for a in range(7) for b in range(7) if a != b) / 49
+    (expected,) = torch.autograd.grad(between, alone)
+    torch.testing.assert_close(to_book, expected, rtol=0, atol=1e-12)
+    assert float(spread(book).detach()) == pytest.approx(float(between.detach()), abs=1e-12)
+    late = torch.autograd.grad(one.loss(encoded(r, book), batch(y)), r)[0]
+    torch.testing.assert_close(to_r, late, rtol=0, atol=1e-12)
+
+
+def test_class_balanced_weights() -> None:
+    weights = balanced([1, 10, 1000])
+    assert sum(weights) == pytest.approx(3) and weights[0] / weights[1] == pytest.approx(
+        (1 - 0.999**10) / (1 - 0.999)
+    )
+    assert balanced([5, 9], 0) == (1, 1) and balanced([4, 4, 4]) == pytest.approx((1, 1, 1))
+    with pytest.raises(HeschlError):
+        balanced([1], 1.0)
+
+
+def test_corrected_options_against_cross_entropy() -> None:
+    r, book, y = made()
+    s = cosines(r, book)
+    with_positive = representation_loss(s, y, temperature=0.1, positive=True)
+    assert float(with_positive) == pytest.approx(float(F.cross_entropy(s / 0.1, y)))
+    y = torch.arange(7)  # each word once: the symmetric loss is CLIP's
+    both = representation_loss(s[:7], y, temperature=0.1, positive=True, symmetric=True)
+    clip = (F.cross_entropy(s[:7] / 0.1, y) + F.cross_entropy(s[:7].T / 0.1, y)) / 2
+    assert float(both) == pytest.approx(float(clip))
+
+
+def test_a_clip_of_the_same_word_is_no_negative() -> None:
+    s = torch.tensor([[0.9, 0.1], [0.8, 0.3], [0.2, 0.7]], dtype=torch.float64)
+    y = torch.tensor([0, 0, 1])
+    found = float(representation_loss(s, y, positive=True, symmetric=True))
+    rows = [math.log(sum(math.exp(v) for v in row)) - row[k] for row, k in zip(s.tolist(), [0, 0, 1])]
+    columns = [
+        -0.9 + math.log(math.exp(0.9) + math.exp(0.2)),
+        -0.8 + math.log(math.exp(0.8) + math.exp(0.2)),
+        -0.7 + math.log(math.exp(0.7) + math.exp(0.1) + math.exp(0.3)),
+    ]
+    assert found == pytest.approx(sum(rows + columns) / 6)
+
+
+def test_a_batch_of_one_word_has_a_finite_loss_and_gradient() -> None:
+    r, book, _ = made()
+    s = cosines(r, book)
+    loss = representation_loss(s, torch.zeros(9, dtype=torch.long), symmetric=True)
+    assert all(bool(g.isfinite().all()) for g in torch.autograd.grad(loss, (r, book)))
+
+
+def test_bad_options_and_batches() -> None:
+    for options in ({"temperature": 0.0}, {"beta": 1.0}, {"warm_up": -1}, {"labels": ("a",)}):
+        with pytest.raises(HeschlError):
+            Codebook("word", **options)  # type: ignore[arg-type]
+    r, book, y = made()
+    with pytest.raises(HeschlError, match="gives 7 classes and the task has 6"):
+        task(6).loss(encoded(r, book), batch(y))
+    with pytest.raises(HeschlError, match="mix"):
+        task().loss(encoded(r, book), batch(torch.rand(9, 7)))
+
+
+def test_weights_come_from_the_training_part() -> None:
+    corpus = made_up_corpus()
+    bound = Codebook("word").bind(corpus, train=[clip.id for clip in corpus.clips][:4])
+    assert bound.labels == ("left", "right", "stop") and bound.resolved == balanced([3, 1, 0])
+    assert bound.in_epoch(0).resolved == bound.resolved
+
+
+# --- fixed codebooks ---------------------------------------------------------------------------------------
+
+
+LEXICON = ";;; a comment\nCAT  K AE1 T\nCASH 1 K AE1 SH\nMONEY 1 M AH1 N IY0\nCAT 2 K AA1 T\n"
+
+
+def test_fixed_codebooks_keep_their_angles_and_stay(tmp_path: Path) -> None:
+    (tmp_path / "vectors.txt").write_text("3 3\ncash 1 0 0\nmoney 1 1 0\ncat 0 0 2\n")
+    model = NeuralEncoder((6, 8, 32), 3, channels=8, dim=16, depth=1, heads=2, patch=(4, 4))
+    one = Codebook("word", ("cash", "cat", "money"), fixed=str(tmp_path / "vectors.txt"))
+    said = one.fill(model)
+    assert said is not None and "3 vectors" in said and not model.codebook.requires_grad
+    found = cosines(model.codebook, model.codebook).numpy()
+    assert np.allclose(found, [[1, 0, 0.5**0.5], [0, 1, 0], [0.5**0.5, 0, 1]], atol=1e-6)
+    assert not one.in_epoch(0).warm
+    with pytest.raises(HeschlError, match="does not have 'dog'"):
+        Codebook("word", ("cash", "dog"), fixed=str(tmp_path / "vectors.txt")).fill(model)
+
+
+def test_phonological_neighbours_are_near(tmp_path: Path) -> None:
+    path = tmp_path / "lexicon.dict"
+    path.write_text(LEXICON)
+    assert spaces.pronunciations(path, ["Cat"]) == {"Cat": ("K", "AE", "T")}
+    table = spaces.phonology(path, ["cash", "cat", "money"])
+    near = np.corrcoef(table)
+    assert near[0, 1] > near[0, 2] + 0.2
+    k, sh = table[0, : len(spaces.FEATURES)], table[0, -len(spaces.FEATURES) :]
+    names = list(spaces.FEATURES)
+    assert k[names.index("stop")] == 1 and sh[names.index("sibilant")] == 1 and k[names.index("voiced")] == 0
+    assert spaces.phone_distance(("K", "AE", "T"), ("K", "AE", "SH")) == 1
+    assert spaces.phone_distance((), ("K", "AE")) == 2 and spaces.phone_distance("abcd", "bd") == 2
+
+
+def test_phonology_of_the_whole_dictionary(shared: Path) -> None:
+    path = shared / "data" / "lexicon" / "cmudict.gz"
+    words = ["wall", "barrier", "war", "store", "shop", "score", "boat", "ship", "coat"]
+    near = np.corrcoef(spaces.phonology(path, words))
+    for k in range(0, 9, 3):  # control, semantic, phonological neighbour
+        assert near[k, k + 2] > near[k, k + 1]
+
+
+def test_mean_mel_and_fewer_dimensions() -> None:
+    random = np.random.default_rng(0)
+    mels = {"a": [random.random((4, 20)), random.random((4, 31))], "b": [random.random((4, 9))]}
+    table = spaces.mean_mel(mels, ["b", "a"], slots=3)
+    assert table.shape == (2, 12) and table[0].reshape(4, 3)[1, 0] == pytest.approx(
+        mels["b"][0][1, :3].mean()
+    )
+    vectors = random.normal(size=(6, 10))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert np.allclose(spaces.fitted(vectors, 6) @ spaces.fitted(vectors, 6).T, unit @ unit.T, atol=1e-6)
+    assert spaces.fitted(vectors, 2).shape == (6, 2)
+    with pytest.raises(HeschlError, match="no sound of 'c'"):
+        spaces.mean_mel(mels, ["c"])

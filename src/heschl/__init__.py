@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heschl.brain.activity import record
+    from heschl.brain.forward import project
+    from heschl.brain.place import place
     from heschl.corpora import read_corpus
     from heschl.run import Run, open_run
     from heschl.steps.evaluate import evaluate
@@ -27,13 +29,26 @@ _HOMES = {
     "Run": "heschl.run",
     "evaluate": "heschl.steps.evaluate",
     "open_run": "heschl.run",
+    "place": "heschl.brain.place",
     "predict": "heschl.steps.predict",
+    "project": "heschl.brain.forward",
     "read_corpus": "heschl.corpora",
     "record": "heschl.brain.activity",
     "train": "heschl.training.fit",
 }
 
-__all__ = ["HeschlError", "Run", "evaluate", "open_run", "predict", "read_corpus", "record", "train"]
+__all__ = [
+    "HeschlError",
+    "Run",
+    "evaluate",
+    "open_run",
+    "place",
+    "predict",
+    "project",
+    "read_corpus",
+    "record",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,208 @@
+"""How often is the right candidate among the first? Ranks, scores with chance and interval, and a permutation test.
+
+A trial's rank is that of its true candidate by score, 1 for the best. Candidates that score alike share their places:
+the scores are means over all orders of them, so that a decoder that says the same of everything scores chance, not
+all or nothing. Memory holds a block of trials times all candidates, never all trials.
+
+The null is that answers have nothing to do with what was heard: true candidates are permuted among trials (within
+their block where ``blocks`` are given) and everything is counted again. p = (1 + permutations at least as good) /
+(1 + permutations) (Phipson and Smyth 2010). Intervals are 95 % percentiles by bootstrap over whole groups (subjects
+or blocks), since trials of one group resemble each other; without groups over trials, and then it says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from heschl.types import HeschlError
+
+TOPS = (1, 5, 10)
+BLOCK = 64  # trials at a time
+DRAWS = 1000
+
+Scorer = Callable[[int, int], np.ndarray]
+
+
+class Ranks(NamedTuple):
+    """Of each trial's true candidate: how many candidates score better, and how many alike (itself among them)."""
+
+    better: np.ndarray
+    alike: np.ndarray
+
+
+def hits(ranks: Ranks, k: int) -> np.ndarray:
+    """(trial, ...) chance that the true candidate is among the first k, over the orders of candidates that score alike."""
+    return np.asarray(np.clip((k - ranks.better) / ranks.alike, 0.0, 1.0))
+
+
+def reciprocal(ranks: Ranks) -> np.ndarray:
+    """(trial, ...) mean of 1 / rank over the orders of candidates that score alike."""
+    most = int((ranks.better + ranks.alike).max(initial=1))
+    harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, most + 1))])
+    return np.asarray((harmonic[ranks.better + ranks.alike] - harmonic[ranks.better]) / ranks.alike)
+
+
+def scorer(z: np.ndarray, candidates: np.ndarray, cosine: bool = True) -> Scorer:
+    """Scores of trials z (trial, ...) with candidates (candidate, ...), block by block: cosines or inner products.
+
+    Raises
+    ------
+    HeschlError: their shapes differ.
+    """
+    if z.shape[1:] != candidates.shape[1:]:
+        raise HeschlError(
+            f"trials of shape {z.shape[1:]} cannot be scored with candidates of shape {candidates.shape[1:]}"
+        )
+    a, b = z.reshape(len(z), -1), candidates.reshape(len(candidates), -1)
+    if cosine:
+        a, b = (one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-12) for one in (a, b))
+    return lambda first, last: a[first:last] @ b.T
+
+
+def _blocks(scores: np.ndarray | Scorer, trials: int, block: int) -> Iterator[tuple[int, np.ndarray]]:
+    for first in range(0, trials, block):
+        last = min(first + block, trials)
+        yield first, np.asarray(scores(first, last) if callable(scores) else scores[first:last])
+
+
+def ranks(scores: np.ndarray | Scorer, truth: np.ndarray, block: int = BLOCK) -> Ranks:
+    """The place of each trial's true candidate.
+
+    Parameters
+    ----------
+    scores: (trial, candidate), or a function (first, last) -> those of trials first to last - 1.
+    truth: (trial,) numbers of candidates; or (trial, m), m numbers for each trial, as for permutations.
+    """
+    truth = np.asarray(truth, np.int64)
+    better, alike = np.zeros(truth.shape, np.int64), np.zeros(truth.shape, np.int64)
+    for first, part in _blocks(scores, len(truth), block):
+        if not np.isfinite(part).all():
+            raise HeschlError(
+                f"the scores of trials from number {first} on hold NaN: mend them, or leave these out"
+            )
+        ordered = np.sort(part, axis=1)
+        for i, (row, own) in enumerate(zip(part, ordered)):
+            wanted = row[truth[first + i]]
+            above = np.searchsorted(own, wanted, side="right")
+            better[first + i] = len(row) - above
+            alike[first + i] = above - np.searchsorted(own, wanted, side="left")
+    return Ranks(better, alike)
+
+
+def retrieval_scores(
+    scores: np.ndarray | Scorer,
+    truth: Sequence[int] | np.ndarray,
+    n_candidates: int,
+    groups: Sequence[str] | None = None,
+    blocks: Sequence[str] | None = None,
+    permutations: int = 1000,
+    seed: int = 0,
+    block: int = BLOCK,
+) -> dict[str, Any]:
+    """Top-1, 5 and 10 among N, mean reciprocal rank and median rank, each with chance; p by permutation of top-1 and of the mean
+    reciprocal rank; intervals.
+
+    Parameters
+    ----------
+    scores: (trial, candidate), or a function (first, last) -> them. truth: (trial,) the true candidates' numbers.
+    n_candidates: N, stated with every score.
+    groups: (trial,) subjects (or blocks) over which intervals are; None: over trials.
+    blocks: (trial,) within which the null permutes; None: over all.
+    permutations: 0 leaves the test out.
+
+    Returns
+    -------
+    {"trials", "candidates", "groups", "top_1": {"value", "low", "high", "chance"}, ..., "mrr": ..., "median_rank",
+    "p": of top-1, "p_mrr", "permutations", "interval": over what}
+
+    Raises
+    ------
+    HeschlError: no trials, a truth that is no candidate, one candidate only.
+    """
+    truth = np.asarray(truth, np.int64)
+    _check(truth, n_candidates, groups, blocks)
+    found = ranks(scores, truth, block)
+    chance_mrr = float((1.0 / np.arange(1, n_candidates + 1)).mean())
+    held: dict[str, Any] = {
+        "trials": len(truth),
+        "candidates": n_candidates,
+        "groups": len(set(groups)) if groups is not None else None,
+        "interval": "over groups" if groups is not None and len(set(groups)) > 1 else "over trials",
+    }
+    each = {f"top_{k}": hits(found, k) for k in TOPS if k < n_candidates}
+    draws = _draws(len(truth), groups, seed)
+    for name, values in [*each.items(), ("mrr", reciprocal(found))]:
+        chance = chance_mrr if name == "mrr" else int(name[4:]) / n_candidates
+        low, high = np.percentile(draws @ values / draws.sum(1), [2.5, 97.5])
+        held[name] = {
+            "value": float(values.mean()),
+            "low": float(low),
+            "high": float(high),
+            "chance": chance,
+        }
+    held["median_rank"] = float(np.median(found.better + (found.alike + 1) / 2))
+    held["permutations"] = permutations
+    if permutations:
+        null = ranks(scores, _permuted(truth, blocks, permutations, seed), block)
+        own = {"p": (hits(found, 1), hits(null, 1)), "p_mrr": (reciprocal(found), reciprocal(null))}
+        for name, (mine, theirs) in own.items():
+            better = int((theirs.mean(0) >= mine.mean() - 1e-12).sum())
+            held[name] = (1 + better) / (1 + permutations)
+    return held
+
+
+def by_group(
+    scores: np.ndarray | Scorer,
+    truth: np.ndarray,
+    groups: Sequence[str],
+    n_candidates: int,
+    block: int = BLOCK,
+) -> list[dict[str, Any]]:
+    """A row for each group (subject, or word): trials, top-1, 5 and 10, mean reciprocal rank, chance of top-1."""
+    found = ranks(scores, np.asarray(truth), block)
+    each = {f"top_{k}": hits(found, k) for k in TOPS if k < n_candidates} | {"mrr": reciprocal(found)}
+    names = np.asarray(groups)
+    rows = []
+    for name in sorted(set(groups)):
+        mine = names == name
+        scored = {key: float(values[mine].mean()) for key, values in each.items()}
+        rows.append({"group": name, "trials": int(mine.sum()), **scored, "chance_top_1": 1 / n_candidates})
+    return rows
+
+
+def _check(truth: np.ndarray, n: int, groups: Sequence[str] | None, blocks: Sequence[str] | None) -> None:
+    if n < 2 or not len(truth):
+        raise HeschlError(
+            f"there are {len(truth)} trials and {n} candidates: retrieval needs a trial and two of them"
+        )
+    if truth.ndim != 1 or truth.min() < 0 or truth.max() >= n:
+        raise HeschlError(
+            f"a trial's true candidate is number {int(truth.max())}, and there are {n}, counted from 0"
+        )
+    for what, names in (("groups", groups), ("blocks", blocks)):
+        if names is not None and len(names) != len(truth):
+            raise HeschlError(f"{len(truth)} trials come with {len(names)} {what}: one for each")
+
+
+def _draws(trials: int, groups: Sequence[str] | None, seed: int) -> np.ndarray:
+    """(draw, trial) how often each bootstrap sample holds each trial."""
+    random = np.random.default_rng(seed)
+    if groups is None or len(set(groups)) < 2:
+        return random.multinomial(trials, np.full(trials, 1 / trials), DRAWS).astype(float)
+    names, place = np.unique(np.asarray(groups), return_inverse=True)
+    drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
+    return np.asarray(drawn[:, place], float)
+
+
+def _permuted(truth: np.ndarray, blocks: Sequence[str] | None, count: int, seed: int) -> np.ndarray:
+    """(trial, permutation) true candidates, permuted within blocks."""
+    random = np.random.default_rng((seed, 1))
+    out = np.repeat(truth[:, None], count, axis=1)
+    names = np.asarray(blocks) if blocks is not None else np.zeros(len(truth), np.int64)
+    for name in np.unique(names):
+        rows = np.flatnonzero(names == name)
+        out[rows] = random.permuted(out[rows], axis=0)
+    return out

@@ -265,19 +265,22 @@ def _write_template(folder: Path, files: dict[str, Path]) -> None:
     from nibabel.freesurfer.io import write_morph_data
     from nibabel.gifti.gifti import GiftiImage
 
+    write_curv: Any = write_morph_data  # nibabel is not typed
+    read_gifti: Any = GiftiImage.from_filename
+
     (folder / "surf").mkdir(parents=True)
     (folder / "bem").mkdir()
     with quiet():
         for name, path in files.items():
             if "h." not in name[:3]:
                 continue
-            arrays = [part.data for part in GiftiImage.from_filename(path).darrays]
+            arrays = [part.data for part in read_gifti(path).darrays]
             if len(arrays) == 2:
                 mne.write_surface(folder / "surf" / name, *arrays)
                 if name.endswith(".sphere"):
                     mne.write_surface(folder / "surf" / f"{name}.reg", *arrays)
             else:
-                write_morph_data(folder / "surf" / name, arrays[0])
+                write_curv(folder / "surf" / name, arrays[0])
         for name in ("head", "fiducials", "trans"):
             shutil.copy(files[name], folder / "bem" / f"fsaverage-{name}.fif")
         skull, scalp = (mne.read_bem_surfaces(files[name])[0] for name in ("inner_skull-bem", "head"))

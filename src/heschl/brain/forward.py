@@ -128,9 +128,8 @@ def signal_info(info: Any, rate: float, reference: str | Sequence[str] | None) -
         eeg and reference == "average"
     ):  # MNE's inverses ask for the projector, too; on these data it changes nothing
         with quiet():
-            projector = mne.io.proj.make_eeg_average_ref_proj(info, activate=True)
-        with info._unlock():
-            info["projs"] = [projector]
+            blank = mne.EvokedArray(np.zeros((len(info["ch_names"]), 1)), info)
+            info = blank.set_eeg_reference("average", projection=True).apply_proj().info
     return info
 
 

@@ -89,7 +89,7 @@ def audible_parts(
     padded = torch.nn.functional.pad(sound, (0, n))  # so that frames cover the last sample as fully as others
     spectrum = signal.stft(padded, n, hop, window)
     if r.ndim == 2:
-        cells = _smoothed(time_frequency_relevance(sound, r, n), blur)
+        cells = smoothed(time_frequency_relevance(sound, r, n), blur)
         missing = spectrum.shape[-1] - cells.shape[-1]
         cells = torch.nn.functional.pad(cells, (0, max(0, missing)))[..., : spectrum.shape[-1]]
     else:
@@ -206,7 +206,7 @@ def _between(middles: Tensor, at: Tensor) -> Tensor:
     return weights
 
 
-def _smoothed(cells: Tensor, deviation: float) -> Tensor:
+def smoothed(cells: Tensor, deviation: float) -> Tensor:
     """(batch, bin, frame), smoothed by a Gaussian along both axes; zeros beyond the edges, so that no sum grows."""
     if deviation <= 0:
         return cells

@@ -111,7 +111,7 @@ def summarise(
         speakers.add(speaker)
         for region in found:
             held[region.kind, region.name][speaker].append(region)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (kind, name), own in held.items():
         share = np.array([np.mean([one.relevance for one in own[who]]) for who in sorted(own)])
         area = np.array([np.mean([one.area for one in own[who]]) for who in sorted(own)])

@@ -1,0 +1,325 @@
+"""From a clip to what a run's network rests on: its input, the class that is explained, relevance, a picture, sounds.
+
+Every kind of network is explained on the input that it looks at. One that looks at windows of frames is explained on
+the clip's frames: what a frame gets is the sum of what it gets in all windows that hold it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from heschl import signal
+from heschl.explanation.audible import WINDOW, audible_parts, smoothed
+from heschl.explanation.dft import time_frequency_relevance
+from heschl.explanation.target import NO_LABEL, logits_of
+from heschl.features.context import context_windows
+from heschl.features.waveform import fit_length, placement
+from heschl.files import read_audio
+from heschl.recipe import Part
+from heschl.recipe.parts import check_part
+from heschl.signal import resample_recording
+from heschl.steps import networks
+from heschl.steps.networks import Network, frame_times, read_wave
+from heschl.types import Clip, HeschlError
+
+CHUNK = 16  # clips at once
+OCCLUDED = 0.05  # seconds that occlusion hides at a time
+ROWS = 10  # parts into which occlusion divides the frequencies
+
+# What `--method` calls them -> where they are. Others are named by their import path, as in a recipe.
+METHODS = {
+    "lrp": "lrp.lrp",
+    "gradient": "gradient.gradient",
+    "gradient_x_input": "gradient.gradient_x_input",
+    "integrated_gradients": "gradient.integrated_gradients",
+    "smoothgrad": "gradient.smoothgrad",
+    "occlusion": "gradient.occlusion_time",
+    "occlusion_time": "gradient.occlusion_time",
+    "occlusion_frequency": "gradient.occlusion_frequency",
+}
+
+
+class Input(NamedTuple):
+    """A clip as its network is given it.
+
+    x: the network's input, without the batch axis. rate: steps of its last axis a second, Hz.
+    start: middle of its first step, seconds from the clip's start; below zero where zeros were put before the clip.
+    """
+
+    clip: Clip
+    x: Tensor
+    rate: float
+    start: float
+
+    @property
+    def times(self) -> np.ndarray:
+        """(step,) seconds from the clip's start."""
+        return np.asarray(self.start + np.arange(self.x.shape[-1]) / self.rate)
+
+
+class Windowed(nn.Module):
+    """A network over windows, as one over the clip's frames: (batch, feature, frame) -> (batch, frame, class)."""
+
+    def __init__(self, model: nn.Module, context: int) -> None:
+        super().__init__()
+        self.model, self.context = model, context
+
+    def forward(self, x: Tensor) -> Tensor:
+        windows = context_windows(x.transpose(1, 2), self.context)
+        logits = logits_of(self.model(windows.flatten(0, 1)))
+        return logits.reshape(*windows.shape[:2], -1)
+
+
+def explained_model(network: Network) -> nn.Module:
+    """The network over `Input.x`, in eval mode."""
+    if getattr(network.feature, "per_frame", False):
+        return Windowed(network.model, network.feature.context).eval()  # type: ignore[arg-type]
+    return network.model
+
+
+def read_input(network: Network, clip: Clip) -> Input:
+    """A clip, cut or padded as the network takes it, through its feature.
+
+    Raises
+    ------
+    HeschlError: it cannot be read, or is shorter than one frame.
+    """
+    wave = torch.from_numpy(read_wave(clip, network.sample_rate, network.counts))[None]
+    start = 0.0
+    if network.seconds is not None and not network.frames:
+        n, lengths = round(network.seconds * network.sample_rate), torch.tensor([wave.shape[-1]])
+        long: Any = "centre" if network.long == "random" else network.long
+        start = float(placement(lengths, n, long, network.short)[0]) / network.sample_rate  # type: ignore[arg-type]
+        wave, _ = fit_length(wave, lengths, n, long, network.short)  # type: ignore[arg-type]
+    feature = network.feature
+    with torch.inference_mode():
+        if clip.form == "frames":
+            x = wave
+        else:
+            x = (feature.frame if getattr(feature, "per_frame", False) else feature)(wave)  # type: ignore[operator]
+    start += float(getattr(feature, "start", 0.0))
+    return Input(clip, x[0].clone(), float(feature.rate), start)  # type: ignore[arg-type]
+
+
+def answers_to(network: Network, x: Tensor) -> Tensor:
+    """Logits of inputs x (batch, ...)."""
+    with torch.no_grad():
+        return logits_of(explained_model(network)(x)).float()
+
+
+# --- what is explained -------------------------------------------------------------------------------------
+
+
+def target_of(network: Network, task: Any, one: Input, logits: Tensor, wanted: str) -> tuple[Tensor, str]:
+    """The class that is explained, () or (frame,), and its name.
+
+    wanted: "predicted", the network's own answer; "true", what was said; or a label. A network over frames is asked
+        about its answer at every frame; of one label, about the frames where it gives it, or all if it never does.
+
+    Raises
+    ------
+    HeschlError: there is no such label, or the clip does not say what is true of it.
+    """
+    if wanted == "predicted":
+        best = logits.argmax(-1)
+        return best, "predicted" if network.frames else network.labels[int(best)]
+    if wanted == "true":
+        if not network.frames:
+            k = int(task.target(one.clip))
+            return torch.tensor(k), network.labels[k]
+        times = torch.from_numpy(frame_times(network, len(logits)))
+        return task.target(one.clip, times, strict=False).long(), "true"
+    if wanted not in network.labels:
+        near = get_close_matches(wanted, network.labels, n=1)
+        hint = f": did you mean '{near[0]}'?" if near else f": it knows {', '.join(network.labels[:30])}"
+        raise HeschlError(f"the network has no answer '{wanted}' that could be a target{hint}")
+    k = network.labels.index(wanted)
+    if not network.frames:
+        return torch.tensor(k), wanted
+    mine = logits.argmax(-1) == k
+    return torch.where(mine | ~mine.any(), k, NO_LABEL), wanted
+
+
+def share_of(logits: Tensor, target: Tensor) -> float:
+    """The target's probability; of frames, the mean over those that have a target."""
+    shares = logits.double().softmax(-1).gather(-1, target.clamp(min=0)[..., None])[..., 0]
+    known = target >= 0
+    return float((shares * known).sum() / known.sum().clamp_min(1))
+
+
+# --- relevance ---------------------------------------------------------------------------------------------
+
+
+class Method(NamedTuple):
+    """How relevance is found: a name, and what is called with which settings."""
+
+    name: str
+    call: Callable[..., Tensor]
+    settings: dict[str, Any]
+
+
+def method_of(
+    named: str | Part, preset: str | None = None, folder: Any = None, trusted_only: bool = False
+) -> Method:
+    """A method by its name ("lrp", "lrp:epsilon", "occlusion", ...), its import path, or as a recipe's part.
+
+    Raises
+    ------
+    HeschlError: there is none of that name, or it does not take such settings.
+    """
+    from heschl.explanation.lrp import PRESETS
+
+    if isinstance(named, str):
+        name, _, after = named.partition(":")
+        if after and preset and after != preset:
+            raise HeschlError(f"method {named} names one preset and --preset {preset} another: choose one")
+        preset = preset or after or None
+        if name not in METHODS and "." not in name:
+            near = get_close_matches(name, METHODS, n=1)
+            hint = f": did you mean '{near[0]}'?" if near else f": choose {', '.join(METHODS)}"
+            raise HeschlError(f"there is no method '{name}'{hint}")
+        named = Part.model_validate({"use": METHODS.get(name, name), **({"preset": preset} if preset else {})})
+    elif preset:
+        named = Part.model_validate({"use": named.use, **named.args, "preset": preset})
+    call, given = check_part(
+        named.use, named.args, "explain", at="explain", folder=folder, trusted_only=trusted_only
+    )
+    short = named.use.rsplit(".", 1)[-1]
+    if short == "lrp":
+        given.setdefault("preset", "epsilon_plus")
+        if given["preset"] not in PRESETS:
+            near = get_close_matches(str(given["preset"]), PRESETS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"choose {', '.join(PRESETS)}"
+            raise HeschlError(f"there is no LRP preset '{given['preset']}': {hint}")
+        return Method(f"lrp:{given['preset']}", call, given)
+    return Method(short, call, given)
+
+
+def relevance_of(model: nn.Module, method: Method, x: Tensor, target: Tensor, rate: float) -> Tensor:
+    """Relevance of inputs of one shape (batch, ...), by any method, a chunk at a time."""
+    takes, given = inspect.signature(method.call).parameters, dict(method.settings)
+    if "width" in takes and "width" not in given:
+        rows = method.name.endswith("frequency") and x.ndim > 2
+        given["width"] = max(1, x.shape[-2] // ROWS if rows else round(OCCLUDED * rate))
+        if "step" in takes and "step" not in given:
+            given["step"] = max(1, given["width"] // 2)
+    out = []
+    for part in range(0, len(x), CHUNK):
+        own = x[part : part + CHUNK]
+        if "baseline" in takes and "baseline" not in method.settings:
+            given["baseline"] = quiet(own)
+        out.append(method.call(model, own, target[part : part + CHUNK], **given).detach())
+    return torch.cat(out).to(x.dtype)
+
+
+def quiet(x: Tensor) -> Tensor:
+    """Silence as each clip would have it: 0 in waves, its own lowest value in spectrograms; broadcasts to x."""
+    if is_wave(x[0]):
+        return x.new_zeros(())
+    return x.flatten(1).amin(1).reshape(-1, *(1,) * (x.ndim - 1)).expand(x.shape)
+
+
+def relevances(
+    network: Network, method: Method, inputs: Sequence[Input], targets: Sequence[Tensor]
+) -> list[Tensor]:
+    """Relevance of each clip; those of one shape are computed together."""
+    model, out = explained_model(network), [torch.zeros(0)] * len(inputs)
+    shapes: dict[Any, list[int]] = {}
+    for k, (one, target) in enumerate(zip(inputs, targets, strict=True)):
+        shapes.setdefault((one.x.shape, target.shape), []).append(k)
+    for places in shapes.values():
+        x = torch.stack([inputs[k].x for k in places])
+        target = torch.stack([targets[k] for k in places])
+        for k, r in zip(places, relevance_of(model, method, x, target, inputs[0].rate), strict=True):
+            out[k] = r
+    return out
+
+
+# --- seen and heard ----------------------------------------------------------------------------------------
+
+
+def is_wave(x: Tensor) -> bool:
+    """Whether an input without its batch axis is a wave, (1, time)."""
+    return x.ndim == 2 and x.shape[0] == 1
+
+
+class Picture(NamedTuple):
+    """An input and its relevance as (row, frame); frequencies (row,) in Hz, or None; times (frame,) of the clip."""
+
+    level: np.ndarray
+    relevance: np.ndarray
+    frequencies: np.ndarray | None
+    times: np.ndarray
+
+
+def picture_of(network: Network, one: Input, relevance: Tensor) -> Picture:
+    """Relevance over time and frequency; that of waves is carried there by FFT and smoothed by a cell."""
+    if is_wave(one.x):
+        n = 2 * max(4, round(WINDOW * one.rate / 2))
+        hop = n // 4
+        cells = smoothed(time_frequency_relevance(one.x, relevance, n), 1.0)[0]
+        spectrum = signal.stft(torch.nn.functional.pad(one.x[0], (0, n)), n, hop, signal.hann(n, one.x.dtype))
+        level = signal.decibels(signal.power(spectrum), 1e-12)[:, : cells.shape[-1]]
+        return Picture(
+            level.numpy(),
+            cells.numpy(),
+            np.arange(n // 2 + 1) * one.rate / n,
+            one.start + np.arange(cells.shape[-1]) * hop / one.rate,
+        )
+    rows = one.x.reshape(-1, *one.x.shape[-2:])
+    if len(rows) != 1:
+        raise HeschlError(f"an input of shape {tuple(one.x.shape)} cannot be seen as one spectrogram")
+    frequencies = getattr(network.feature, "frequencies", None)
+    known = isinstance(frequencies, Tensor) and len(frequencies) == rows.shape[1]
+    return Picture(
+        rows[0].numpy(),
+        relevance.reshape(rows.shape)[0].numpy(),
+        frequencies.double().numpy() if known and isinstance(frequencies, Tensor) else None,
+        one.times,
+    )
+
+
+class Sound(NamedTuple):
+    """A sound that a network was made to hear, and what it said.
+
+    share: the probability of what is explained. answer: what it said instead or as well ("" for frames).
+    """
+
+    wave: np.ndarray
+    share: float
+    answer: str
+    silent: bool
+
+
+def sounds_of(network: Network, one: Input, picture: Picture, target: Tensor) -> tuple[dict[str, Sound], int]:
+    """The original, what was relied on, what spoke against it and the rest, each with the network's own answer.
+
+    Raises
+    ------
+    HeschlError: the clip is no sound, or its network knows no frequencies.
+    """
+    if one.clip.form == "frames" or picture.frequencies is None:
+        raise HeschlError(f"{one.clip.id} holds frames that nobody can hear: explain it without sound")
+    wave, rate = read_audio(one.clip.signal, one.clip.start, one.clip.stop)
+    parts = audible_parts(
+        torch.from_numpy(picture.relevance),
+        torch.from_numpy(wave),
+        rate,
+        frequencies=torch.from_numpy(picture.frequencies),
+        times=torch.from_numpy(picture.times),
+    )
+    given: dict[str, Sound] = {}
+    for name, part in parts.items():
+        heard = resample_recording(part.numpy(), rate, round(network.sample_rate))
+        logits = torch.from_numpy(networks.logits_of(network, [heard])[0][0])
+        logits = logits[: len(target)] if network.frames else logits
+        best = "" if network.frames else network.labels[int(logits.argmax())]
+        given[name] = Sound(part.numpy(), share_of(logits, target), best, not bool(part.any()))
+    return given, rate

@@ -1,0 +1,117 @@
+"""Are the explanations true? Curves of what the network says while the most important parts are taken out or put back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from heschl.figures.style import (
+    BLUE,
+    GREEN,
+    INK,
+    LINE,
+    ORANGE,
+    PURPLE,
+    SKY,
+    SOFT,
+    TEXT,
+    VERMILION,
+    YELLOW,
+    new_figure,
+    percent,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAMES = {
+    "random": "random order",
+    "energy": "loudest first",
+    "lrp": "LRP",
+    "lrp:epsilon": "LRP epsilon",
+    "lrp:epsilon_plus": "LRP epsilon-plus",
+    "lrp:epsilon_plus_flat": "LRP plus, flat",
+    "lrp:epsilon_gamma_box": "LRP gamma, box",
+    "lrp:epsilon_alpha2beta1": "LRP alpha-beta",
+    "gradient": "gradient",
+    "gradient_x_input": "gradient × input",
+    "integrated_gradients": "integrated gradients",
+    "smoothgrad": "SmoothGrad",
+    "occlusion_time": "occlusion, time",
+    "occlusion_frequency": "occlusion, frequency",
+}
+CELLS = {
+    "time": "moments",
+    "frequency": "frequencies",
+    "time_frequency": "single values",
+    "segments": "phones",
+}
+_HUES = (BLUE, SKY, ORANGE, VERMILION, GREEN, PURPLE, YELLOW)
+
+
+def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
+    """Deletion over insertion, one column for each kind of cells; controls are grey.
+
+    held: as `heschl.steps.faithful.faithful` gives it.
+    """
+    kinds = list(dict.fromkeys(row["cells"] for row in held["rows"]))
+    methods = list(dict.fromkeys(row["method"] for row in held["rows"] if not row["control"]))
+    hues = {name: _HUES[k % len(_HUES)] for k, name in enumerate(methods)}
+    shares = held["fractions"]
+    with styled():
+        figure = new_figure(width, 4.7 + 0.17 * ((len(methods) + 4) // 3), _title(held))
+        axes = figure.subplots(2, len(kinds), sharex=True, sharey=True, squeeze=False)
+        for column, kind in enumerate(kinds):
+            for line, side in enumerate(("deletion", "insertion")):
+                axis = axes[line, column]
+                for row in held["rows"]:
+                    if row["cells"] != kind:
+                        continue
+                    style: dict[str, Any] = {"color": hues.get(row["method"], SOFT), "zorder": 3}
+                    if row["control"]:
+                        style |= {"linestyle": "-" if row["method"] == "random" else (0, (4, 2)), "zorder": 2}
+                    axis.plot(
+                        shares, row["curve"][side], label=NAMES.get(row["method"], row["method"]), **style
+                    )
+                axis.axhline(held["chance"], color=LINE, linewidth=0.8, zorder=1)
+                axis.set_ylim(0, 1.02)
+                axis.set_xlim(0, 1)
+                axis.spines["left"].set_visible(False)
+                axis.spines["bottom"].set_color(LINE)
+                axis.tick_params(length=0)
+                axis.set_xticks([0, 0.5, 1], ["0", "50", "100 %"])
+                percent(axis)
+                axis.yaxis.grid(True)
+                axis.set_axisbelow(True)
+            axes[0, column].set_title(CELLS.get(kind, kind))
+        axes[0, 0].set_ylabel("the answer's probability,\ncells taken out")
+        axes[1, 0].set_ylabel("the answer's probability,\ncells put back")
+        axes[1, 0].set_xlabel("most important first", loc="left")
+        axes[0, 0].annotate(
+            "guessing", (0, held["chance"]), (2, 2), textcoords="offset points", color=SOFT, fontsize=8
+        )
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(
+            handles,
+            labels,
+            loc="outside lower left",
+            ncols=3 if width > 5 else 2,
+            frameon=False,
+            labelcolor=INK,
+        )
+    return figure
+
+
+def _title(held: Mapping[str, Any]) -> str:
+    """The answer: how many explanations beat chance and loudness, at each kind of cells."""
+    told = []
+    for kind in dict.fromkeys(row["cells"] for row in held["rows"]):
+        own = [row for row in held["rows"] if row["cells"] == kind and not row["control"]]
+        better = [row for row in own if all(_above(row[f"deletion_over_{c}"]) for c in ("random", "energy"))]
+        told.append(f"{len(better)} of {len(own)} find the {CELLS.get(kind, kind)}")
+    return "Better than chance and loudness, " + ", ".join(told) + " that matter"
+
+
+def _above(score: Mapping[str, Any]) -> bool:
+    return score.get("low") is not None and score["low"] > 0

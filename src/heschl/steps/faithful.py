@@ -1,0 +1,387 @@
+"""Are the explanations of a run true? Deletion and insertion curves of several methods beside random and loudest first."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from heschl.explanation.cells import is_wave
+from heschl.explanation.faithful import Curve, deletion_curve
+from heschl.explanation.trust import (
+    entropy,
+    gini,
+    localisation,
+    randomised,
+    rank_correlation,
+    top_overlap,
+)
+from heschl.files import write_csv, write_json
+from heschl.run import Run, open_run
+from heschl.steps.inputs import Inputs, chosen, explained, inputs
+from heschl.steps.intervals import mean_over
+from heschl.steps.methods import COMPARED, Asked, explain_by, fitting
+from heschl.steps.networks import Progress, open_network
+from heschl.types import HeschlError, Skipped
+
+CONTROLS = ("random", "energy")
+CELLS = ("time", "frequency", "time_frequency", "segments")
+RANDOMISED = 8  # clips whose explanations are compared with those of networks that know nothing
+DRAWS = 3  # random orders
+STEP = 0.01  # seconds of a wave that are taken out at once; its STFT's window is twice as long
+
+
+def faithful(
+    run: Run | Path | str,
+    part: str = "test",
+    clips: int | None = 40,
+    methods: Sequence[str] = COMPARED,
+    cells: Sequence[str] = CELLS,
+    target: str = "predicted",
+    baseline: str = "auto",
+    points: int = 11,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Takes the network's input apart, most important cells first, and writes RUN/explain/faithful/PART/.
+
+    Written are scores.json, methods.csv (a row for each method and kind of cells), clips.csv (a row a clip as well),
+    curves.csv (means over clips), agreement.csv (methods with each other), faithful.svg and faithful.png, and
+    skipped.csv.
+
+    Parameters
+    ----------
+    part: "train", "validation" or "test". clips: at most so many, by turns from every speaker; None for all.
+    methods: by the names in `heschl.steps.methods.METHODS`. cells: kinds of cells; "segments" are the clips' phones.
+    target: the class that is explained, "predicted" or "true".
+    baseline: what stands in the place of what is taken out: "mean", "silence", "noise" or "zero"; "auto" is zero for
+        waves and each row's mean over the clip for spectrograms.
+    points: of each curve. seed: of chosen clips, random orders and random weights.
+    progress: told how many clips are done, of how many.
+
+    Returns
+    -------
+    what scores.json holds.
+
+    Raises
+    ------
+    HeschlError: nothing to explain, or an unknown name.
+    """
+    run = open_run(run)
+    if target not in ("predicted", "true"):
+        raise HeschlError(f"target is {target!r}: choose predicted or true")
+    for name in cells:
+        if name not in CELLS:
+            raise HeschlError(f"there are no cells '{name}': choose among {', '.join(CELLS)}")
+    network, skipped = open_network(run), list[Skipped]()
+    picked, groups, by = chosen(run, part, clips, seed)
+    model = explained(network)
+    folder = run.folder / "explain" / "faithful" / part
+    found = Found()
+    refused: dict[str, str] = {}
+    left, done = RANDOMISED, 0
+    kind = baseline
+    for batch in inputs(network, run.task(), picked, skipped):
+        aim = batch.answered if target == "predicted" else batch.said
+        kind = ("zero" if is_wave(batch.x) else "mean") if baseline == "auto" else baseline
+        rate = float(network.feature.rate)  # type: ignore[arg-type]
+        asked = Asked(model, batch.x, aim, batch.lengths, rate, kind)
+        relevance = {}
+        for name in fitting(methods, batch.x):
+            if name in refused:
+                continue
+            try:
+                relevance[name] = explain_by(name, asked)
+            except HeschlError as error:
+                refused[name] = str(error)
+        if not relevance:
+            first = next(iter(refused.items()), ("no method", "none fits this network"))
+            raise HeschlError(f"nothing could be explained: {first[0]} says that {first[1]}")
+        _curves(found, batch, asked, relevance, cells, kind, points, seed)
+        _trust(found, batch, asked, relevance, left, seed)
+        left = max(0, left - len(batch.clips))
+        done += len(batch.clips)
+        if progress:
+            progress(done, len(picked))
+    held = {
+        "run": run.name,
+        "part": part,
+        "corpus": run.origin["corpus"].get("name", ""),
+        "synthetic": bool(run.origin["corpus"].get("synthetic", False)),
+        "clips": len(found.ids),
+        "speakers": None if groups is None else len({groups[one] for one in found.ids}),
+        "group": by,
+        "classes": len(run.labels),
+        "chance": 1 / len(run.labels),
+        "explained": target,
+        "baseline": kind,
+        "points": points,
+        "seed": seed,
+        "refused": refused,
+        "skipped": len(skipped),
+        **_summed(found, groups),
+    }
+    _write(folder, held, found, groups, skipped)
+    held["folder"] = str(folder)
+    write_json(folder / "scores.json", held)
+    return held
+
+
+class Found:
+    """What is gathered over the batches: lists that grow with the clips."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.fractions: list[float] = []
+        # (cells, method) -> (clip, 2, point): deletion and insertion
+        self.curves: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
+        self.which: dict[tuple[str, str], list[str]] = defaultdict(list)  # the clips of each
+        self.trust: dict[tuple[str, str], list[float]] = defaultdict(list)  # (method, number)
+        self.pairs: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+        self.random_layers: dict[str, list[float]] = defaultdict(list)
+
+
+def _curves(
+    found: Found,
+    batch: Inputs,
+    asked: Asked,
+    relevance: dict[str, Tensor],
+    cells: Sequence[str],
+    baseline: str,
+    points: int,
+    seed: int,
+) -> None:
+    found.ids += [clip.id for clip in batch.clips]
+    wave = is_wave(asked.x)
+    for name in cells:
+        rows, asked_cells = torch.arange(len(asked.x)), name
+        if name == "segments":
+            numbers = batch.segments()
+            rows = (numbers.amax(1) >= 1).nonzero()[:, 0]  # two segments are the least that has an order
+            if not len(rows):
+                continue
+            asked_cells = numbers[rows]  # type: ignore[assignment]
+        options: dict[str, Any] = {
+            "cells": asked_cells,
+            "baseline": _of(baseline, wave, name),
+            "fractions": points,
+            "score": "probability",
+            "width": max(1, round(STEP * asked.rate)) if wave and name == "time" else 1,
+            "window": max(16, 2 * round(STEP * asked.rate)) if wave else 256,
+            "seed": seed,
+            "draws": DRAWS,
+            "lengths": None if asked.lengths is None else asked.lengths[rows],
+        }
+        plain = name in ("time", "segments") or not wave
+        orders: dict[str, tuple[str, Tensor | None]] = {
+            key: ("relevance", own) for key, own in relevance.items()
+        }
+        orders |= {control: (control, None) for control in CONTROLS}
+        for key, (order, own) in orders.items():
+            energy = batch.energy[rows].square() if wave else batch.energy[rows]
+            both = [
+                _curve(
+                    asked.model,
+                    asked.x[rows],
+                    asked.target[rows],
+                    own,
+                    rows,
+                    order,
+                    insert,
+                    energy if plain else None,
+                    options,
+                )
+                for insert in (False, True)
+            ]
+            found.fractions = both[0].fractions.tolist()
+            found.curves[name, key] += list(torch.stack([one.scores for one in both], 1).double().numpy())
+            found.which[name, key] += [batch.clips[k].id for k in rows.tolist()]
+
+
+def _of(baseline: str, wave: bool, cells: str) -> str:
+    """A wave has no rows to take the mean of, but in its STFT."""
+    return "zero" if baseline == "mean" and wave and cells != "time_frequency" else baseline
+
+
+def _curve(
+    model: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    relevance: Tensor | None,
+    rows: Tensor,
+    order: str,
+    insert: bool,
+    energy: Tensor | None,
+    options: dict[str, Any],
+) -> Curve:
+    own = None if relevance is None else relevance[rows]
+    return deletion_curve(model, x, target, own, order=order, energy=energy, insert=insert, **options)  # type: ignore[arg-type]
+
+
+def _trust(
+    found: Found, batch: Inputs, asked: Asked, relevance: dict[str, Tensor], random_clips: int, seed: int
+) -> None:
+    inside = batch.spoken()
+    said = bool(inside.any()) and not bool(inside.all())
+    valid = torch.ones(inside.shape, dtype=torch.bool)
+    if asked.lengths is not None:
+        valid = torch.arange(inside.shape[1]) < asked.lengths[:, None]
+    for key, own in relevance.items():
+        found.trust[key, "sparseness"] += gini(own).tolist()
+        found.trust[key, "complexity"] += (entropy(own) / np.log(own[0].numel())).tolist()
+        if said:
+            where = localisation(own, inside, valid)
+            found.trust[key, "in_phones"] += where.mass.tolist()
+            found.trust[key, "area_of_phones"] += where.area.tolist()
+    for one, other in itertools.combinations(relevance, 2):
+        found.pairs[one, other, "rank_correlation"] += rank_correlation(
+            relevance[one], relevance[other]
+        ).tolist()
+        found.pairs[one, other, "top_overlap"] += top_overlap(relevance[one], relevance[other]).tolist()
+    if random_clips > 0:
+        n = min(random_clips, len(asked.x))
+        few = asked._replace(
+            x=asked.x[:n],
+            target=asked.target[:n],
+            lengths=None if asked.lengths is None else asked.lengths[:n],
+        )
+        *_, (_, blank) = randomised(few.model, few.x, few.lengths, seed=seed)
+        for key, own in relevance.items():
+            blind = explain_by(key, few._replace(model=blank))
+            found.random_layers[key] += rank_correlation(own[:n], blind).tolist()
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------
+
+
+def _summed(found: Found, groups: dict[str, str] | None) -> dict[str, Any]:
+    shares = np.array(found.fractions)
+    rows: list[dict[str, Any]] = []
+    for (cells, key), curves in found.curves.items():
+        numbers = _numbers(np.stack(curves), shares)
+        whose = _whose(found.which[cells, key], groups)
+        row: dict[str, Any] = {"cells": cells, "method": key, "control": key in CONTROLS}
+        row |= {name: mean_over(values, whose) for name, values in numbers.items()}
+        for control in CONTROLS:
+            if key not in CONTROLS:
+                other = _numbers(np.stack(found.curves[cells, control]), shares)
+                row[f"deletion_over_{control}"] = mean_over(
+                    numbers["deletion_aopc"] - other["deletion_aopc"], whose
+                )
+                row[f"insertion_over_{control}"] = mean_over(
+                    numbers["insertion_area"] - other["insertion_area"], whose
+                )
+        row["curve"] = {
+            side: [float(v) for v in np.stack(curves)[:, k].mean(0)]
+            for k, side in enumerate(("deletion", "insertion"))
+        }
+        rows.append(row)
+    whose = _whose(found.ids, groups)
+    methods = list(dict.fromkeys(key for key, _ in found.trust))
+    trust = []
+    for key in methods:
+        names = [name for method, name in found.trust if method == key]
+        line: dict[str, Any] = {"method": key}
+        for name in names:
+            values = found.trust[key, name]
+            line[name] = mean_over(values, whose if len(values) == len(found.ids) else None)
+        alike = np.array(found.random_layers[key], float)
+        line["randomised"] = {
+            "value": float(np.nanmean(alike)) if np.isfinite(alike).any() else None,
+            "n": int(np.isfinite(alike).sum()),
+        }
+        trust.append(line)
+    pairs = [
+        {
+            "method": one,
+            "other": other,
+            "measure": measure,
+            "value": float(np.nanmean(values)),
+            "n": len(values),
+        }
+        for (one, other, measure), values in found.pairs.items()
+        if np.isfinite(values).any()
+    ]
+    return {"fractions": found.fractions, "rows": rows, "trust": trust, "agreement": pairs}
+
+
+def _numbers(curves: np.ndarray, shares: np.ndarray) -> dict[str, np.ndarray]:
+    """Of each clip, from (clip, 2, point): areas under the curves and over them."""
+    delete, insert = curves[:, 0], curves[:, 1]
+    return {
+        "deletion_aopc": (delete[:, :1] - delete).mean(1),
+        "deletion_area": np.trapezoid(delete, shares, axis=1),
+        "insertion_area": np.trapezoid(insert, shares, axis=1),
+        "insertion_aopc": (insert - insert[:, :1]).mean(1),
+    }
+
+
+def _whose(ids: Sequence[str], groups: dict[str, str] | None) -> list[str] | None:
+    return None if groups is None else [groups[one] for one in ids]
+
+
+# --- files -------------------------------------------------------------------------------------------------------
+
+
+def _write(
+    folder: Path,
+    held: dict[str, Any],
+    found: Found,
+    groups: dict[str, str] | None,
+    skipped: Sequence[Skipped],
+) -> None:
+    from heschl.figures.faithful import faithful_figure
+    from heschl.figures.style import save
+
+    names = ["deletion_aopc", "deletion_area", "insertion_area", "insertion_aopc"]
+    names += [f"{side}_over_{control}" for side in ("deletion", "insertion") for control in CONTROLS]
+    columns = ["cells", "method", "clips", "speakers"]
+    columns += [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
+    table = []
+    for row in held["rows"]:
+        line: dict[str, Any] = {
+            "cells": row["cells"],
+            "method": row["method"],
+            "clips": row["deletion_aopc"]["n"],
+            "speakers": row["deletion_aopc"]["n_groups"],
+        }
+        for name in names:
+            for end, key in (("", "value"), ("_low", "low"), ("_high", "high")):
+                value = row.get(name, {}).get(key)
+                line[name + end] = "" if value is None else f"{value:.6f}"
+        table.append(line)
+    write_csv(folder / "methods.csv", table, columns)
+    shares = np.array(found.fractions)
+    lines, points = [], []
+    for (cells, key), curves in found.curves.items():
+        for one, numbers in zip(found.which[cells, key], _each(curves, shares), strict=True):
+            speaker = "" if groups is None else groups[one]
+            lines.append({"id": one, "speaker": speaker, "cells": cells, "method": key, **numbers})
+        for k, side in enumerate(("deletion", "insertion")):
+            mean = np.stack(curves)[:, k].mean(0)
+            points += [
+                {
+                    "cells": cells,
+                    "method": key,
+                    "curve": side,
+                    "fraction": f"{f:.4f}",
+                    "probability": f"{v:.6f}",
+                }
+                for f, v in zip(shares, mean, strict=True)
+            ]
+    write_csv(folder / "clips.csv", lines, ["id", "speaker", "cells", "method", *names[:4]])
+    write_csv(folder / "curves.csv", points, ["cells", "method", "curve", "fraction", "probability"])
+    write_csv(folder / "agreement.csv", held["agreement"], ["method", "other", "measure", "value", "n"])
+    write_csv(folder / "skipped.csv", [item._asdict() for item in skipped], ["where", "why"])
+    save(faithful_figure(held), folder / "faithful")
+
+
+def _each(curves: Sequence[np.ndarray], shares: np.ndarray) -> list[dict[str, str]]:
+    numbers = _numbers(np.stack(curves), shares)
+    return [{name: f"{values[k]:.6f}" for name, values in numbers.items()} for k in range(len(curves))]

@@ -1,0 +1,45 @@
+"""Means with their 95 % interval over speakers: whole speakers are drawn, as `heschl.tasks.scores` does for accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from heschl.tasks.scores import DRAWS, number
+
+
+def mean_over(
+    values: Sequence[float] | np.ndarray, groups: Sequence[Any] | None, draws: int = DRAWS, seed: int = 0
+) -> dict[str, Any]:
+    """The mean of one number a clip, with its 95 % percentile interval by bootstrap over groups.
+
+    Parameters
+    ----------
+    values: (n,); those that are not a number are left out, and ``n`` says how many were not.
+    groups: (n,) the speaker of each; None draws clips.
+
+    Returns
+    -------
+    value, low, high (None with fewer than two groups), n, n_groups.
+    """
+    array = np.asarray(values, float)
+    names = np.arange(len(array)) if groups is None else np.asarray(list(groups))
+    there = np.isfinite(array)
+    array, names = array[there], names[there]
+    known, own = np.unique(names, return_inverse=True)
+    found: dict[str, Any] = {
+        "value": number(array.mean()) if len(array) else None,
+        "low": None,
+        "high": None,
+        "n": len(array),
+        "n_groups": None if groups is None else len(known),
+    }
+    if len(known) >= 2:
+        total, count = np.bincount(own, weights=array), np.bincount(own)
+        drawn = np.random.default_rng(seed).integers(len(known), size=(draws, len(known)))
+        means = total[drawn].sum(1) / count[drawn].sum(1)
+        low, high = np.percentile(means, [2.5, 97.5])
+        found |= {"low": float(low), "high": float(high)}
+    return found

@@ -245,12 +245,25 @@ def forward_solution(
     sensors: Any,
     anatomy: Anatomy | None = None,
     conductor: Conductor = "bem",
-    head_position: Any = HEAD_POSITION,
+    head_position: Sequence[float] = HEAD_POSITION,
 ) -> Any:
-    """MNE's own forward solution, free orientation, for MNE's inverses. Computed each time (1-3 s)."""
+    """MNE's own forward solution (`mne.Forward`), free orientation, for MNE's inverses; from the cache or computed."""
     mne = need_mne("a forward solution")
     anatomy = anatomy or template()
     info = sensors_info(sensors, head_position)
+    path = cache_folder() / "brain" / f"{_key(info, anatomy, conductor)}-fwd.fif"
+    with quiet():
+        if path.exists():
+            return mne.read_forward_solution(path)
+        forward = _forward(info, anatomy, conductor)
+        with replacing(path) as temporary:
+            mne.write_forward_solution(temporary, forward)
+    return forward
+
+
+def _forward(info: Any, anatomy: Anatomy, conductor: Conductor) -> Any:
+    import mne
+
     kinds = set(info.get_channel_types(unique=True))
     if conductor not in ("bem", "sphere"):
         raise HeschlError(f"conductor is '{conductor}': choose 'bem' or 'sphere'")

@@ -56,7 +56,7 @@ def record(
     with eval_mode(model):
         timings = compose(model, x.shape[1:], modules)
         parts = [
-            _run(
+            run_areas(
                 model,
                 x[k : k + _CHUNK],
                 modules,
@@ -103,14 +103,14 @@ def _checked(model: nn.Module, given: Any, rate: float) -> torch.Tensor:
     return x
 
 
-def _run(
+def run_areas(
     model: nn.Module,
     x: torch.Tensor,
     modules: Mapping[str, nn.Module],
     timings: Mapping[str, Timing],
-    lengths: torch.Tensor | None,
+    lengths: torch.Tensor | None = None,
 ) -> dict[str, torch.Tensor]:
-    """(batch, time, unit) of each area."""
+    """(batch, time, unit) of each area, of a network in eval mode."""
     kept: dict[str, torch.Tensor] = {}
 
     def keep(area: str) -> Any:

@@ -91,7 +91,8 @@ def estimate(
 
     Returns
     -------
-    `BrainMap` (source, time) of magnitudes on all sources of the head, its status "fitted".
+    `BrainMap` (source, time) of magnitudes on all sources of the head, its status "fitted", or "fitted to simulated
+    data" where the answer's comment says so.
     """
     mne = need_mne("an inverse")
     anatomy = anatomy or template()
@@ -103,8 +104,9 @@ def estimate(
         )
     values = np.zeros((len(anatomy.positions), stc.data.shape[1]))
     values[_rows(stc.vertices, anatomy)] = np.abs(stc.data)
+    status: Any = "fitted to simulated data" if "simulated" in str(evoked.comment) else "fitted"
     unit = "A m" if method in ("MNE", "eLORETA") else method
-    return BrainMap(values, anatomy.positions, np.asarray(stc.times), unit, "MNI305", "fitted")
+    return BrainMap(values, anatomy.positions, np.asarray(stc.times), unit, "MNI305", status)
 
 
 def cross_talk(

@@ -123,7 +123,7 @@ def _together(network: Network, task: Any, clips: Sequence[Clip], waves: Sequenc
     padded, samples, starts = fitted(network, waves)
     feature, model = network.feature, explained(network)
     with torch.no_grad():
-        x, energy = _heard(feature, padded, samples)
+        x, energy = heard(feature, padded, samples)
         lengths = None
         if samples is not None:
             lengths = feature.steps(samples).clamp_max(x.shape[-1])  # type: ignore[operator]
@@ -160,7 +160,7 @@ def fitted(network: Network, waves: Sequence[np.ndarray]) -> tuple[Tensor, Tenso
     return padded, None, (starts.double() / network.sample_rate).tolist()
 
 
-def _heard(feature: nn.Module, wave: Tensor, samples: Tensor | None) -> tuple[Tensor, Tensor]:
+def heard(feature: nn.Module, wave: Tensor, samples: Tensor | None) -> tuple[Tensor, Tensor]:
     """The network's input and, in its shape, the same without the normalisation of each row."""
     if isinstance(feature, Stored):
         return wave, wave

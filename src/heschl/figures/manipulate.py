@@ -1,0 +1,128 @@
+"""What does a network hold to? Accuracy while samples are zeroed, and when voices are given another pitch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heschl.figures.style import (
+    BLUE,
+    INK,
+    LINE,
+    ORANGE,
+    PAPER,
+    SOFT,
+    TEXT,
+    apart,
+    new_figure,
+    percent,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_WAYS = {
+    "random": ("by chance", SOFT),
+    "amplitude": ("loudest first", ORANGE),
+    "relevance": ("most relevant first", BLUE),
+}
+
+
+def manipulate_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
+    """Accuracy against the share of samples zeroed; beside it, where there are sexed voices, before and after scaling.
+
+    held: as `heschl.steps.manipulate.manipulate` gives it.
+    """
+    scaled = bool(held["scaling"])
+    with styled():
+        figure = new_figure(width, 3.3, _title(held))
+        axes = figure.subplots(
+            1, 2 if scaled else 1, squeeze=False, width_ratios=(2.2, 1) if scaled else (1,)
+        )[0]
+        _zeroing(axes[0], held)
+        if scaled:
+            _scaling(axes[1], held)
+        for axis in axes:
+            axis.set_ylim(0, 1.03)
+            axis.axhline(held["chance"], color=LINE, linewidth=0.8, zorder=1)
+            axis.spines["left"].set_visible(False)
+            axis.spines["bottom"].set_color(LINE)
+            axis.tick_params(length=0)
+            percent(axis)
+            axis.yaxis.grid(True)
+            axis.set_axisbelow(True)
+        axes[0].set_ylabel("clips understood")
+    return figure
+
+
+def _zeroing(axis: Axes, held: Mapping[str, Any]) -> None:
+    shares = np.array(held["fractions"], float)
+    at = np.sqrt(shares)  # the first few per cent are where it happens
+    ends = []
+    for way, cells in held["zeroing"].items():
+        name, hue = _WAYS[way]
+        value = np.array([cell["value"] for cell in cells], float)
+        low, high = _bounds(cells, value)
+        axis.fill_between(at, low, high, color=hue, alpha=0.15, linewidth=0)
+        axis.plot(at, value, color=hue, marker="o", markersize=3)
+        ends.append((name, hue, value))
+    middle = int(np.argmin(np.abs(at - 0.62)))
+    places = apart([value[middle] for _, _, value in ends], 0.09)
+    for (name, hue, _), place in zip(ends, places, strict=True):
+        axis.annotate(
+            name, (at[middle], place), (6, 0), textcoords="offset points", color=hue if hue != SOFT else INK,
+            va="center", bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
+        )  # fmt: skip
+    ticks = [0, 0.01, 0.05, 0.2, 0.5, 0.95]
+    axis.set_xticks(np.sqrt(ticks), [f"{100 * v:g}" if v != 0.95 else "95 %" for v in ticks])
+    axis.set_xlabel("share of the samples set to zero (square-root scale)", loc="left")
+    axis.annotate("guessing", (0, held["chance"]), (2, 2), textcoords="offset points", color=SOFT, fontsize=8)
+
+
+def _scaling(axis: Axes, held: Mapping[str, Any]) -> None:
+    for k, row in enumerate(held["scaling"]):
+        for place, key in ((k - 0.15, "plain"), (k + 0.15, "accuracy")):
+            cell = row[key]
+            value = np.array([cell["value"]], float)
+            low, high = _bounds([cell], value)
+            axis.vlines(place, low, high, color=LINE, linewidth=3)
+            axis.plot(place, value, "o", color=INK if key == "plain" else BLUE, markersize=5, zorder=3)
+            word = "as said" if key == "plain" else f"×\u202f{row['factor']:g}"
+            axis.annotate(word, (place, value[0]), (0, 7), textcoords="offset points", ha="center", fontsize=8,
+                          color=INK if key == "plain" else BLUE, annotation_clip=False)  # fmt: skip
+    axis.set_xticks(range(len(held["scaling"])), [f"{row['voices']} voices" for row in held["scaling"]])
+    axis.set_xlim(-0.6, len(held["scaling"]) - 0.4)
+    axis.set_xlabel("frequencies multiplied", loc="left")
+
+
+def _bounds(cells: Any, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    low, high = [], []
+    for cell, mean in zip(cells, value, strict=True):
+        if cell.get("sd") is not None:
+            low.append(max(0.0, mean - cell["sd"]))
+            high.append(min(1.0, mean + cell["sd"]))
+        else:
+            low.append(mean if cell.get("low") is None else cell["low"])
+            high.append(mean if cell.get("high") is None else cell["high"])
+    return np.array(low), np.array(high)
+
+
+def _title(held: Mapping[str, Any]) -> str:
+    shares = held["fractions"]
+    k = next((k for k, share in enumerate(shares) if share >= 0.1), len(shares) - 1)
+    told = {way: 100 * cells[k]["value"] for way, cells in held["zeroing"].items()}
+    first = (
+        f"With {100 * shares[k]:g}\u202f% of the samples gone, {told['relevance']:.0f}\u202f% of the clips are understood if "
+        f"the most relevant go, {told['random']:.0f}\u202f% if chance chooses"
+    )
+    if held["scaling"]:
+        falls = [
+            f"{row['voices']} {100 * row['plain']['value']:.0f} to {100 * row['accuracy']['value']:.0f}\u202f%"
+            for row in held["scaling"]
+        ]
+        first += "; scaled voices: " + ", ".join(falls)
+    return first

@@ -137,22 +137,24 @@ def wavelets(
 # --- kernels -----------------------------------------------------------------------------------------
 
 
-def gaussian_spectrum(freq: float, cycles: Tensor, offsets: Tensor, rate: float) -> Tensor:
-    """Spectra of the sampled Gaussian kernel, in closed form.
+def gaussian_spectrum(one: Wavelets, first: int, last: int, offsets: Tensor, rate: float) -> Tensor:
+    """Spectra of wavelets ``first`` to ``last`` of a frequency, sampled and not cut, in closed form.
 
     Parameters
     ----------
-    cycles: (wavelet,). offsets: (bin,) Hz from ``freq``.
+    offsets: (bin,) Hz from the frequency.
 
     Returns
     -------
     (wavelet, bin): ``exp(-offset^2 / 2 s^2)`` with ``s = 5 f / (2 pi c)``, divided by the sum of what sampling
     folds onto the centre, so that the samples of the Gaussian add up to one.
     """
-    inverse = 2 * math.pi * cycles / (5 * freq)
-    folds = torch.arange(-4, 5, device=cycles.device, dtype=cycles.dtype) * rate
-    onto = (-0.5 * (folds * inverse[:, None]).square()).exp().sum(1, keepdim=True)
-    return (-0.5 * (offsets * inverse[:, None]).square()).exp() / onto
+    inverse = 2 * math.pi * np.asarray(one.cycles[first:last]) / (5 * one.freq)
+    onto = np.exp(-0.5 * (inverse[:, None] * rate * np.arange(-4, 5)) ** 2).sum(1)
+    slope, height = torch.as_tensor(np.stack([math.sqrt(0.5) * inverse, np.log(onto)])[:, :, None]).to(
+        offsets
+    )
+    return torch.exp(-((slope * offsets).square() + height))
 
 
 def reference_kernel(freq: float, cycles: float, rate: float) -> np.ndarray:

@@ -14,15 +14,12 @@ Source: Moca, Barzan, Nagy-Dabacan, Muresan, Nature Communications 12, 337 (2021
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from heschl.features._superlet_kernels import (
     HALF_WIDTH,
@@ -30,25 +27,17 @@ from heschl.features._superlet_kernels import (
     Kind,
     Order,
     OrderAxis,
-    Wavelets,
     choose,
-    fast_length,
     frequencies,
-    gaussian_spectrum,
-    reference_kernel,
     wavelets,
 )
+from heschl.features._superlet_work import TAIL, Plan, transform
 from heschl.features.mel import Count
 from heschl.types import HeschlError
 
 Output = Literal["power", "log-power", "complex"]
 
 SILENT = -150.0  # natural logarithm of power that stands for a channel of zeros (7e-66)
-_TAIL = {
-    torch.float32: 6.0,
-    torch.float64: 8.5,
-}  # standard deviations beyond which nothing is left in that dtype
-_BLOCK = {"cpu": 2**21, "cuda": 2**28}  # bytes that one step of the work may take
 
 
 class Superlets(NamedTuple):
@@ -103,7 +92,7 @@ def superlet(
     >>> t = torch.arange(1000, dtype=torch.float64) / 500
     >>> x = 2 * torch.cos(2 * torch.pi * 40 * t)
     >>> [round(float(value), 3) for value in superlet(x, 500, [20, 40], order=3)[:, 500]]
-    [0.001, 2.0]
+    [0.0, 2.0]
     """
     choose("kernel", kernel, Kernel)
     choose("output", output, Output)
@@ -116,18 +105,18 @@ def superlet(
     heard = scale > 0
     scale = torch.where(heard, scale, 1.0)
     flat = (x / scale).reshape(-1, time)
-    plan = _Plan(sets, float(rate), time, int(decim), kernel, flat.dtype)
-    blocks = [_block(part, plan, output == "complex") for part in flat.split(plan.channels(flat.device))]
-    logs, mean = (torch.cat(parts) if parts[0] is not None else None for parts in zip(*blocks, strict=True))
-    shape = (*leading, len(sets), plan.steps)
-    logs = logs.reshape(shape) + 2 * scale.log()[..., None, :]
-    heard = heard[..., None, :]
+    plan = Plan(sets, float(rate), time, int(decim), kernel, flat.dtype)
+    logs, mean = transform(flat, plan, output == "complex")
+    logs = logs.reshape(*leading, len(sets), plan.steps)
+    shift, heard = 2 * scale.log()[..., None, :], heard[..., None, :]
+    logs = logs + shift if logs.requires_grad else logs.add_(shift)
     if output == "log-power":
-        return torch.where(heard, logs, SILENT)
-    power = torch.where(heard, logs.exp(), 0.0)
+        return logs if bool(heard.all()) else torch.where(heard, logs, SILENT)
+    power = logs.exp() if logs.requires_grad else logs.exp_()
+    power = power if bool(heard.all()) else torch.where(heard, power, 0.0)
     if mean is None:
         return power
-    mean = mean.reshape(shape)
+    mean = mean.reshape(logs.shape)
     resultant = mean.abs()
     return Superlets(power, torch.where(resultant > 0, torch.sgn(mean), 1.0), resultant)
 
@@ -207,7 +196,7 @@ class Superlet(nn.Module):
         self.rate = sample_rate / decim
         self.start = 0.0
         self.decim = decim
-        self.options = {
+        self.options: dict[str, Any] = {
             "base_cycles": base_cycles,
             "order": tuple(order) if isinstance(order, Sequence) else order,
             "kind": kind,
@@ -230,18 +219,18 @@ class Superlet(nn.Module):
         return x
 
 
-# --- how ---------------------------------------------------------------------------------------------
+# --- on the way in -----------------------------------------------------------------------------------
 
 
-def _checked(x: Any) -> Tensor:
-    x = torch.as_tensor(x)
+def _checked(given: Any) -> Tensor:
+    x: Tensor = torch.as_tensor(given)
     if x.is_complex():
         raise HeschlError("superlet: x is complex: give its real part, or the two parts one by one")
     if x.ndim == 0 or 0 in x.shape:
         raise HeschlError(
             f"superlet: x has shape {tuple(x.shape)}: it must be (..., time) with at least one sample"
         )
-    if x.dtype not in _TAIL:
+    if x.dtype not in TAIL:
         x = x.float()
     if not bool(x.detach().isfinite().all()):
         bad = int((~x.detach().isfinite()).any(-1).sum())
@@ -255,126 +244,5 @@ def _checked(x: Any) -> Tensor:
 def _level(x: Tensor) -> Tensor:
     """Root mean square, (..., 1), by way of the peak, whose square may be too small for a float."""
     peak = x.abs().amax(-1, keepdim=True)
-    return peak * (x / torch.where(peak > 0, peak, 1.0)).square().mean(-1, keepdim=True).sqrt()
-
-
-class _Plan:
-    """Sizes that all channels share: N points of the transform, of which M = N / decim come back."""
-
-    def __init__(
-        self, sets: list[Wavelets], rate: float, time: int, decim: int, kernel: Kernel, dtype: torch.dtype
-    ) -> None:
-        self.sets, self.rate, self.kernel, self.dtype = sets, rate, kernel, dtype
-        self.tail = _TAIL[dtype]
-        self.steps = -(-time // decim)
-        widths = HALF_WIDTH if kernel == "reference" else self.tail
-        margin = math.ceil(widths * max(one.longest for one in sets) * rate) + 1  # wrapping round finds zeros
-        self.short = fast_length(math.ceil((time + margin) / decim))
-        self.long = self.short * decim
-
-    def channels(self, device: torch.device) -> int:
-        """How many channels are worked on together."""
-        return max(1, self.budget(device) // self.long)
-
-    def budget(self, device: torch.device) -> int:
-        """Complex numbers that one step may hold."""
-        size = 2 * torch.finfo(self.dtype).bits // 8
-        return _BLOCK.get(device.type, _BLOCK["cpu"]) // size
-
-
-def _block(x: Tensor, plan: _Plan, phase: bool) -> tuple[Tensor, Tensor | None]:
-    """Log-power (channel, freq, step) of (channel, time), and the mean phasor where it is wanted."""
-    spectrum = torch.fft.fft(x, n=plan.long)
-    work = partial(_reference if plan.kernel == "reference" else _gaussian, plan=plan, phase=phase)
-    if (
-        torch.is_grad_enabled() and x.requires_grad
-    ):  # the wavelets of a frequency are computed again going back
-        rows = [checkpoint(work, spectrum, one, use_reentrant=False) for one in plan.sets]
-    else:
-        rows = [work(spectrum, one) for one in plan.sets]
-    logs, means = zip(*rows, strict=True)
-    return torch.stack(logs, 1), torch.stack(means, 1) if phase else None
-
-
-def _gaussian(spectrum: Tensor, one: Wavelets, plan: _Plan, phase: bool) -> tuple[Tensor, Tensor | None]:
-    """One frequency: (channel, N) to (channel, step)."""
-    step = plan.rate / plan.long  # Hz a bin
-    total = _Sum(one, phase)
-    for first, last in _groups(one, len(spectrum) * plan.short, plan.budget(spectrum.device)):
-        width = 5 * one.freq / (2 * math.pi * one.cycles[first])
-        size = 2 * math.ceil(plan.tail * width / step) + 3
-        folds = -(-size // plan.short)
-        if folds > 1:
-            size = folds * plan.short
-        start = round(one.freq / step) - size // 2
-        bins = torch.arange(start, start + size, device=spectrum.device)
-        offsets = (bins.double() * step - one.freq).to(plan.dtype)
-        cycles = torch.tensor(one.cycles[first:last], device=spectrum.device, dtype=plan.dtype)
-        shape = gaussian_spectrum(one.freq, cycles, offsets, plan.rate)
-        kept = spectrum[:, bins % plan.long]
-        parts = torch.view_as_real(kept) * shape[:, None, :, None]
-        if folds > 1:
-            parts = parts.unflatten(2, (folds, plan.short)).sum(2)
-        back = torch.fft.ifft(torch.view_as_complex(parts), n=plan.short)[..., : plan.steps]
-        if phase:  # the bins were moved to the start: an oscillation, which power does not see
-            turns = torch.arange(plan.steps, device=spectrum.device) * (start % plan.short) % plan.short
-            angle = (2 * math.pi / plan.short) * turns.to(plan.dtype)
-            back = back * torch.polar(torch.ones_like(angle), angle)
-        total.add(back, first, last)
-    return total.logs(plan), total.mean
-
-
-def _reference(spectrum: Tensor, one: Wavelets, plan: _Plan, phase: bool) -> tuple[Tensor, Tensor | None]:
-    """The same with the reference's kernels, which have no closed form: each is transformed."""
-    total = _Sum(one, phase)
-    for number, cycles in enumerate(one.cycles):
-        kernel = reference_kernel(one.freq, cycles, plan.rate)
-        half = len(kernel) // 2
-        around = torch.zeros(plan.long, dtype=spectrum.dtype)
-        places = torch.arange(-half, half + 1) % plan.long
-        around.index_add_(0, places, torch.as_tensor(kernel).to(spectrum.dtype))
-        parts = spectrum * torch.fft.fft(around).to(spectrum.device)
-        parts = parts.unflatten(1, (-1, plan.short)).sum(1)
-        total.add(torch.fft.ifft(parts)[None, :, : plan.steps], number, number + 1)
-    return total.logs(plan), total.mean
-
-
-class _Sum:
-    """Adds up one frequency's wavelets."""
-
-    def __init__(self, one: Wavelets, phase: bool) -> None:
-        self.one, self.phase = one, phase
-        self.total: Tensor | None = None
-        self.mean: Tensor | None = None
-
-    def add(self, back: Tensor, first: int, last: int) -> None:
-        """Takes in coefficients (wavelet, channel, step)."""
-        squares = torch.view_as_real(back).square()
-        power = squares[..., 0] + squares[..., 1]
-        logs = power.clamp_min(torch.finfo(power.dtype).tiny).log()
-        weights = torch.tensor(self.one.weights[first:last], dtype=logs.dtype, device=logs.device)
-        self.total = _plus(self.total, torch.tensordot(weights, logs, 1))
-        if self.phase:
-            unit = torch.view_as_real(torch.sgn(back))
-            self.mean = _plus(self.mean, torch.view_as_complex(torch.tensordot(weights, unit, 1)))
-
-    def logs(self, plan: _Plan) -> Tensor:
-        """Log-power of twice the squared coefficients; the inverse transform divided by M instead of N."""
-        assert self.total is not None
-        return self.total + (math.log(2) + 2 * math.log(plan.short / plan.long))
-
-
-def _plus(total: Tensor | None, part: Tensor) -> Tensor:
-    return part if total is None else total + part
-
-
-def _groups(one: Wavelets, each: int, budget: int) -> Iterator[tuple[int, int]]:
-    """Wavelets that are worked on together: of nearly one width in frequency, and no more than memory allows."""
-    first, count = 0, len(one.cycles)
-    most = max(1, budget // each)
-    while first < count:
-        last = first + 1
-        while last < count and last - first < most and one.cycles[last] <= 1.7 * one.cycles[first]:
-            last += 1
-        yield first, last
-        first = last
+    level: Tensor = peak * (x / torch.where(peak > 0, peak, 1.0)).square().mean(-1, keepdim=True).sqrt()
+    return level

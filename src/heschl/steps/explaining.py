@@ -31,6 +31,7 @@ from heschl.types import Clip, HeschlError
 
 CHUNK = 16  # clips at once
 OCCLUDED = 0.05  # seconds that occlusion hides at a time
+FLOOR = 60.0  # dB under a wave's loudest cell, below which its picture is blank
 ROWS = 10  # parts into which occlusion divides the frequencies
 
 # What `--method` calls them -> where they are. Others are named by their import path, as in a recipe.
@@ -268,7 +269,7 @@ def picture_of(network: Network, one: Input, relevance: Tensor) -> Picture:
         spectrum = signal.stft(torch.nn.functional.pad(one.x[0], (0, n)), n, hop, signal.hann(n, one.x.dtype))
         level = signal.decibels(signal.power(spectrum), 1e-12)[:, : cells.shape[-1]]
         return Picture(
-            level.numpy(),
+            level.clamp_min(level.max() - FLOOR).numpy(),
             cells.numpy(),
             np.arange(n // 2 + 1) * one.rate / n,
             one.start + np.arange(cells.shape[-1]) * hop / one.rate,

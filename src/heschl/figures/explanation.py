@@ -1,0 +1,378 @@
+"""What a network relied on in one clip: relevance as colour over a grey spectrogram, with its test beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from heschl.figures.spectrogram import _wave
+from heschl.figures.style import BLUE, INK, LINE, PAPER, SOFT, VERMILION, WIDE, apart, new_figure, styled
+from heschl.files import replacing
+from heschl.types import HeschlError, Span
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WARM, COOL = VERMILION, BLUE  # for the answer, and against it
+GREY = 0.42  # how far towards the ink the loudest cell goes: colour must stay readable over it
+MARGIN = 0.04  # seconds shown before and after the clip, of the zeros that a network may be given around it
+NARROW = 5.0  # inches: below it, all stands in one column
+# inches, of the parts of the figure
+RIGHT, CURVE, BAR, NAMES, SOUNDS, KEY, GAP = 3.75, 1.45, 0.24, 1.35, 1.75, 0.22, 0.05
+
+
+class Seen(NamedTuple):
+    """What is drawn of one clip.
+
+    level, relevance: (row, frame). frequencies: (row,) Hz, or None. times: (frame,) seconds from the clip's start.
+    wave: (time,) at ``rate`` Hz, or None. spans: phones and words.
+    """
+
+    level: np.ndarray
+    relevance: np.ndarray
+    frequencies: np.ndarray | None
+    times: np.ndarray
+    wave: np.ndarray | None = None
+    rate: float = 1.0
+    spans: Sequence[Span] = ()
+
+
+def explanation_figure(
+    seen: Seen,
+    *,
+    title: str = "",
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+    sounds: Mapping[str, float | None] | None = None,
+    width: float = WIDE,
+    target: str = "the answer",
+) -> Figure:
+    """Waveform, grey spectrogram with relevance, phones; beside them, the faithfulness curve and the answers to sounds.
+
+    Parameters
+    ----------
+    curves: name -> (shares taken out, probability of what is explained); the first is the explanation's own.
+    sounds: name -> probability of what is explained when the network hears that sound; None for silence.
+    target: what is explained, in a few words.
+    """
+    _check(seen)
+    phone, wide = width < NARROW, width > 9
+    tiers = _tiers(seen)
+    rows = ([0.5] if seen.wave is not None else []) + [2.0 if phone else 2.5] + [0.24] * len(tiers)
+    tall = sum(rows) + KEY + GAP * len(rows) + 0.3
+    small = [size for size, there in ((CURVE, curves), (BAR * len(sounds or ()) + 0.1, sounds)) if there]
+    head = 0.34 + 0.2 * (len(wrapped(title, width)) - 1) if title else 0.06
+    if wide:
+        height = head + max(tall, sum(small) + 0.75 * len(small))
+    elif phone:
+        height = head + tall + sum(small) + 0.75 * len(small)
+    else:
+        height = head + tall + (max(small) + 0.75 if small else 0)
+    with styled():
+        figure = titled(width, height, title)
+        column = width - 0.55 - 0.12 - (RIGHT if wide and small else 0)
+        _left(figure, seen, tiers, target, (0.55, head, column), rows)
+        left, top = (width - RIGHT + 0.5, head + 0.32) if wide else (0.55, head + tall + 0.4)
+        if curves:
+            room = width - left - NAMES if phone or wide else width / 2 - 0.7 - NAMES
+            _curves(place(figure, left, top, room, CURVE), curves, target)
+            top, left = (top + CURVE + 0.75, left) if phone or wide else (top, width / 2 + 0.1)
+        if sounds:
+            room = width - left - SOUNDS - 0.15
+            _bars(place(figure, left + SOUNDS - 0.4, top, room, BAR * len(sounds)), sounds)
+            at = (left / width, 1 - (top - 0.08) / height)
+            figure.text(*at, f"Probability of {target}, hearing only", fontsize=9, va="bottom")
+    return figure
+
+
+def wrapped(title: str, width: float) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(title, max(20, int(width * 10.8))) or [""]
+
+
+def titled(width: float, height: float, title: str) -> Figure:
+    """A figure in which everything is placed by hand."""
+    figure = new_figure(width, height, title)
+    figure.set_layout_engine("none")
+    if title:
+        figure.suptitle(
+            "\n".join(wrapped(title, width)),
+            x=0.04 / width,
+            y=1 - 0.05 / height,
+            ha="left",
+            va="top",
+            fontsize=10.5,
+            fontweight="bold",
+        )
+    return figure
+
+
+def place(figure: Figure, left: float, top: float, width: float, height: float, **options: Any) -> Axes:
+    """An axis at inches from the upper left."""
+    whole, tall = figure.get_size_inches()
+    box = (left / whole, 1 - (top + height) / tall, width / whole, height / tall)
+    axis: Axes = figure.add_axes(box, **options)
+    return axis
+
+
+def _check(seen: Seen) -> None:
+    level, r = np.asarray(seen.level), np.asarray(seen.relevance)
+    if level.ndim != 2 or level.shape != r.shape or level.shape[1] != len(seen.times):
+        raise HeschlError(
+            f"the picture has levels {level.shape}, relevance {r.shape} and {len(seen.times)} times: "
+            "they must be (row, frame) and (frame,)"
+        )
+
+
+# --- colour ------------------------------------------------------------------------------------------------
+
+
+def overlaid(level: np.ndarray, relevance: np.ndarray, limit: float | None = None) -> np.ndarray:
+    """Levels in grey and relevance in colour over them, (row, frame, 3) in [0, 1]; zero is the grey itself.
+
+    limit: the magnitude of full colour, the same on both sides (by default the highest but a few in a thousand).
+    """
+    from matplotlib.colors import to_rgb
+
+    paper, ink, warm, cool = (np.array(to_rgb(c)) for c in (PAPER, INK, WARM, COOL))
+    level = np.asarray(level, float)
+    low, high = np.quantile(level, (0.25, 0.998))
+    loud = np.clip((level - low) / (high - low), 0, 1) if high > low else np.zeros_like(level)
+    grey = paper + GREY * loud[..., None] ** 1.3 * (ink - paper)
+    limit = limit or limit_of(relevance)
+    share = np.clip(np.asarray(relevance, float) / limit, -1, 1)[..., None]
+    hue = np.where(share > 0, warm, cool)
+    depth = np.abs(share) ** 0.6
+    dark = 1 - 0.35 * loud[..., None]  # what is loud stays a little darker under its colour
+    return np.asarray(np.clip(grey * (1 - depth) + hue * dark * depth, 0, 1))
+
+
+def limit_of(relevance: np.ndarray) -> float:
+    """The magnitude that gets full colour."""
+    size = np.abs(np.asarray(relevance, float))
+    return float(np.quantile(size, 0.997)) or float(size.max()) or 1.0
+
+
+def picture(axis: Axes, seen: Seen, limit: float | None = None) -> None:
+    """Relevance over the grey spectrogram, in an axis of seconds and rows."""
+    step = float(np.diff(seen.times).mean()) if len(seen.times) > 1 else 0.01
+    axis.imshow(
+        overlaid(seen.level, seen.relevance, limit),
+        origin="lower",
+        aspect="auto",
+        interpolation="bilinear",
+        extent=(seen.times[0] - step / 2, seen.times[-1] + step / 2, -0.5, len(seen.level) - 0.5),
+    )
+    axis.set_xlim(*shown(seen))
+    axis.set_ylim(-0.5, len(seen.level) - 0.5)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def shown(seen: Seen) -> tuple[float, float]:
+    """The seconds that are drawn: the clip with a margin, as far as the network hears it."""
+    step = float(np.diff(seen.times).mean()) if len(seen.times) > 1 else 0.01
+    first, last = float(seen.times[0]) - step / 2, float(seen.times[-1]) + step / 2
+    if seen.wave is None:
+        return first, last
+    return max(first, -MARGIN), min(last, len(seen.wave) / seen.rate + MARGIN)
+
+
+def hidden_share(seen: Seen) -> float:
+    """The share of all relevance that lies outside of the seconds that are drawn, in the zeros around the clip."""
+    first, last = shown(seen)
+    size = np.abs(seen.relevance).sum(0)
+    out = (seen.times < first) | (seen.times > last)
+    return float(size[out].sum() / size.sum()) if size.any() else 0.0
+
+
+# --- the left: what was heard ------------------------------------------------------------------------------
+
+
+def _tiers(seen: Seen) -> list[str]:
+    there = {span.tier for span in seen.spans}
+    return [tier for tier in ("phone", "word") if tier in there]
+
+
+def _left(
+    figure: Figure,
+    seen: Seen,
+    tiers: list[str],
+    target: str,
+    box: tuple[float, float, float],
+    rows: list[float],
+) -> None:
+    """box: left, top and width, rows: heights, all in inches."""
+    left, top, width = box
+    heights, first_axis = list(rows), None
+    first, last = shown(seen)
+    if seen.wave is not None:
+        high = heights.pop(0)
+        axis = first_axis = place(figure, left, top, width, high)
+        _wave(axis, np.arange(len(seen.wave)) / seen.rate, np.asarray(seen.wave, float), int(width * 96))
+        top += high + GAP
+    top, high = top + KEY, heights.pop(0)
+    axis = place(figure, left, top, width, high, sharex=first_axis)
+    picture(axis, seen)
+    frequency_ticks(axis, seen)
+    _key(axis, target)
+    lowest, top = axis, top + high + GAP
+    for tier, high in zip(tiers, heights, strict=True):
+        lowest.tick_params(axis="x", length=0, labelbottom=False)
+        lowest = place(figure, left, top, width, high, sharex=axis)
+        own = [span for span in seen.spans if span.tier == tier]
+        _symbols(lowest, own, tier, width * 72 / max(1e-9, last - first))
+        top += high + GAP
+    step = next(s for s in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 600) if (last - first) / s <= 8)
+    ticks = np.arange(0, last + 1e-9, step)
+    lowest.set_xticks(ticks, [f"{t:g}" if t < ticks[-1] else f"{t:g} s" for t in ticks])
+    lowest.tick_params(axis="x", length=3, labelbottom=True)
+    lowest.set_xlim(first, last)
+
+
+def frequency_ticks(axis: Axes, seen: Seen) -> None:
+    axis.tick_params(color=LINE)
+    if seen.frequencies is None:
+        axis.set_yticks([0, len(seen.level) - 1], ["1", f"{len(seen.level)}"])
+        axis.set_ylabel("feature")
+        return
+    top = seen.frequencies[-1]
+    linear = np.allclose(np.diff(seen.frequencies), np.diff(seen.frequencies)[:1], rtol=0.01)
+    wanted = [0, 1000, 2000, 3000, 4000, 6000, 8000] if linear else [250, 500, 1000, 2000, 4000, 8000]
+    wanted = [f for f in wanted if seen.frequencies[0] - 1 <= f <= top * 1.02]
+    if linear and len(wanted) > 5:
+        wanted = [f for f in wanted if f % 2000 == 0]
+    places = np.interp(wanted, seen.frequencies, np.arange(len(seen.frequencies)))
+    axis.set_yticks(places, [f"{f / 1000:g}" for f in wanted])
+    axis.set_ylabel("kHz")
+
+
+def _key(axis: Axes, target: str) -> None:
+    """What the colours mean, above the picture's right end."""
+    from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
+
+    words = [(f"■ for {target}", WARM), ("■ against", COOL)]
+    areas: list[Any] = [TextArea(text, textprops={"color": colour, "fontsize": 9}) for text, colour in words]
+    box = AnchoredOffsetbox(
+        "lower right",
+        child=HPacker(children=areas, pad=0, sep=10),
+        pad=0.15,
+        borderpad=0,
+        frameon=False,
+        bbox_to_anchor=(1.0, 1.0),
+        bbox_transform=axis.transAxes,
+    )
+    axis.add_artist(box)
+
+
+def _symbols(axis: Axes, spans: Sequence[Span], tier: str, points: float) -> None:
+    """Symbols between the marks of where they begin and end; points: of one second."""
+    axis.set_ylim(0, 1)
+    axis.set_yticks([])
+    axis.spines["left"].set_visible(False)
+    axis.spines["bottom"].set_visible(False)
+    for span in spans:
+        for edge in (span.start, span.stop):
+            axis.plot([edge, edge], [0.1, 0.9], color=LINE, linewidth=0.8, clip_on=True)
+        room, size = (span.stop - span.start) * points, 9 if tier == "word" else 8.5
+        name = span.symbol.lower() if tier == "phone" and span.symbol.isupper() else span.symbol
+        if len(name) * size * 0.55 <= room + 3:
+            axis.text(
+                (span.start + span.stop) / 2,
+                0.45,
+                name,
+                ha="center",
+                va="center",
+                fontsize=size,
+                color=INK if tier == "word" else SOFT,
+                clip_on=True,
+            )
+
+
+# --- the right: is it true ---------------------------------------------------------------------------------
+
+
+def _curves(axis: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], target: str) -> None:
+    styles: list[dict[str, Any]] = [
+        {"color": WARM, "linewidth": 1.8},
+        {"color": SOFT, "linewidth": 1.2},
+        {"color": SOFT, "linewidth": 1.2, "linestyle": (0, (3, 2))},
+    ]
+    names, heights = [], []
+    for k, (name, (shares, scores)) in enumerate(curves.items()):
+        axis.plot(shares, scores, **styles[min(k, 2)])
+        near = int(np.argmin(np.abs(np.asarray(shares) - 1.0)))
+        names.append((name, styles[min(k, 2)]["color"]))
+        heights.append(float(scores[near]))
+    axis.set(xlim=(0, 1), ylim=(0, 1.02))
+    axis.set_xticks([0, 0.5, 1], ["0", "50", "100 %"])
+    axis.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
+    axis.set_xlabel("of the picture taken out", labelpad=1)
+    axis.set_title(f"Probability of {target}")
+    _line_names(axis, curves, names)
+
+
+def _line_names(axis: Axes, curves: Mapping[str, Any], names: list[tuple[str, Any]]) -> None:
+    """The names beside the right end, apart from each other."""
+    ends = [float(np.asarray(scores)[-1]) for _, scores in curves.values()]
+    middle = [float(np.mean(scores)) for _, scores in curves.values()]
+    # all curves end in the same blank clip: what tells them apart is their height on the way
+    order = np.argsort(middle, kind="stable")
+    wanted = np.asarray(ends, float)
+    for place, k in enumerate(order):
+        wanted[k] += 1e-3 * place
+    placed = apart(wanted.tolist(), 0.13)
+    lift = max(0.0, 0.02 - min(placed)) - max(0.0, max(placed) - 1.0)
+    for (name, colour), at in zip(names, placed, strict=True):
+        axis.annotate(
+            name,
+            (1, at + lift),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize=9,
+            annotation_clip=False,
+        )
+
+
+def _bars(axis: Axes, sounds: Mapping[str, float | None]) -> None:
+    names = list(sounds)
+    for k, name in enumerate(names):
+        share = sounds[name]
+        colour = WARM if "relied" in name else COOL if "against" in name else SOFT
+        axis.plot([0, 1], [k, k], color=LINE, linewidth=0.8, zorder=0)
+        if share is not None:
+            axis.barh(k, share, height=0.42, color=colour)
+        text = "silent" if share is None else f"{100 * share:.0f} %"
+        axis.annotate(
+            text, (1, k), xytext=(5, 0), textcoords="offset points", va="center", color=INK, fontsize=9
+        )
+    axis.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.6))
+    axis.set_yticks(range(len(names)), names)
+    axis.set_xticks([])
+    axis.tick_params(axis="y", length=0, labelcolor=INK)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+# --- out ---------------------------------------------------------------------------------------------------
+
+
+def save_all(figure: Figure, path: Path, suffixes: Sequence[str] = (".png", ".svg", ".pdf")) -> list[Path]:
+    """Writes PATH.png, PATH.svg and PATH.pdf in the light colours, text as text."""
+    import matplotlib as mpl
+
+    written = []
+    with styled(), mpl.rc_context({"pdf.fonttype": 42}):
+        for suffix in suffixes:
+            target = path.with_name(path.name + suffix)
+            stamp: Any = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
+            with replacing(target) as temporary:
+                figure.savefig(temporary, format=suffix[1:], dpi=192, metadata=stamp)
+            written.append(target)
+    return written

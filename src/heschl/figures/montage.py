@@ -1,0 +1,75 @@
+"""Many explanations at a glance: one small picture a class, or one a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heschl.figures.explanation import Seen, frequency_ticks, picture, place, titled, wrapped
+from heschl.figures.style import INK, TEXT, WIDE, styled
+from heschl.types import HeschlError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CELL, TALL, GAP, NAME = 1.75, 1.0, 0.12, 0.24  # inches: least width, height, between, for the name above
+
+
+def montage(pictures: Mapping[str, Seen], title: str = "", width: float = WIDE) -> Figure:
+    """Small pictures side by side, each with its name above and its own full colour.
+
+    Raises
+    ------
+    HeschlError: there is nothing to show.
+    """
+    if not pictures:
+        raise HeschlError("there is no explanation to show: explain a clip first")
+    columns = min(len(pictures), max(2, int((width - 0.1) / (CELL + GAP))))
+    lines = -(-len(pictures) // columns)
+    head = 0.3 + 0.2 * (len(wrapped(title, width)) - 1) if title else 0.04
+    wide = (width - 0.04) / columns - GAP
+    if columns == len(pictures):
+        wide = min(wide, 2.6)
+    height = head + lines * (TALL + NAME + GAP)
+    with styled():
+        figure = titled(width, height, title)
+        for k, (name, seen) in enumerate(pictures.items()):
+            row, column = divmod(k, columns)
+            left = 0.04 + column * (wide + GAP)
+            top = head + NAME + row * (TALL + NAME + GAP)
+            axis = place(figure, left, top, wide, TALL)
+            picture(axis, seen)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.set_title(name, fontsize=9, color=INK, pad=3)
+    return figure
+
+
+def compared(
+    pictures: Mapping[str, Seen], notes: Mapping[str, str], title: str = "", width: float = TEXT
+) -> Figure:
+    """One clip by several methods, under each other, with a note (how it did) after each name."""
+    if not pictures:
+        raise HeschlError("there is no method to compare: name at least one")
+    head = 0.3 + 0.2 * (len(wrapped(title, width)) - 1) if title else 0.04
+    tall = 1.35
+    height = head + len(pictures) * (tall + NAME + GAP) + 0.3
+    with styled():
+        figure = titled(width, height, title)
+        for k, (name, seen) in enumerate(pictures.items()):
+            top = head + NAME + k * (tall + NAME + GAP)
+            axis = place(figure, 0.55, top, width - 0.7, tall)
+            picture(axis, seen)
+            frequency_ticks(axis, seen)
+            axis.set_title(f"{name}   {notes.get(name, '')}".rstrip(), fontsize=9, color=INK, pad=3)
+            if k < len(pictures) - 1:
+                axis.set_xticks([])
+            else:
+                first, last = axis.get_xlim()
+                step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600) if (last - first) / s <= 8)
+                ticks = np.arange(0, last + 1e-9, step)
+                axis.set_xticks(ticks, [f"{t:g}" if t < ticks[-1] else f"{t:g} s" for t in ticks])
+                axis.set_xlim(first, last)
+    return figure

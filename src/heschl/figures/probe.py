@@ -1,0 +1,251 @@
+"""What is inside: how well labels are read off each layer, how alike layers are, what their units prefer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heschl.figures.style import (
+    BLUE,
+    INK,
+    LINE,
+    ORANGE,
+    PAPER,
+    SHADES,
+    SOFT,
+    TEXT,
+    apart,
+    new_figure,
+    shades,
+    styled,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# series -> (what it is called, colour, line)
+SERIES: dict[str, tuple[str, str, Any]] = {
+    "score": ("trained", BLUE, "-"),
+    "untrained": ("untrained", SOFT, "-"),
+    "control": ("control labels", ORANGE, (0, (4, 2))),
+}
+# phones in the order of a table: vowels from front to back, then consonants by manner
+ORDER = tuple(
+    "IY IH EH EY AE AH ER AW AY AA AO OW OY UH UW W Y R L M N NG B P D T G K JH CH V F DH TH Z S ZH SH HH".split()  # noqa: SIM905
+)
+
+
+def probes_figure(
+    rows: Sequence[Mapping[str, Any]], areas: Sequence[str], *, synthetic: bool = False, width: float = TEXT
+) -> Figure:
+    """One panel a target: what a probe reads off each area, with its interval, beside untrained and control.
+
+    Parameters
+    ----------
+    rows: as `heschl.steps.probe.probe` makes them. areas: in the order of the network.
+    """
+    targets = list(dict.fromkeys(row["target"] for row in rows))
+    columns = 1 if width < 5 else min(len(targets), 2 if width < 9 else 3)
+    lines = -(-len(targets) // columns)
+    with styled():
+        figure = new_figure(width, 0.55 + 2.35 * lines, _title(rows, synthetic))
+        axes = figure.subplots(lines, columns, squeeze=False).ravel()
+        for k, axis in enumerate(axes):
+            if k >= len(targets):
+                axis.axis("off")
+                continue
+            own = {row["area"]: row for row in rows if row["target"] == targets[k]}
+            _panel(axis, [own[area] for area in areas if area in own])
+    return figure
+
+
+def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    first = rows[0]
+    numbers = first["measure"] == "R²"
+    ends: list[tuple[float, str, str]] = []
+    for k, (key, (name, colour, line)) in enumerate(SERIES.items()):
+        places = np.arange(len(rows)) + 0.05 * (k - 1)  # side by side, so that no interval hides another
+        value = np.array([float(row[key]["value"]) for row in rows])
+        lows = np.array([_bound(row[key], "low") for row in rows])
+        highs = np.array([_bound(row[key], "high") for row in rows])
+        front = 4 if key == "score" else 3
+        axis.vlines(places, lows, highs, color=colour, linewidth=2.6, alpha=0.35, zorder=front - 1)
+        axis.plot(places, value, color=colour, linestyle=line, zorder=front)
+        axis.plot(
+            places,
+            value,
+            "o",
+            color=colour,
+            markersize=4.5,
+            markeredgecolor=PAPER,
+            zorder=front,
+            clip_on=False,
+        )
+        ends.append((float(value[-1]), name, colour))
+    axis.axhline(first["chance"], color=SOFT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
+    ends.append((float(first["chance"]), "guessing", SOFT))
+    low = min(0.0, *(float(row[key]["value"]) for row in rows for key in SERIES)) if numbers else 0.0
+    axis.set_ylim(max(low, -0.5), 1.02)
+    ticks = [0, 0.5, 1]
+    axis.set_yticks(ticks, ["0", "0.5", "R² = 1"] if numbers else ["0", "50", "100\u202f%"])
+    axis.set_xlim(-0.25, len(rows) - 0.75)
+    names = [row["area"] for row in rows]
+    slanted = sum(map(len, names)) > 22
+    axis.set_xticks(
+        np.arange(len(rows)), names, rotation=35 if slanted else 0, ha="right" if slanted else "center"
+    )
+    axis.tick_params(axis="x", labelcolor=INK, length=0)
+    axis.tick_params(axis="y", length=0)
+    axis.yaxis.grid(True)
+    axis.set_axisbelow(True)
+    axis.spines["left"].set_visible(False)
+    axis.spines["bottom"].set_color(LINE)
+    what = "" if numbers else f", {first['classes']} classes"
+    axis.set_title(f"{first['target']}{what}; {first['n']:,} {first['samples_are']}")
+    for (_, name, colour), y in zip(ends, apart([end[0] for end in ends], 0.11), strict=True):
+        axis.annotate(
+            name,
+            (len(rows) - 1, y),
+            (12, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            annotation_clip=False,
+        )
+
+
+def _bound(score: Mapping[str, Any], side: str) -> float:
+    return float(score["value"] if score[side] is None else score[side])
+
+
+def _title(rows: Sequence[Mapping[str, Any]], synthetic: bool) -> str:
+    best: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        if row["target"] not in best or row["score"]["value"] > best[row["target"]]["score"]["value"]:
+            best[row["target"]] = row
+    said = ", ".join(
+        f"{target} {'best ' * (k == 0)}off {row['area']}" for k, (target, row) in enumerate(best.items())
+    )
+    n = max(row["n_speakers"] for row in rows)
+    speech = "synthetic speakers" if synthetic else "speakers"
+    return f"A straight line reads {said} ({n} {speech}, 95\u202f% intervals)"
+
+
+def similarity_figure(
+    tables: Mapping[str, Sequence[Sequence[float | None]]],
+    areas: Sequence[str],
+    others: Sequence[str] | None = None,
+    *,
+    title: str = "",
+    width: float = TEXT,
+) -> Figure:
+    """CKA of areas (rows) with areas (columns), one map a table.
+
+    Parameters
+    ----------
+    tables: heading -> (area, other area). others: the columns' names; ``areas`` where they are not given.
+    """
+    names = list(tables)
+    across = 1 if width < 5 else len(names)
+    heading = title or _alike(tables, areas)
+    columns = list(others or areas)
+    with styled():
+        side = min(width / across - 0.9, 0.62 * max(len(columns), 3))
+        tall = side * len(areas) / len(columns) + 0.9
+        figure = new_figure(width, 0.5 + tall * (len(names) if across == 1 else 1), heading)
+        axes = figure.subplots(-(-len(names) // across), across, squeeze=False).ravel()
+        for axis, name in zip(axes, names, strict=True):
+            table = np.array([[np.nan if v is None else v for v in row] for row in tables[name]], float)
+            _map(axis, table, numbers=len(columns) <= 9)
+            axis.set_title(name)
+            axis.set_aspect("equal")
+            axis.set_yticks(np.arange(len(areas)), areas)
+            slanted = max(map(len, columns)) > 13 * side / len(columns)
+            axis.set_xticks(
+                np.arange(len(columns)),
+                columns,
+                rotation=35 if slanted else 0,
+                ha="right" if slanted else "center",
+            )
+    return figure
+
+
+def _alike(tables: Mapping[str, Sequence[Sequence[float | None]]], areas: Sequence[str]) -> str:
+    if "trained with untrained" not in tables or len(areas) < 2:
+        return "How alike the layers are (CKA without bias; 1: the same up to rotation)"
+    same = [
+        (row[k], area)
+        for k, (row, area) in enumerate(zip(tables["trained with untrained"], areas, strict=True))
+    ]
+    least = min(((value, area) for value, area in same if value is not None), default=(None, ""))
+    if least[0] is None:
+        return "How alike the layers are (CKA without bias; 1: the same up to rotation)"
+    return f"Training changed {least[1]} most: CKA {least[0]:.2f} with itself untrained (1: the same up to rotation)"
+
+
+def _map(axis: Axes, table: np.ndarray, numbers: bool, top: float = 1.0) -> None:
+    """Cells coloured by their share of ``top``; the value inside, where there is room."""
+    from matplotlib.patches import Rectangle
+
+    rows, columns = table.shape
+    for (i, j), value in np.ndenumerate(table):
+        share = 0.0 if np.isnan(value) else float(np.clip(value / top, 0, 1))
+        step = round(share * (SHADES - 1))
+        axis.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, facecolor=shades()[step], linewidth=0))
+        if numbers:
+            dark = step > SHADES * 0.55
+            text = "–" if np.isnan(value) else f"{value:.2f}".replace("-0.00", "0.00")
+            axis.text(j, i, text, ha="center", va="center", color=PAPER if dark else INK, fontsize=8.5)
+    axis.set_xlim(-0.5, columns - 0.5)
+    axis.set_ylim(rows - 0.5, -0.5)
+    axis.tick_params(length=0, labelcolor=INK)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def selectivity_figure(
+    areas: Mapping[str, Mapping[str, Any]], which: str = "psi", *, width: float = TEXT
+) -> Figure:
+    """Mean PSI of each area's units for each phone, or FSI for each feature; and how many units are selective at all.
+
+    Parameters
+    ----------
+    areas: area -> {"psi": {"names", "most", "mean", "selective_units", ...}, ...}, as probe.json has it.
+    which: "psi" or "fsi".
+    """
+    names = next(iter(areas.values()))[which]["names"]
+    order = sorted(range(len(names)), key=lambda k: ORDER.index(names[k]) if names[k] in ORDER else k)
+    most = next(iter(areas.values()))[which]["most"]
+    table = np.array([[own[which]["mean"][k] for k in order] for own in areas.values()])
+    what = "phone" if which == "psi" else "feature"
+    best = max(areas, key=lambda area: areas[area][which]["median_of_best"])
+    outdone = {area: f"{own[which]['median_of_best']:.0f}" for area, own in areas.items()}
+    with styled():
+        title = f"Half of {best}'s units set their favourite {what} apart from {outdone[best]} of {most} others or more"
+        turned = width < 5
+        figure = new_figure(
+            width, (0.19 * len(names) if turned else 0.32 * len(areas)) + (1.2 if turned else 1.75), title
+        )
+        axis = figure.subplots()
+        top = float(table.max()) or 1.0
+        _map(axis, table.T if turned else table, numbers=False, top=top)
+        labels = [f"{area}  {outdone[area]}" for area in areas]
+        symbols = [names[k] for k in order]
+        places = (np.arange(len(symbols)), np.arange(len(labels)))
+        if turned:
+            axis.set_yticks(places[0], symbols, fontsize=8)
+            axis.set_xticks(places[1], labels, rotation=35, ha="right")
+        else:
+            long = which == "fsi"
+            axis.set_xticks(
+                places[0], symbols, rotation=60 if long else 0, ha="right" if long else "center", fontsize=8
+            )
+            axis.set_yticks(places[1], labels)
+        about = f"Darkest: {top:.1f} of {most} others outdone, mean over units"
+        axis.set_title(
+            about if turned else f"{about}; beside each area, its units' median favourite", color=SOFT
+        )
+    return figure

@@ -1,0 +1,54 @@
+"""`heschl probe` as it is typed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from heschl.cli import app
+from heschl.cli_probe import _signed
+
+
+def test_help_has_an_example_and_bad_input_is_one_sentence(tmp_path):
+    runner = CliRunner()
+    assert "Example: heschl probe" in runner.invoke(app, ["probe", "--help"]).output
+    found = runner.invoke(app, ["probe", str(tmp_path)])
+    assert found.exit_code == 1 and "is not a run folder" in found.output
+    found = runner.invoke(app, ["probe", str(tmp_path), "--method", "forest"])
+    assert found.exit_code == 1 and "no method 'forest'" in found.output
+
+
+def test_differences_show_their_sign():
+    assert _signed({"value": 0.123, "low": -0.01, "high": 0.2}, True) == "+12 [-1, +20]"
+    assert _signed({"value": -0.123, "low": None, "high": None}, False) == "-0.12"
+
+
+def test_probe_as_typed(tmp_path, monkeypatch):
+    import heschl.steps.probe as step
+
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    names = ("score", "control", "selectivity", "untrained", "gain")
+    row = {"target": "phone", "area": "stem", "measure": "balanced accuracy", "chance": 0.1, "n_speakers": 5}
+    held = {
+        "corpus": "c", "part": "unheard", "synthetic": True, "clips": 3, "speakers": 5, "speakers_known": True,
+        "phones": 9, "left_out": {"phone": {"OY": 2}}, "skipped": 1, "folder": "F",
+        "probes": [{**row, **dict.fromkeys(names, score)}],
+    }  # fmt: skip
+    asked = {}
+    monkeypatch.setattr(step, "probe", lambda run, part, **given: asked.update(given) or held)
+    runner = CliRunner()
+    found = runner.invoke(app, ["probe", "R", "--targets", "phone, speaker"])
+    assert found.exit_code == 0, found.output
+    assert asked["targets"] == ["phone", "speaker"]
+    for text in ("synthetic", "5 speakers", "50 % [40, 60]", "OY", "next: heschl report R"):
+        assert text in found.output
+    made = runner.invoke(app, ["probe", "R", "--json"])
+    assert json.loads(made.stdout) == held
+    assert asked["targets"] is None
+
+
+@pytest.mark.parametrize("options", [["--nets", "0"], ["--clips", "0"]])
+def test_usage_errors_end_with_status_two(options):
+    assert CliRunner().invoke(app, ["probe", "R", *options]).exit_code == 2

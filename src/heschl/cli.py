@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from heschl import cli_data, cli_runs
+from heschl import cli_data, cli_probe, cli_runs
 
 app = typer.Typer(
     name="heschl",
@@ -51,6 +51,7 @@ app.command(short_help="Train a network, or go on where it stopped.")(cli_runs.t
 app.command(short_help="Train and score every fold, here or on a cluster.")(cli_runs.crossval)
 app.command(short_help="Score a run, with intervals and chance level.")(cli_runs.evaluate)
 app.command(short_help="Say what a network hears in any recordings.")(cli_runs.predict)
+app.command(short_help="Look inside a network: what each layer holds.")(cli_probe.probe)
 app.command(short_help="Write the page of a run.")(cli_runs.report)
 
 

@@ -432,7 +432,7 @@ def aligned_occlusion(
         def scores(present: np.ndarray, own: slice = own, length: Tensor | None = length) -> np.ndarray:
             kept = torch.from_numpy(np.append(present, np.ones((len(present), 1), bool), 1)).to(x.device)
             parts = []
-            for some in kept.split(64):
+            for some in torch.split(kept, 64):
                 ids = view.ids[own][0]
                 mixed = torch.where(
                     some[:, torch.where(ids == KEPT, some.shape[1] - 1, ids)], x[own], blank[own]

@@ -6,6 +6,7 @@ everywhere: what is taken out of a clip piece by piece is, in the end, all of it
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -120,7 +121,8 @@ def time_segments(seconds: float, n: int) -> list[Segment]:
     _at_least_one("n", n)
     edges = [seconds * k / n for k in range(n + 1)]
     return [
-        Segment(f"{1000 * a:.0f}-{1000 * b:.0f} ms", "time", (Tile(a, b),)) for a, b in zip(edges, edges[1:])
+        Segment(f"{1000 * a:.0f}-{1000 * b:.0f} ms", "time", (Tile(a, b),))
+        for a, b in itertools.pairwise(edges)
     ]
 
 
@@ -148,7 +150,7 @@ def energy_segments(
     edges.append(seconds)
     counts: Counter[str] = Counter()
     found = []
-    for start, stop in zip(edges, edges[1:]):
+    for start, stop in itertools.pairwise(edges):
         own = loud[
             math.ceil(start * rate / hop) : max(math.ceil(start * rate / hop) + 1, int(stop * rate / hop))
         ]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from heschl import cli_data, cli_probe, cli_runs
+from heschl import cli_data, cli_export, cli_faithful, cli_probe, cli_runs
 
 app = typer.Typer(
     name="heschl",
@@ -52,7 +52,12 @@ app.command(short_help="Train and score every fold, here or on a cluster.")(cli_
 app.command(short_help="Score a run, with intervals and chance level.")(cli_runs.evaluate)
 app.command(short_help="Say what a network hears in any recordings.")(cli_runs.predict)
 app.command(short_help="Look inside a network: what each layer holds.")(cli_probe.probe)
+app.command(short_help="Test whether explanations are true.")(cli_faithful.faithful)
+app.command(short_help="Zero samples, scale voices: AudioMNIST's experiments.")(cli_faithful.manipulate)
+app.command(short_help="Accuracy and explanations in noise, rooms and bands.")(cli_faithful.robust)
 app.command(short_help="Write the page of a run.")(cli_runs.report)
+app.command(short_help="Write a network or its run in other tools' forms.")(cli_export.export)
+app.command(short_help="Find words in a long recording.")(cli_export.listen)
 
 
 def main() -> None:

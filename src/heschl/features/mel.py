@@ -218,8 +218,8 @@ def _filtered(spectrum: Tensor, blocks: list[_Block]) -> Tensor:
 
 
 def _in_parts(function: Callable[[Tensor], Tensor], wave: Tensor) -> Tensor:
-    if wave.device.type != "cpu" or len(wave) <= _CPU_BATCH:
-        return function(wave)
+    if torch.compiler.is_exporting() or wave.device.type != "cpu" or len(wave) <= _CPU_BATCH:
+        return function(wave)  # an exported graph takes any number of waves
     return torch.cat([function(part) for part in torch.split(wave, _CPU_BATCH)])
 
 

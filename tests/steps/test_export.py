@@ -1,0 +1,194 @@
+"""The way out: every form is written, read by its own tool, and answers as the run does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from heschl.run import Run
+from heschl.steps import graphs
+from heschl.steps.export import export
+from heschl.steps.graphs import clips_of, fitted
+from heschl.steps.listen import Event, _events, _mean, false_alarms, listen
+from heschl.steps.networks import answers, open_network
+from heschl.tasks.scores import softmax
+from heschl.training.fit import train
+from heschl.types import HeschlError
+
+DIGITS = {
+    "format": 1,
+    "name": "digits",
+    "corpus": {"use": "spoken", "kind": "digit", "voices": 14},
+    "split": {"use": "fractions", "validation": 0.2, "test": 0.4},
+    "clip": {"seconds": 1.0},
+    "feature": {"use": "mel.LogMel", "normalise": "energy"},
+    "model": {"use": "kws.KWS", "width": 16, "stem": 8, "depth": 1},
+    "task": {"use": "classify.Classify", "label": "digit"},
+    "train": {"epochs": 2, "batch": 16, "optimiser": {"use": "torch.optim.AdamW", "lr": 0.003}},
+}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HESCHL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        return train(DIGITS, runs=tmp_path_factory.mktemp("runs"), quiet=True)
+
+
+@pytest.mark.slow
+def test_onnx_hears_waves_and_answers_as_torch_does(digits: Run) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    held = export(digits, "onnx")
+    assert held["clips"] == 100 and held["largest_difference"] < 1e-4
+    assert held["takes"] == "any number of clips of 16,000 samples"
+    session = onnxruntime.InferenceSession(held["file"])
+    about = json.loads(session.get_modelmeta().custom_metadata_map["heschl"])
+    assert about["labels"] == list(digits.labels) and about["sample_rate"] == 16000
+    network = open_network(digits)
+    clips = clips_of(digits, 5)
+    waves = np.stack([fitted(network, clip) for clip in clips])
+    found = session.run(["logits"], {"wave": waves})[0]
+    expected = np.stack([answer.logits for answer in answers(network, clips)])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_torch_export_is_read_without_heschl(digits: Run) -> None:
+    held = export(digits, "torch-export")
+    graph = torch.export.load(held["file"]).module()
+    wave = torch.randn(4, 16000) * 0.1
+    network = open_network(digits)
+    expected = network.model(network.feature(wave))[0].detach().numpy()
+    np.testing.assert_allclose(graph(wave).detach().numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_graph_that_answers_otherwise_is_not_kept(digits: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "TOLERANCE", -1.0)
+    with pytest.raises(HeschlError, match="differ|graph"):
+        export(digits, "torch-export", digits.folder / "export" / "wrong.pt2")
+    assert not (digits.folder / "export" / "wrong.pt2").exists()
+
+
+def test_hdf5_holds_what_it_was_given_said_and_did(digits: Run) -> None:
+    held = export(digits, "hdf5")
+    with h5py.File(held["file"]) as file:
+        ids = [one.decode() for one in file["ids"][:]]
+        assert set(ids) == set(digits.split.test)
+        network, corpus = open_network(digits), digits.corpus()
+        first = next(iter(answers(network, [corpus.by_id[ids[3]]])))
+        np.testing.assert_allclose(file["logits"][3], first.logits, atol=1e-5)
+        assert file["truth"][3].decode() == corpus.by_id[ids[3]].labels["digit"]
+        assert set(file["activity"]) == set(network.model.areas)
+        for area in file["activity"].values():
+            assert len(area) == len(ids) and len(area.attrs["times"]) == area.shape[1]
+
+
+def test_a_folder_for_the_hub(digits: Run, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    held = export(digits, "huggingface-folder", tmp_path / "hub")
+    config = json.loads((tmp_path / "hub" / "config.json").read_text(encoding="utf-8"))
+    assert config["id2label"]["3"] == digits.labels[3] and held["file"] == str(tmp_path / "hub")
+    for name, value in load_file(tmp_path / "hub" / "model.safetensors").items():
+        assert torch.equal(value, digits.weights()[name])
+    assert "synthetic speech" in (tmp_path / "hub" / "README.md").read_text(encoding="utf-8")
+
+
+def test_an_archive_holds_the_run_and_its_checksums(digits: Run, tmp_path: Path) -> None:
+    first = export(digits, "archive", tmp_path / "a.zip")
+    export(digits, "archive", tmp_path / "b.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    with zipfile.ZipFile(first["file"]) as archive:
+        names = set(archive.namelist())
+        assert {
+            "recipe.yaml",
+            "origin.json",
+            "split.json",
+            "checkpoints/best.safetensors",
+            "CARD.md",
+        } <= names
+        assert not any(name.startswith("export") or name.endswith("last.ckpt") for name in names)
+        for line in archive.read("SHA256SUMS").decode().splitlines():
+            wanted, name = line.split("  ", 1)
+            assert hashlib.sha256(archive.read(name)).hexdigest() == wanted
+
+
+def test_an_unknown_form_is_refused(digits: Run) -> None:
+    with pytest.raises(HeschlError, match="no export to 'tflite': choose onnx"):
+        export(digits, "tflite")
+
+
+# --- listen ----------------------------------------------------------------------------------------------------
+
+
+def test_windows_of_a_long_file_are_answered_as_clips_are(
+    digits: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks are a matter of memory: cut in any way, the same events; and each score is the clip's own."""
+    rng = np.random.default_rng(0)
+    wave = rng.normal(0, 0.1, 16000 * 7).astype(np.float32)
+    soundfile.write(tmp_path / "long.wav", wave, 16000, subtype="FLOAT")
+    given = {"threshold": 0.05, "hop": 0.25, "smooth": 1, "gap": 0.1}
+    whole = listen(digits, tmp_path / "long.wav", **given)  # type: ignore[arg-type]
+    assert whole
+    monkeypatch.setattr("heschl.steps.listen.BLOCK", 2.0)
+    again = listen(digits, tmp_path / "long.wav", **given)  # type: ignore[arg-type]
+    assert [event[:3] for event in again] == [event[:3] for event in whole]
+    np.testing.assert_allclose([event.score for event in again], [event.score for event in whole], atol=1e-5)
+    network = open_network(digits)
+    with torch.inference_mode():
+        starts = range(0, 16000 * 6 + 1, 4000)
+        logits = network.model(
+            network.feature(torch.stack([torch.from_numpy(wave[k : k + 16000]) for k in starts]))
+        )[0]
+    best = softmax(logits.numpy()).max()
+    assert max(event.score for event in whole) == pytest.approx(best, abs=1e-4)
+
+
+def test_events_are_where_the_network_is_surest(digits: Run) -> None:
+    network = open_network(digits)
+    times = np.arange(30) * 0.1
+    shares = np.zeros((30, len(network.labels)))
+    shares[8:11, 2] = [0.85, 0.95, 0.9]
+    shares[25, 2] = 0.9
+    shares[15, 4] = 0.7
+    found = _events(times, shares, network, [2, 4], 0.8, 0.5)
+    assert [(event.label, round(event.start, 3), event.score) for event in found] == [
+        (network.labels[2], 0.9, 0.95),
+        (network.labels[2], 2.5, 0.9),
+    ]
+    assert false_alarms(found, 60.0) == 120.0
+    assert false_alarms([Event("a", 0, 1, 1.0)], 3600.0) == 1.0
+
+
+def test_the_running_mean_against_a_loop() -> None:
+    shares = np.random.default_rng(1).random((9, 3))
+    for smooth in (1, 3, 4):
+        found = _mean(shares, smooth)
+        for t in range(9):
+            low = t - smooth // 2
+            window = [shares[k] for k in range(low, low + smooth) if 0 <= k < 9]
+            np.testing.assert_allclose(found[t], np.mean(window, 0))
+
+
+def test_silence_says_nothing(digits: Run, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "quiet.wav", np.zeros(16000 * 3, np.float32), 16000)
+    assert listen(digits, tmp_path / "quiet.wav", threshold=0.01) == []
+
+
+def test_listen_refuses(digits: Run, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000, np.float32), 16000)
+    with pytest.raises(HeschlError, match="does not know 'cat'"):
+        listen(digits, tmp_path / "a.wav", labels=["cat"])
+    with pytest.raises(HeschlError, match="probability between 0 and 1"):
+        listen(digits, tmp_path / "a.wav", threshold=1.5)

@@ -77,7 +77,7 @@ def deletion_curve(
     relevance: the shape of x; not needed for the other orders. Of a cell of several values the sum counts.
     cells: "values", "time", "frequency", "time_frequency", or segments (batch, time), as `heschl.explanation.cells.look`
         says; waves are looked at by FFT and STFT.
-    order: "relevance", highest first; "random", the mean of ``draws`` orders; "energy", loudest first.
+    order: "relevance", highest first (equal cells in the order of their number); "random", the mean of ``draws`` orders; "energy", loudest first.
     baseline: "zero", "silence", "mean", "noise", a number or a tensor, as `heschl.explanation.cells.fill` says.
     fractions: how many points from 0 to 1, or the shares themselves, ascending. At share f, round(f * cells) are gone.
     score: "logit" or "probability" of the target, or "right", 1 where it is the answer and 0 where it is not; the

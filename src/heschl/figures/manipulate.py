@@ -15,7 +15,6 @@ from heschl.figures.style import (
     PAPER,
     SOFT,
     TEXT,
-    apart,
     new_figure,
     percent,
     styled,
@@ -70,12 +69,10 @@ def _zeroing(axis: Axes, held: Mapping[str, Any]) -> None:
         axis.fill_between(at, low, high, color=hue, alpha=0.15, linewidth=0)
         axis.plot(at, value, color=hue, marker="o", markersize=3)
         ends.append((name, hue, value))
-    middle = int(np.argmin(np.abs(at - 0.62)))
-    places = apart([value[middle] for _, _, value in ends], 0.09)
-    for (name, hue, _), place in zip(ends, places, strict=True):
+    for k, (name, hue, _) in enumerate(reversed(ends)):
         axis.annotate(
-            name, (at[middle], place), (6, 0), textcoords="offset points", color=hue if hue != SOFT else INK,
-            va="center", bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
+            name, (0.02, 0.08 + 0.09 * k), xycoords="axes fraction", color=INK if hue == SOFT else hue,
+            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
         )  # fmt: skip
     ticks = [0, 0.01, 0.05, 0.2, 0.5, 0.95]
     axis.set_xticks(np.sqrt(ticks), [f"{100 * v:g}" if v != 0.95 else "95 %" for v in ticks])
@@ -84,18 +81,18 @@ def _zeroing(axis: Axes, held: Mapping[str, Any]) -> None:
 
 
 def _scaling(axis: Axes, held: Mapping[str, Any]) -> None:
+    names = []
     for k, row in enumerate(held["scaling"]):
-        for place, key in ((k - 0.15, "plain"), (k + 0.15, "accuracy")):
-            cell = row[key]
-            value = np.array([cell["value"]], float)
-            low, high = _bounds([cell], value)
+        for place, key in ((2 * k, "plain"), (2 * k + 0.7, "accuracy")):
+            value = np.array([row[key]["value"]], float)
+            low, high = _bounds([row[key]], value)
+            hue = INK if key == "plain" else BLUE
             axis.vlines(place, low, high, color=LINE, linewidth=3)
-            axis.plot(place, value, "o", color=INK if key == "plain" else BLUE, markersize=5, zorder=3)
-            word = "as said" if key == "plain" else f"×\u202f{row['factor']:g}"
-            axis.annotate(word, (place, value[0]), (0, 7), textcoords="offset points", ha="center", fontsize=8,
-                          color=INK if key == "plain" else BLUE, annotation_clip=False)  # fmt: skip
-    axis.set_xticks(range(len(held["scaling"])), [f"{row['voices']} voices" for row in held["scaling"]])
-    axis.set_xlim(-0.6, len(held["scaling"]) - 0.4)
+            axis.plot(place, value, "o", color=hue, markersize=5, zorder=3, clip_on=False)
+            word = row["voices"] if key == "plain" else f"×\u202f{row['factor']:g}"
+            names.append((place, word))
+    axis.set_xticks([place for place, _ in names], [word for _, word in names])
+    axis.set_xlim(-0.5, names[-1][0] + 0.5)
     axis.set_xlabel("frequencies multiplied", loc="left")
 
 
@@ -119,10 +116,4 @@ def _title(held: Mapping[str, Any]) -> str:
         f"With {100 * shares[k]:g}\u202f% of the samples gone, {told['relevance']:.0f}\u202f% of the clips are understood if "
         f"the most relevant go, {told['random']:.0f}\u202f% if chance chooses"
     )
-    if held["scaling"]:
-        falls = [
-            f"{row['voices']} {100 * row['plain']['value']:.0f} to {100 * row['accuracy']['value']:.0f}\u202f%"
-            for row in held["scaling"]
-        ]
-        first += "; scaled voices: " + ", ".join(falls)
     return first

@@ -34,6 +34,12 @@ CONTROLS = ("random", "energy")
 CELLS = ("time", "frequency", "time_frequency", "segments")
 RANDOMISED = 8  # clips whose explanations are compared with those of networks that know nothing
 DRAWS = 3  # random orders
+# what says nothing of these cells: all of them would be equal
+BLIND = {
+    ("occlusion_time", "frequency"),
+    ("occlusion_frequency", "time"),
+    ("occlusion_frequency", "segments"),
+}
 STEP = 0.01  # seconds of a wave that are taken out at once; its STFT's window is twice as long
 
 
@@ -180,7 +186,7 @@ def _curves(
         }
         plain = name in ("time", "segments") or not wave
         orders: dict[str, tuple[str, Tensor | None]] = {
-            key: ("relevance", own) for key, own in relevance.items()
+            key: ("relevance", own) for key, own in relevance.items() if (key, name) not in BLIND
         }
         orders |= {control: (control, None) for control in CONTROLS}
         for key, (order, own) in orders.items():

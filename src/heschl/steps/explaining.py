@@ -18,14 +18,16 @@ from torch import Tensor, nn
 from heschl import signal
 from heschl.explanation.audible import WINDOW, audible_parts, smoothed
 from heschl.explanation.dft import time_frequency_relevance
+from heschl.explanation.perturb import aligned_occlusion
+from heschl.explanation.segments import KINDS, numbers, segments_of
 from heschl.explanation.target import NO_LABEL, logits_of
-from heschl.features.context import context_windows
 from heschl.features.waveform import fit_length, placement
 from heschl.files import read_audio
 from heschl.recipe import Part
 from heschl.recipe.parts import check_part
 from heschl.signal import resample_recording
 from heschl.steps import networks
+from heschl.steps.inputs import explained
 from heschl.steps.networks import Network, frame_times, read_wave
 from heschl.types import Clip, HeschlError
 
@@ -36,6 +38,7 @@ ROWS = 10  # parts into which occlusion divides the frequencies
 
 # What `--method` calls them -> where they are. Others are named by their import path, as in a recipe.
 METHODS = {
+    "aligned": "perturb.aligned_occlusion",
     "lrp": "lrp.lrp",
     "gradient": "gradient.gradient",
     "gradient_x_input": "gradient.gradient_x_input",
@@ -65,26 +68,6 @@ class Input(NamedTuple):
         return np.asarray(self.start + np.arange(self.x.shape[-1]) / self.rate)
 
 
-class Windowed(nn.Module):
-    """A network over windows, as one over the clip's frames: (batch, feature, frame) -> (batch, frame, class)."""
-
-    def __init__(self, model: nn.Module, context: int) -> None:
-        super().__init__()
-        self.model, self.context = model, context
-
-    def forward(self, x: Tensor) -> Tensor:
-        windows = context_windows(x.transpose(1, 2), self.context)
-        logits = logits_of(self.model(windows.flatten(0, 1)))
-        return logits.reshape(*windows.shape[:2], -1)
-
-
-def explained_model(network: Network) -> nn.Module:
-    """The network over `Input.x`, in eval mode."""
-    if getattr(network.feature, "per_frame", False):
-        return Windowed(network.model, network.feature.context).eval()  # type: ignore[arg-type]
-    return network.model
-
-
 def read_input(network: Network, clip: Clip) -> Input:
     """A clip, cut or padded as the network takes it, through its feature.
 
@@ -112,7 +95,7 @@ def read_input(network: Network, clip: Clip) -> Input:
 def answers_to(network: Network, x: Tensor) -> Tensor:
     """Logits of inputs x (batch, ...)."""
     with torch.no_grad():
-        return logits_of(explained_model(network)(x)).float()
+        return logits_of(explained(network)(x)).float()
 
 
 # --- what is explained -------------------------------------------------------------------------------------
@@ -181,12 +164,16 @@ def method_of(
         name, _, after = named.partition(":")
         if after and preset and after != preset:
             raise HeschlError(f"method {named} names one preset and --preset {preset} another: choose one")
+        if name == "aligned":
+            return _aligned(after or "phone", preset)
         preset = preset or after or None
         if name not in METHODS and "." not in name:
             near = get_close_matches(name, METHODS, n=1)
             hint = f": did you mean '{near[0]}'?" if near else f": choose {', '.join(METHODS)}"
             raise HeschlError(f"there is no method '{name}'{hint}")
-        named = Part.model_validate({"use": METHODS.get(name, name), **({"preset": preset} if preset else {})})
+        named = Part.model_validate(
+            {"use": METHODS.get(name, name), **({"preset": preset} if preset else {})}
+        )
     elif preset:
         named = Part.model_validate({"use": named.use, **named.args, "preset": preset})
     call, given = check_part(
@@ -201,6 +188,33 @@ def method_of(
             raise HeschlError(f"there is no LRP preset '{given['preset']}': {hint}")
         return Method(f"lrp:{given['preset']}", call, given)
     return Method(short, call, given)
+
+
+def _aligned(kind: str, preset: str | None) -> Method:
+    if preset:
+        raise HeschlError(f"--preset {preset} belongs to lrp: leave it out beside the method aligned")
+    if kind not in KINDS:
+        raise HeschlError(f"there are no segments '{kind}': choose aligned: and one of {', '.join(KINDS)}")
+    return Method(f"aligned:{kind}", aligned_occlusion, {"kind": kind})
+
+
+def _segments(one: Input, kind: str, frequencies: Tensor | None) -> Tensor:
+    """The number of the segment of each step or cell of a clip's input; phones, where none are known, by energy."""
+    clip = one.clip
+    if clip.form == "frames":
+        raise HeschlError(f"{clip.id} holds frames, and segments are found in sound: choose another method")
+    if kind in ("phone", "word") and not any(span.tier == kind for span in clip.spans):
+        kind = "energy"
+    timed = kind in ("phone", "word", "energy", "time")
+    if not timed and frequencies is None:
+        raise HeschlError(
+            f"segments '{kind}' are bands of a spectrogram, and this network hears waves: choose aligned:phone"
+        )
+    wave, rate = read_audio(clip.signal, clip.start, clip.stop)
+    found = segments_of(kind, torch.from_numpy(wave), rate, clip.spans)  # type: ignore[arg-type]
+    times = torch.from_numpy(one.times)
+    ids = numbers(found, times, None if timed else frequencies, seconds=len(wave) / rate)
+    return ids if timed else ids.reshape(one.x.shape)
 
 
 def relevance_of(model: nn.Module, method: Method, x: Tensor, target: Tensor, rate: float) -> Tensor:
@@ -231,11 +245,17 @@ def relevances(
     network: Network, method: Method, inputs: Sequence[Input], targets: Sequence[Tensor]
 ) -> list[Tensor]:
     """Relevance of each clip; those of one shape are computed together."""
-    model, out = explained_model(network), [torch.zeros(0)] * len(inputs)
+    model, out = explained(network), [torch.zeros(0)] * len(inputs)
     shapes: dict[Any, list[int]] = {}
     for k, (one, target) in enumerate(zip(inputs, targets, strict=True)):
         shapes.setdefault((one.x.shape, target.shape), []).append(k)
+    frequencies = getattr(network.feature, "frequencies", None)
     for places in shapes.values():
+        if method.call is aligned_occlusion:
+            for k in places:
+                own = _segments(inputs[k], method.settings["kind"], frequencies)[None]
+                out[k] = aligned_occlusion(model, inputs[k].x[None], targets[k][None], own)[0]
+            continue
         x = torch.stack([inputs[k].x for k in places])
         target = torch.stack([targets[k] for k in places])
         for k, r in zip(places, relevance_of(model, method, x, target, inputs[0].rate), strict=True):

@@ -94,3 +94,10 @@ def test_too_few_speakers_are_refused_in_a_sentence():
     rows, sentence = summarise(clips)
     assert "1 of 4 regions have no test" in sentence
     assert [row["name"] for row in rows if row["p"] is None] == ["zh"]
+
+
+def test_where_no_corrected_p_can_be_small_it_is_said():
+    clips = [(f"v{k}", [Region("phone", f"p{j}", 0.5, 0.1) for j in range(30)]) for k in range(8)]
+    rows, sentence = summarise(clips)
+    assert min(row["p_holm"] for row in rows) == pytest.approx(30 * 2 / 2**8)
+    assert "with 8 speakers, of the 30 phones none can have a corrected p below 0.23" in sentence

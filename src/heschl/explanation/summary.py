@@ -3,7 +3,7 @@
 Each region of a clip has a share of its positive relevance and a share of its area (the cells of the picture). Their
 difference is zero where relevance knows nothing of the region. It is averaged within speakers, and a sign-flip
 permutation test asks whether its mean over speakers could have come about by chance: speakers, not clips, are what
-was drawn. Tests of one table are corrected by Holm 1979.
+was drawn. Tests of one kind of region are corrected together, by Holm 1979.
 """
 
 from __future__ import annotations
@@ -129,8 +129,14 @@ def summarise(
             }
         )
     tested = [row for row in rows if row["p"] is not None]
-    for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
-        row["p_holm"] = corrected
+    blind = []
+    for kind in sorted({row["kind"] for row in tested}):
+        own = [row for row in tested if row["kind"] == kind]
+        for row, corrected in zip(own, holm([row["p"] for row in own]), strict=True):
+            row["p_holm"] = corrected
+        least = len(own) * max(2 / 2 ** max(row["speakers"] for row in own), 1 / (flips + 1))
+        if least > 0.05:
+            blind.append(f"of the {len(own)} {kind}s none can have a corrected p below {least:.2g}")
     rows.sort(key=lambda row: (row["kind"], -row["difference"], row["name"]))
     few = len(rows) - len(tested)
     if len(speakers) < LEAST:
@@ -140,6 +146,8 @@ def summarise(
             f"{few} of {len(rows)} regions have no test: fewer than {LEAST} speakers said them, and then no "
             "p can lie below 0.05"
         )
+    elif blind:
+        sentence = f"with {len(speakers)} speakers, {' and '.join(blind)}: explain clips of more speakers"
     else:
         sentence = ""
     return rows, sentence

@@ -26,7 +26,7 @@ from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps.inputs import Inputs, chosen, explained, inputs
 from heschl.steps.intervals import mean_over
-from heschl.steps.methods import COMPARED, Asked, explain_by, fitting
+from heschl.steps.methods import COMPARED, Asked, check_methods, explain_by, fitting
 from heschl.steps.networks import Progress, open_network
 from heschl.types import HeschlError, Skipped
 
@@ -82,6 +82,7 @@ def faithful(
     run = open_run(run)
     if target not in ("predicted", "true"):
         raise HeschlError(f"target is {target!r}: choose predicted or true")
+    check_methods(methods)
     for name in cells:
         if name not in CELLS:
             raise HeschlError(f"there are no cells '{name}': choose among {', '.join(CELLS)}")

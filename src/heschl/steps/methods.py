@@ -82,10 +82,16 @@ COMPARED = (
 )
 
 
+def check_methods(names: Sequence[str]) -> None:
+    """Every name is one of `METHODS`."""
+    for name in names:
+        if name not in METHODS:
+            raise HeschlError(f"there is no method '{name}': choose among {', '.join(METHODS)}")
+
+
 def explain_by(name: str, asked: Asked) -> Tensor:
     """Relevance, the shape of x, zero after each clip's end."""
-    if name not in METHODS:
-        raise HeschlError(f"there is no method '{name}': choose among {', '.join(METHODS)}")
+    check_methods([name])
     relevance = METHODS[name](asked).detach()
     if asked.lengths is None:
         return relevance
@@ -95,7 +101,5 @@ def explain_by(name: str, asked: Asked) -> Tensor:
 
 def fitting(names: Sequence[str], x: Tensor) -> list[str]:
     """The methods that have a meaning for this input: a wave has no rows to hide."""
-    for name in names:
-        if name not in METHODS:
-            raise HeschlError(f"there is no method '{name}': choose among {', '.join(METHODS)}")
+    check_methods(names)
     return [name for name in names if name != "occlusion_frequency" or not is_wave(x)]

@@ -21,12 +21,12 @@ from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps.inputs import Inputs, chosen, explained, heard, inputs
 from heschl.steps.intervals import mean_over
-from heschl.steps.methods import Asked, explain_by
+from heschl.steps.methods import Asked, check_methods, explain_by
 from heschl.steps.networks import Progress, open_network
 from heschl.types import HeschlError, Skipped
 
 SNRS = (20.0, 10.0, 5.0, 0.0, -5.0)
-ROOMS = (0.15, 0.3, 0.6)  # seconds asked for; the one that the room has stands in the results
+ROOMS = (0.15, 0.3, 0.5)  # seconds asked for; the one that the room has stands in the results
 LOW_PASS, HIGH_PASS = (4000.0, 2000.0, 1000.0, 500.0), (300.0, 600.0, 1000.0)
 LEVELS = (-40.0, -20.0, 10.0, 20.0)
 BABBLE = 4  # voices that talk at once
@@ -69,6 +69,7 @@ def robust(
     HeschlError: a run of stored frames instead of sound, or nothing to hear.
     """
     run = open_run(run)
+    check_methods([method])
     network, skipped = open_network(run), list[Skipped]()
     if isinstance(network.feature, Stored):
         raise HeschlError(f"{run.folder} hears stored frames: they cannot be disturbed without their sound")

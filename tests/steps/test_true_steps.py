@@ -1,0 +1,244 @@
+"""faithful, manipulate and robust on a small run that is really trained: numbers that can be recomputed from the files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from heschl.files import read_csv, read_json
+from heschl.run import Run
+from heschl.steps.faithful import faithful
+from heschl.steps.inputs import explained, inputs
+from heschl.steps.intervals import mean_over
+from heschl.steps.manipulate import manipulate
+from heschl.steps.networks import answers, open_network
+from heschl.steps.robust import robust
+from heschl.training.fit import train
+from heschl.types import HeschlError
+
+SEX = {
+    "format": 1,
+    "name": "sexes",
+    "corpus": {"use": "spoken", "kind": "digit", "voices": 14, "stated": "gender"},
+    "split": {"use": "fractions", "validation": 0.2, "test": 0.5, "label": "gender"},
+    "clip": {"seconds": 1.2, "short": "centre"},
+    "feature": {"use": "mel.LogMel", "normalise": "energy"},
+    "model": {"use": "kws.KWS", "width": 16, "stem": 8, "depth": 1},
+    "task": {"use": "classify.Classify", "label": "gender"},
+    "train": {"epochs": 1, "batch": 16, "optimiser": {"use": "torch.optim.AdamW", "lr": 0.003}},
+}
+PHONES = {
+    "format": 1,
+    "name": "phones",
+    "corpus": {"use": "spoken", "kind": "word", "voices": 8},
+    "split": {"use": "fractions", "validation": 0.2, "test": 0.4},
+    "clip": {"seconds": None},
+    "feature": {"use": "context.Context", "context": 2},
+    "model": {"use": "frame_mlp.FrameMLP", "widths": [16]},
+    "task": {"use": "frames.ClassifyFrames"},
+    "train": {"steps": 10, "batch": 256, "optimiser": {"use": "torch.optim.AdamW", "lr": 0.003}},
+}
+
+
+def _trained(recipe: dict, factory: pytest.TempPathFactory) -> Run:
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HESCHL_CACHE", str(factory.getbasetemp() / "cache"))
+        return train(recipe, runs=factory.mktemp("runs"), quiet=True)
+
+
+@pytest.fixture(scope="module")
+def sexes(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return _trained(SEX, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def phones(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return _trained(PHONES, tmp_path_factory)
+
+
+# --- faithful ------------------------------------------------------------------------------------------------
+
+
+def test_the_table_can_be_recomputed_from_the_clips(sexes):
+    held = faithful(
+        sexes, clips=6, methods=("gradient_x_input", "occlusion_time"), cells=("time", "segments"), points=5
+    )
+    folder = sexes.folder / "explain" / "faithful" / "test"
+    assert held == read_json(folder / "scores.json")
+    clips, table = read_csv(folder / "clips.csv"), read_csv(folder / "methods.csv")
+    assert {row["method"] for row in table} == {"gradient_x_input", "occlusion_time", "random", "energy"}
+    assert held["clips"] == 6 and held["speakers"] >= 2 and held["synthetic"] is True
+    mine = {
+        key: [r for r in clips if (r["cells"], r["method"]) == key]
+        for key in {(r["cells"], r["method"]) for r in clips}
+    }
+    for row in table:
+        own = mine[row["cells"], row["method"]]
+        values = np.array([float(one["deletion_aopc"]) for one in own])
+        assert float(row["deletion_aopc"]) == pytest.approx(values.mean(), abs=1e-5)
+        assert row["clips"] == str(len(own)) and int(row["speakers"]) == len({one["speaker"] for one in own})
+        assert (
+            float(row["deletion_aopc_low"]) <= float(row["deletion_aopc"]) <= float(row["deletion_aopc_high"])
+        )
+        if row["method"] not in ("random", "energy"):
+            control = [float(one["deletion_aopc"]) for one in mine[row["cells"], "random"]]
+            assert float(row["deletion_over_random"]) == pytest.approx((values - control).mean(), abs=1e-5)
+    for row in held["rows"]:  # the clip, and the emptied clip, are the same whoever orders
+        first, last = row["curve"]["deletion"][0], row["curve"]["deletion"][-1]
+        same = [other for other in held["rows"] if other["cells"] == row["cells"]]
+        assert all(other["curve"]["deletion"][0] == pytest.approx(first, abs=1e-6) for other in same)
+        if row["cells"] == "time":
+            assert row["curve"]["insertion"][0] == pytest.approx(last, abs=1e-5)
+            assert row["curve"]["insertion"][-1] == pytest.approx(first, abs=1e-5)
+    trust = {row["method"]: row for row in held["trust"]}
+    assert 0 < trust["gradient_x_input"]["sparseness"]["value"] < 1
+    assert trust["gradient_x_input"]["randomised"]["n"] == 6
+    assert {row["measure"] for row in held["agreement"]} == {"rank_correlation", "top_overlap"}
+    for name in ("curves.csv", "agreement.csv", "skipped.csv", "faithful.svg", "faithful.png"):
+        assert (folder / name).stat().st_size > 0
+
+
+def test_methods_that_say_nothing_of_an_axis_and_ones_that_do_not_exist(sexes):
+    held = faithful(sexes, clips=2, methods=("occlusion_time", "gradient"), cells=("frequency",), points=2)
+    assert [row["method"] for row in held["rows"]] == ["gradient", "random", "energy"]
+    for options, words in (
+        ({"methods": ("lime",)}, "no method 'lime'"),
+        ({"cells": ("words",)}, "no cells"),
+        ({"target": "best"}, "predicted or true"),
+        ({"part": "all"}, "no part"),
+    ):
+        with pytest.raises(HeschlError, match=words):
+            faithful(sexes, clips=2, **options)
+
+
+def test_clips_are_heard_as_they_are_scored(sexes, phones):
+    for run in (sexes, phones):
+        network, corpus = open_network(run), run.corpus()
+        clips = [corpus.by_id[one] for one in run.split.test[:5]]
+        (batch,) = inputs(network, run.task(), clips)
+        for k, answer in enumerate(answers(network, clips)):
+            if network.frames:
+                own = batch.answered[k][batch.answered[k] >= 0]
+                assert own.tolist() == answer.logits.argmax(-1).tolist()
+                assert np.allclose(batch.times[: len(own)], answer.times)
+            else:
+                assert int(batch.answered[k]) == int(answer.logits.argmax())
+        alone = next(inputs(network, run.task(), clips[:1]))
+        steps = alone.x.shape[-1]
+        assert torch.allclose(alone.x[0], batch.x[0, ..., :steps], atol=1e-5)
+        assert explained(network)(batch.x[:1]).__class__ is not None
+        assert bool((batch.segments() >= 0).any()) and batch.energy.shape == batch.x.shape
+
+
+def test_spans_move_with_the_clip(sexes):
+    """A clip in the middle of zeros: its phones lie where its sound lies."""
+    network, corpus = open_network(sexes), sexes.corpus()
+    clips = [corpus.by_id[one] for one in sexes.split.test[:8]]
+    (batch,) = inputs(network, sexes.task(), clips)
+    rate = network.sample_rate
+    for k, clip in enumerate(clips):
+        loud = np.flatnonzero(batch.waves[k].abs().numpy() > 0.02) / rate
+        spoken = np.array(
+            [(s.start, s.stop) for s in batch.spans[k] if s.tier == "phone" and s.symbol != "SIL"]
+        )
+        assert spoken[0, 0] - 0.06 < loud[0] and loud[-1] < spoken[-1, 1] + 0.06
+        before = clip.spans[0].start - batch.spans[k][0].start
+        assert all(
+            a.start - b.start == pytest.approx(before)
+            for a, b in zip(clip.spans, batch.spans[k])
+            if b.start > 0
+        )
+
+
+# --- manipulate ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_manipulated_clips_begin_where_the_scores_are(sexes):
+    held = manipulate(sexes, clips=8, fractions=(0.0, 0.5))
+    (batch,) = inputs(open_network(sexes), sexes.task(), _same_clips(sexes, 8))
+    plain = float((batch.said == batch.answered).double().mean())
+    for way in ("random", "amplitude", "relevance"):
+        assert held["zeroing"][way][0]["value"] == pytest.approx(plain)
+    assert {row["voices"] for row in held["scaling"]} == {"male", "female"}
+    for row in held["scaling"]:
+        assert row["fall"]["value"] == pytest.approx(row["plain"]["value"] - row["accuracy"]["value"])
+    folder = sexes.folder / "explain" / "manipulate" / "test"
+    assert held == read_json(folder / "scores.json") and len(read_csv(folder / "zeroing.csv")) == 6
+    assert (folder / "manipulate.png").stat().st_size > 0
+    folds = manipulate([sexes, sexes], clips=8, fractions=(0.0, 0.5))
+    cell = folds["zeroing"]["random"][0]
+    assert cell["value"] == pytest.approx(plain) and cell["sd"] == 0 and len(folds["runs"]) == 2
+
+
+def _same_clips(run: Run, n: int) -> list:
+    from heschl.steps.inputs import chosen
+
+    clips, groups, _ = chosen(run, "test", n)
+    counts = [groups[clip.id] for clip in clips]
+    assert (
+        max(counts.count(name) for name in set(counts)) - min(counts.count(name) for name in set(counts)) <= 1
+    )
+    return clips
+
+
+def test_runs_of_other_classes_are_no_folds(sexes, phones):
+    with pytest.raises(HeschlError, match="folds of one recipe"):
+        manipulate([sexes, phones], clips=2)
+
+
+# --- robust --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_disturbances_begin_in_quiet(sexes, phones):
+    held = robust(sexes, clips=8)
+    quiet = held["rows"][0]
+    (batch,) = inputs(open_network(sexes), sexes.task(), _same_clips(sexes, 8))
+    assert quiet["accuracy"]["value"] == pytest.approx(float((batch.said == batch.answered).double().mean()))
+    assert quiet["stability"]["value"] == 1.0
+    assert {row["kind"] for row in held["rows"]} == {"quiet", "noise", "room", "band", "level"}
+    noise = {
+        (row["name"], row["size"]): row["stability"]["value"]
+        for row in held["rows"]
+        if row["kind"] == "noise"
+    }
+    assert noise["white", 20.0] > noise["white", -5.0]
+    folder = sexes.folder / "explain" / "robust" / "test"
+    assert len(read_csv(folder / "conditions.csv")) == len(held["rows"])
+    assert (folder / "robust.png").stat().st_size > 0 and held == read_json(folder / "scores.json")
+    over = robust(phones, clips=3, method="gradient_x_input")
+    assert over["kind"] == "frames" and over["rows"][0]["stability"]["value"] == 1.0
+
+
+@pytest.mark.slow
+def test_networks_over_frames_are_tested_too(phones):
+    held = faithful(phones, clips=3, methods=("gradient_x_input", "lrp:epsilon"), points=3)
+    assert held["refused"] == {} and {row["cells"] for row in held["rows"]} == {
+        "time",
+        "frequency",
+        "time_frequency",
+        "segments",
+    }
+    zeroed = manipulate(phones, clips=3, fractions=(0.0, 0.9))
+    assert zeroed["scaling"] == [] and "female from male" in zeroed["why_no_scaling"]
+
+
+# --- intervals -----------------------------------------------------------------------------------------------
+
+
+def test_intervals_draw_whole_speakers():
+    values, groups = [1.0, 2.0, 3.0, 10.0, np.nan], ["a", "a", "b", "c", "c"]
+    found = mean_over(values, groups, draws=400, seed=3)
+    random = np.random.default_rng(3)
+    means = []
+    for row in random.integers(3, size=(400, 3)):
+        drawn = [v for k in row for v, g in zip(values, groups) if g == "abc"[k] and np.isfinite(v)]
+        means.append(np.mean(drawn))
+    assert found["value"] == 4.0 and found["n"] == 4 and found["n_groups"] == 3
+    assert np.allclose([found["low"], found["high"]], np.percentile(means, [2.5, 97.5]))
+    one = mean_over([1.0, 2.0], ["a", "a"])
+    assert one["low"] is None and one["n_groups"] == 1
+    assert mean_over([1.0, 2.0], None)["low"] == 1.0

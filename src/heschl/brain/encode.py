@@ -15,11 +15,12 @@ import numpy as np
 
 from heschl.brain import ridge, series
 from heschl.brain.blocks import Blocks, cut
-from heschl.brain.gram import lag_steps, padded
+from heschl.brain.gram import Moments, lag_steps, padded
 from heschl.types import HeschlError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Direction = Literal["forward", "backward"]
+Measure = Literal["r", "r2"]
 
 _AT_ONCE = 2**24  # numbers of a lagged matrix held while predicting
 
@@ -106,7 +107,7 @@ def fit_encoding(
     result = nested(blocks, penalties, band)
     whole = blocks.all()
     chosen = best(result.inner.mean(1))
-    weights, means = _weights_of(whole, penalties, band, len(steps), chosen)
+    weights, means = weights_of(whole, penalties, band, len(steps), chosen)
     intercept = blocks.shift_y + means - np.tile(blocks.shift_x, len(steps)) @ weights
     patterns = ridge.haufe(whole.centred().xx, weights) if direction == "backward" else None
 
@@ -142,11 +143,12 @@ def predict(encoding: Encoding, inputs: Any) -> Any:
     if runs[0].shape[1] != len(weights):
         raise HeschlError(f"the model takes {len(weights)} inputs and is given {runs[0].shape[1]}")
     flat = weights.reshape(-1, weights.shape[-1])
-    found = [_filtered(run, steps, flat) + encoding.intercept for run in runs]
+    found = [filtered(run, steps, flat) + encoding.intercept for run in runs]
     return found if isinstance(inputs, list | tuple) and np.ndim(inputs[0]) else found[0]
 
 
-def _filtered(x: Array, steps: Array, flat: Array) -> Array:
+def filtered(x: Array, steps: Array, flat: Array) -> Array:
+    """The lagged matrix times weights (lag * input, output), in stretches that fit in memory: (time, output)."""
     size = max(1, _AT_ONCE // (len(steps) * x.shape[1]))
     low, high = int(steps.min()), int(steps.max())
     none = np.zeros(x.shape[1], dtype=x.dtype)
@@ -163,7 +165,7 @@ def _filtered(x: Array, steps: Array, flat: Array) -> Array:
 
 
 class Nested(NamedTuple):
-    """r (block, channel) on outer blocks; the candidate chosen without each, (block, channel); and the r of all
+    """r (or R2) (block, channel) on outer blocks; the candidate chosen without each, (block, channel); and the r of all
     candidates when each block is out, (candidate, block, channel), by which the final alpha is chosen."""
 
     r: Array
@@ -177,8 +179,10 @@ def grid(blocks: Blocks, alphas: Any, band: Array) -> Array:
     return ridge.candidates(alphas, int(band.max()) + 1, scale)
 
 
-def cross_validate(blocks: Blocks, penalties: Array, band: Array, out: Collection[int] = ()) -> Array:
-    """r (candidate, fold, channel) of every candidate on every fold but those ``out``, which are not looked at.
+def cross_validate(
+    blocks: Blocks, penalties: Array, band: Array, out: Collection[int] = (), measure: Measure = "r"
+) -> Array:
+    """r or R2 (candidate, fold, channel) of every candidate on every fold but those ``out``, which are not looked at.
 
     Single-level: the best of these is no unbiased score; `nested` gives one.
     """
@@ -187,29 +191,34 @@ def cross_validate(blocks: Blocks, penalties: Array, band: Array, out: Collectio
     found = np.empty((len(penalties), len(folds), blocks.y[0].shape[1]))
     for index, fold in enumerate(folds):
         test = blocks.tests(fold)
-        for candidate, weights in enumerate(ridge.solve(blocks.train({fold, *out}).centred(), columns)):
-            found[candidate, index] = ridge.score(weights, test)
+        train = blocks.train({fold, *out}).centred()
+        for candidate, weights in enumerate(ridge.solve(train, columns)):
+            found[candidate, index] = (
+                ridge.score(weights, test) if measure == "r" else ridge.explained(weights, train, test)
+            )
     return found
 
 
-def nested(blocks: Blocks, penalties: Array, band: Array) -> Nested:
+def nested(blocks: Blocks, penalties: Array, band: Array, measure: Measure = "r") -> Nested:
     """Cross-validation within cross-validation: the penalty for a block is chosen on the other blocks alone."""
     folds, channels = len(blocks.parts), blocks.y[0].shape[1]
-    outer = cross_validate(blocks, penalties, band)
+    outer = cross_validate(blocks, penalties, band, measure=measure)
     chosen = np.zeros((folds, channels), dtype=int)
     if len(penalties) > 1:
         for fold in range(folds):
-            chosen[fold] = best(cross_validate(blocks, penalties, band, out={fold}).mean(1))
+            chosen[fold] = best(cross_validate(blocks, penalties, band, {fold}, measure).mean(1))
     r = np.take_along_axis(outer, chosen[None], 0)[0]
     return Nested(r, chosen, outer)
 
 
 def best(scores: Array) -> Array:
-    """The candidate (channel,) with the highest of scores (candidate, channel); of equals the last, mostly the largest."""
+    """The candidate (channel,) with the highest of scores (candidate, channel); of equals the last, the most penalised."""
     return np.asarray(len(scores) - 1 - scores[::-1].argmax(0))
 
 
-def _weights_of(whole: Any, penalties: Array, band: Array, n_lags: int, chosen: Array) -> tuple[Array, Array]:
+def weights_of(
+    whole: Moments, penalties: Array, band: Array, n_lags: int, chosen: Array
+) -> tuple[Array, Array]:
     """Weights (column, channel) with each channel's own penalty, and the mean that they leave (channel,)."""
     centred = whole.centred()
     used = np.unique(chosen)

@@ -37,7 +37,7 @@ def solve(centred: Moments, penalties: Array) -> Iterator[Array]:
             yield vectors @ (_inverse(values + penalty)[:, None] * turned)
         return
     for penalty in penalties.astype(gram.dtype):
-        held = np.array(gram, order="F")
+        held = np.array(gram.T, order="F")  # symmetric, and so copied straight
         held[np.diag_indices_from(held)] += penalty
         try:
             factor, lower = scipy.linalg.cho_factor(held, overwrite_a=True, check_finite=False)
@@ -68,14 +68,18 @@ def score(weights: Array, test: Moments) -> Array:
     return np.where(below > 0, together / np.where(below > 0, below, 1), 0.0)
 
 
-def explained(weights: Array, shift: Array, test: Moments) -> Array:
-    """R2 (channel,) on rows with centred moments ``test``, whose residual has mean ``shift`` (channel,)."""
+def explained(weights: Array, train: Moments, test: Moments) -> Array:
+    """R2 (channel,) of predictions on rows with centred moments ``test``: below 0 where they are worse than its mean.
+
+    The intercept comes from ``train``, so that a wrong level on the tested rows counts.
+    """
+    level = test.y / test.n - train.y / train.n - (test.x / test.n - train.x / train.n) @ weights
     residual = (
         test.yy
         - 2 * np.einsum("pc,pc->c", weights, test.xy)
         + np.einsum("pc,pc->c", weights, test.xx @ weights)
     )
-    return np.asarray(1 - (residual + test.n * shift**2) / test.yy)
+    return np.asarray(1 - (residual + test.n * level**2) / test.yy)
 
 
 def haufe(xx: Array, weights: Array, sources: Array | None = None) -> Array:

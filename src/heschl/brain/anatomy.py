@@ -63,6 +63,7 @@ class Anatomy:
     src: an `mne.SourceSpaces` on the white surface, left and right hemisphere, MRI frame.
     bem: file of a BEM solution.
     key: hash of all this, by which lead fields are cached.
+    scale: of the subject's surfaces in ``src`` and ``bem``, 1 unless it was fitted to another head.
     """
 
     subject: str
@@ -71,6 +72,7 @@ class Anatomy:
     src: Any
     bem: Path
     key: str
+    scale: float = 1.0
 
     @functools.cached_property
     def vertices(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -90,7 +92,7 @@ class Anatomy:
     @functools.cached_property
     def positions(self) -> NDArray[np.float64]:
         """(source, 3) metres in MNI305."""
-        return _apply(_to_mni305(self), self.sources)
+        return _apply(_to_mni305(self), self.sources / self.scale)
 
     def mesh(self, hemisphere: str, kind: str = "white") -> Mesh:
         """One surface ("white", "pial", "inflated", "sphere", "sphere.reg") of the "left" or "right" hemisphere."""

@@ -1,0 +1,164 @@
+"""FEIS: fourteen-channel EEG of people who heard, imagined and spoke 16 phonemes (Wellington and Clayton, 2019).
+
+    experiments/01/thinking.zip         the published tree: a table a phase (stimuli, thinking, speaking, resting, ...),
+                                        .zip or .csv, columns Epoch, F3, ..., F4, Label; 256 samples a second
+    01.npz                              epochs of one phase: eeg (epoch, 14, sample), label, sfreq, ch_names
+
+Licence: ODC-BY 1.0 (github.com/scottwellington/FEIS, zenodo.org/records/3554128; about 1 GB). Emotiv EPOC+, as recorded:
+microvolts on an offset of about 4200, no filter, large artefacts. The phase of fixation, between hearing
+and imagining, carries no speech: it is a control that must stay at chance.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from heschl.corpora.trials import corpus_parts, kept, lone_words, places, runs, write_trials
+from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
+
+CHANNELS = ("F3", "FC5", "AF3", "F7", "T7", "P7", "O1", "O2", "P8", "T8", "F8", "AF4", "FC6", "F4")
+RATE = 256.0
+UNIT = 1e-6  # volts
+PHASES = ("stimuli", "thinking", "speaking", "fixations", "resting", "articulators")
+
+
+def read(root: Path, phase: str = "thinking", blocks: int = 10) -> Corpus:
+    """Trials as clips, one recording a person; each table is turned into a file of trials in the cache once.
+
+    Labels: word (the phoneme), subject, block (one of ``blocks`` stretches of neighbouring trials), recording. Values are
+    volts, less each trial's channel mean, which is the amplifier's offset.
+
+    Parameters
+    ----------
+    root: a folder of .npz files, or the published tree (or its ``experiments``).
+    phase: of the published tree: stimuli (hearing), thinking, speaking, fixations, ...
+
+    Raises
+    ------
+    HeschlError: nothing can be read, or there is no such phase.
+    """
+    root = Path(root)
+    sources = [(path, path.stem) for path in sorted(root.glob("*.npz"))]
+    if not sources:
+        top = root / "experiments" if (root / "experiments").is_dir() else root
+        if phase not in PHASES:
+            raise HeschlError(f"feis.phase is '{phase}': choose {', '.join(PHASES)}")
+        for suffix in (".zip", ".csv"):
+            there = {name for _, name in sources}
+            found = sorted(top.glob(f"*/{phase}{suffix}"))
+            sources += [(path, path.parent.name) for path in found if path.parent.name not in there]
+    if not sources:
+        raise HeschlError(f"{root} holds neither NN.npz nor experiments/NN/{phase}.zip: check the folder")
+    clips: list[Clip] = []
+    recordings: list[Recording] = []
+    skipped: list[Skipped] = []
+    for path, subject in sorted(sources, key=lambda one: one[1]):
+        try:
+            make = partial(_convert, path, subject, blocks)
+            recording, own = corpus_parts(kept(path, {"blocks": blocks, "feis": 1}, make), subject, subject)
+        except HeschlError as error:
+            skipped.append(Skipped(path.relative_to(root).as_posix(), str(error)))
+            continue
+        recordings.append(recording)
+        clips += own
+    if not clips:
+        raise HeschlError(f"nothing in {root} can be read: {skipped[0].why}")
+    fixation = "fixation" in f"{root.resolve().name} {'' if sources[0][0].suffix == '.npz' else phase}"
+    control = ("trials of fixation carry no speech: a score above chance on them would be a fault",)
+    return Corpus(
+        name="FEIS",
+        clips=tuple(sorted(clips, key=lambda clip: clip.id)),
+        source="FEIS (Wellington and Clayton, 2019)",
+        licence="ODC-BY 1.0",
+        skipped=tuple(skipped),
+        notes=lone_words(clips) + (control if fixation else ()),
+        recordings=tuple(recordings),
+    )
+
+
+def _convert(path: Path, subject: str, blocks: int, out: Path) -> None:
+    eeg, labels, rate, channels = _npz(path) if path.suffix == ".npz" else _table(path)
+    if len(labels) != len(eeg):
+        raise HeschlError(f"{path}: {len(eeg)} epochs come with {len(labels)} labels: one each")
+    broken = np.argwhere(~np.isfinite(eeg).all(2))
+    if len(broken):
+        epoch, channel = broken[0]
+        raise HeschlError(
+            f"{path}: channel {channels[channel]} of epoch {epoch} holds values that are not finite: download it again"
+        )
+    volts = UNIT * (eeg - eeg.mean(2, keepdims=True))
+    names = runs(len(eeg), min(blocks, len(eeg)))
+    write_trials(
+        out,
+        volts,
+        labels,
+        rate,
+        channels,
+        places(channels, "fsaverage_1005"),
+        names,
+        kind="eeg",
+        space="head",
+        subject=subject,
+    )
+
+
+def _npz(path: Path) -> tuple[np.ndarray, list[str], float, list[str]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            eeg, labels = np.asarray(file["eeg"], np.float64), [str(one) for one in file["label"]]
+            rate, channels = float(file["sfreq"]), [str(one) for one in file["ch_names"]]
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise HeschlError(
+            f"{path} is damaged, or not of eeg, label, sfreq and ch_names ({error}): copy it again"
+        ) from None
+    if eeg.ndim != 3 or eeg.shape[1] != len(channels):
+        raise HeschlError(
+            f"{path}: eeg is {eeg.shape} and there are {len(channels)} ch_names: it must be (epoch, channel, time)"
+        )
+    return eeg, labels, rate, channels
+
+
+def _table(path: Path) -> tuple[np.ndarray, list[str], float, list[str]]:
+    import pandas as pd
+
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                (name,) = [
+                    one for one in archive.namelist() if one.endswith(".csv") and "__MACOSX" not in one
+                ]
+                table = pd.read_csv(io.BytesIO(archive.read(name)))
+        else:
+            table = pd.read_csv(path)
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise HeschlError(f"{path} is damaged, or holds no one table ({error}): download it again") from None
+    absent = [name for name in ("Epoch", "Label", *CHANNELS) if name not in table]
+    if absent:
+        raise HeschlError(f"{path} has no column {absent[0]}: it has {', '.join(map(str, table.columns))}")
+    epochs = [own for _, own in table.groupby("Epoch", sort=True)]
+    length = min(len(own) for own in epochs)  # some epochs lack a sample or two
+    if length < 0.9 * max(len(own) for own in epochs):
+        raise HeschlError(
+            f"{path}: epochs have {length} to {max(len(own) for own in epochs)} samples: download it again"
+        )
+    eeg = np.stack([own[list(CHANNELS)].to_numpy(np.float64)[:length].T for own in epochs])
+    return eeg, [str(own["Label"].iloc[0]).strip() for own in epochs], RATE, list(CHANNELS)
+
+
+def write_tiny(root: Path, seed: int = 0) -> None:
+    """Two people, eight epochs of 0.25 s of four phonemes each, in the layout of .npz files."""
+    root.mkdir(parents=True, exist_ok=True)
+    for subject in ("01", "02"):
+        random = np.random.default_rng((seed, int(subject)))
+        np.savez(
+            root / f"{subject}.npz",
+            eeg=(4200 + 20 * random.standard_normal((8, 14, 64))).astype(np.float32),
+            label=np.array(["f", "goose", "k", "zh"] * 2),
+            sfreq=np.float64(RATE),
+            ch_names=np.array(CHANNELS),
+        )

@@ -1,0 +1,160 @@
+"""Imagined words as superlet maps: the HDF5 files of the data-driven neural representation's authors.
+
+    sub_1_ImaginedSpeech_samples.h5      one a subject (any .h5 or .hdf5)
+        x_data  (trial, channel, freq, time), published as (3000, 127, 64, 512) of 2 s at 256 Hz; or (trial, channel, time)
+        y_data  (trial,) or (trial, 1) numbers of words, (trial, word) one-hot, or text
+
+The files do not name words or channels: give them. Only three trials of one subject are public, without a licence;
+the whole set has been promised on OSF (about 50 GB a subject). Licence: none is stated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heschl.corpora.trials import Kind, clips_of, lone_words, numbered, opened, places, runs
+from heschl.files import read_text
+from heschl.types import Clip, Corpus, Heard, HeschlError, Recording, Skipped
+
+Names = Sequence[str] | str | Path | None
+
+
+def read(
+    root: Path,
+    words: Names = None,
+    channels: Names = None,
+    montage: str | None = None,
+    rate: float = 256.0,
+    kind: Kind = "eeg",
+    blocks: int = 10,
+) -> Corpus:
+    """Trials as clips, one recording a file; nothing but the labels is read now.
+
+    Parameters
+    ----------
+    root: a folder of such files, or one file.
+    words: what the numbers in y_data mean, in order, or a text file with one a line; None keeps the numbers.
+    channels: names in order, or such a file. montage: of MNE, which then gives their positions.
+    rate: steps a second of x_data's time axis, Hz.
+    blocks: the files know none: so many stretches of neighbouring trials are the label "block".
+
+    Raises
+    ------
+    HeschlError: no file can be read, labels that do not fit, or unknown channels.
+    """
+    root = Path(root)
+    paths = (
+        sorted(path for path in root.glob("*") if path.suffix in (".h5", ".hdf5"))
+        if root.is_dir()
+        else [root]
+    )
+    if not root.exists() or not paths:
+        raise HeschlError(f"{root} holds no .h5 file with x_data and y_data: check the folder")
+    spoken, names = _names(words), _names(channels)
+    clips: list[Clip] = []
+    recordings: list[Recording] = []
+    skipped: list[Skipped] = []
+    for path in paths:
+        try:
+            recording, own = _subject(path, spoken, names, montage, rate, kind, blocks)
+        except HeschlError as error:
+            skipped.append(Skipped(path.name, str(error)))
+            continue
+        recordings.append(recording)
+        clips += own
+    if not clips:
+        raise HeschlError(f"nothing in {root} can be read: {skipped[0].why}")
+    return Corpus(
+        name="imagined words",
+        clips=tuple(sorted(clips, key=lambda clip: clip.id)),
+        source=f"{root.name} (x_data, y_data)",
+        licence="not stated",
+        skipped=tuple(skipped),
+        notes=lone_words(clips),
+        recordings=tuple(recordings),
+    )
+
+
+def _names(given: Names) -> list[str] | None:
+    if given is None:
+        return None
+    if isinstance(given, str | Path):
+        return [line.strip() for line in read_text(given).splitlines() if line.strip()]
+    return [str(one) for one in given]
+
+
+def _subject(
+    path: Path,
+    words: list[str] | None,
+    channels: list[str] | None,
+    montage: str | None,
+    rate: float,
+    kind: Kind,
+    blocks: int,
+) -> tuple[Recording, list[Clip]]:
+    with opened(path) as file:
+        if "x_data" not in file or "y_data" not in file or file["x_data"].ndim not in (3, 4):
+            raise HeschlError(
+                f"{path} needs x_data (trial, channel, freq, time) and y_data (trial,), and holds {', '.join(file) or 'nothing'}"
+            )
+        shape = file["x_data"].shape
+        told = file["y_data"]
+        labels = _labels(path, told.asstr()[:] if told.dtype.kind == "O" else told[:], words)
+    if len(labels) != shape[0]:
+        raise HeschlError(f"{path}: x_data has {shape[0]} trials and y_data {len(labels)}: one label each")
+    if channels is not None and len(channels) != shape[1]:
+        raise HeschlError(
+            f"{path}: x_data has {shape[1]} channels and {len(channels)} are named: give each its name"
+        )
+    named = tuple(channels) if channels is not None else numbered(shape[1])
+    positions = None if montage is None else places(named, montage)
+    subject = re.sub(r"_?ImaginedSpeech.*$", "", path.stem, flags=re.IGNORECASE) or path.stem
+    seconds = shape[-1] / rate  # trials are laid end to end: their times in the session are not known
+    heard = tuple(Heard(row * seconds, (row + 1) * seconds, None, word) for row, word in enumerate(labels))
+    space = None if montage is None else "head"
+    recording = Recording(path.stem, subject, path, rate, kind, named, positions, space, heard)
+    columns = {"word": labels, "block": runs(len(labels), min(blocks, len(labels)))}
+    return recording, clips_of(recording, seconds, columns)
+
+
+def _labels(path: Path, told: Any, words: list[str] | None) -> list[str]:
+    values = np.asarray(told)
+    if values.dtype.kind in "OUS":
+        return [one.decode() if isinstance(one, bytes) else str(one) for one in values.ravel()]
+    if values.ndim == 2 and values.shape[1] > 1:
+        if not (np.isin(values, (0, 1)).all() and (values.sum(1) == 1).all()):
+            raise HeschlError(f"{path}: y_data {values.shape} is not one-hot: give one number a trial")
+        values = values.argmax(1)
+    values = values.ravel()
+    if not np.isfinite(values).all() or (values != values.astype(np.int64)).any():
+        raise HeschlError(
+            f"{path}: y_data holds values that are not whole numbers: give the number of each word"
+        )
+    numbers = values.astype(np.int64)
+    if words is None:
+        return [str(number) for number in numbers]
+    if numbers.min() < 0 or numbers.max() >= len(words):
+        raise HeschlError(
+            f"{path}: y_data goes from {numbers.min()} to {numbers.max()}, and {len(words)} words are named (from 0 on): "
+            "name them all"
+        )
+    return [words[number] for number in numbers]
+
+
+def write_tiny(root: Path, seed: int = 0) -> None:
+    """Two subjects, twelve trials of three words each, as maps of 4 channels, 5 frequencies and 16 steps."""
+    import h5py
+
+    root.mkdir(parents=True, exist_ok=True)
+    for subject in (1, 2):
+        random = np.random.default_rng((seed, subject))
+        y = np.tile(np.arange(3), 4)
+        x = random.standard_normal((12, 4, 5, 16)) + y[:, None, None, None] * np.eye(4)[1][:, None, None]
+        with h5py.File(root / f"sub_{subject}_ImaginedSpeech_samples.h5", "w") as file:
+            file.create_dataset("x_data", data=x.astype(np.float32), track_times=False)
+            file.create_dataset("y_data", data=y, track_times=False)

@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+
+from heschl.corpora import feis, imagined, read_corpus
+from heschl.corpora.frames import load_frames
+from heschl.corpora.trials import lone_words, places, runs, trials, write_trials
+from heschl.types import HeschlError
+
+
+def tiny_file(path: Path, **options: Any) -> np.ndarray:
+    x = np.random.default_rng(0).standard_normal((6, 3, 20)).astype(np.float32)
+    given: dict[str, Any] = {
+        "words": list("ababab"),
+        "rate": 100.0,
+        "channels": ["C3", "Cz", "C4"],
+        **options,
+    }
+    write_trials(path, x, **given)
+    return x
+
+
+# --- the interface ----------------------------------------------------------------------------------------
+
+
+def test_trials_of_every_reader_agree_with_its_clips(tmp_path: Path) -> None:
+    for module in (imagined, feis):
+        root = tmp_path / module.__name__
+        module.write_tiny(root)
+        corpus = module.read(root)
+        assert len(corpus.recordings) == 2
+        for recording in corpus.recordings:
+            x, labels, rate, channels, positions = trials(recording)
+            assert len(x) == x.shape[0] == len(labels["word"]) and len(channels) == x.shape[1]
+            assert rate == recording.rate and (positions is None or positions.shape == (len(channels), 3))
+            own = [clip for clip in corpus.clips if clip.labels["recording"] == recording.id]
+            assert tuple(clip.labels["word"] for clip in own) == labels["word"]
+            for row in (0, len(x) - 1):
+                assert np.array_equal(np.moveaxis(x[row], -1, 0), load_frames(own[row]))
+
+
+def test_rows_in_any_order_and_batches(tmp_path: Path) -> None:
+    values = tiny_file(tmp_path / "a.h5", blocks=list("001122"))
+    from heschl.corpora.trials import corpus_parts
+
+    recording, _ = corpus_parts(tmp_path / "a.h5", "a")
+    found = pickle.loads(pickle.dumps(trials(recording)))
+    assert found.labels["block"] == tuple("001122")
+    for index in (2, slice(1, 4), [5, 0, 0], np.array([3, 1]), slice(None, None, -2), -1):
+        assert np.array_equal(found.x[index], values[index])
+    assert np.array_equal(np.concatenate(list(found.x.batches(4))), values)
+    with pytest.raises(IndexError):
+        found.x[6]
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    from heschl.corpora.trials import corpus_parts
+
+    tiny_file(path)
+    recording, _ = corpus_parts(path, "a")
+    with h5py.File(path, "r+") as file:
+        file["x_data"][4, 1, 3] = np.nan
+    with pytest.raises(HeschlError, match=r"channel 2 of trial 4 holds values that are not finite"):
+        trials(recording).x[:]
+    assert trials(recording).x[:4].shape == (4, 3, 20)
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(HeschlError, match="truncated"):
+        trials(recording)
+    path.unlink()
+    with pytest.raises(HeschlError, match="not there"):
+        trials(recording)
+
+
+def test_what_is_written_must_fit(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    for options, said in (
+        ({"words": ["a"]}, "1 words"),
+        ({"words": list("abababa")}, "6 trials come with 7"),
+        ({"channels": ["C3"]}, "3 channels and there are 1"),
+        ({"blocks": ["1"]}, "1 blocks"),
+    ):
+        with pytest.raises(HeschlError, match=said):
+            tiny_file(path, **options)
+        assert not list(tmp_path.iterdir())  # nothing half-written
+
+
+def test_places_and_blocks() -> None:
+    pytest.importorskip("mne")
+    left, vertex, right, none = places(["C3", "cz", "C4", "EOG"], "fsaverage_1005")
+    assert np.isnan(none).all()
+    assert left[0] < -0.04 and right[0] > 0.04 and vertex[2] > max(left[2], right[2]) > 0.05
+    with pytest.raises(HeschlError, match="none of the channels"):
+        places(["E1"], "fsaverage_1005")
+    with pytest.raises(HeschlError, match="not known"):
+        places(["Cz"], "cap")
+    assert runs(5, 2) == ["00", "00", "00", "01", "01"]
+
+
+# --- the reference's files -----------------------------------------------------------------------------------
+
+
+def test_imagined_words(tmp_path: Path) -> None:
+    imagined.write_tiny(tmp_path)
+    words = tmp_path / "words.txt"
+    words.write_text("sea\nocean\nkey\n")
+    corpus = read_corpus(
+        "imagined", tmp_path, words=words, channels=["Fz", "Cz", "Pz", "Oz"], montage="fsaverage_1005"
+    )
+    assert {clip.labels["word"] for clip in corpus.clips} == {"sea", "ocean", "key"}
+    assert [one.subject for one in corpus.recordings] == ["sub_1", "sub_2"]
+    assert trials(corpus.recordings[0]).x.shape == (12, 4, 5, 16)
+    assert corpus.recordings[0].positions is not None
+
+
+def test_labels_in_every_form(tmp_path: Path) -> None:
+    def with_labels(y: Any, **options: Any) -> list[str]:
+        with h5py.File(tmp_path / "s.h5", "w") as file:
+            file["x_data"] = np.zeros((3, 2, 4, 8), np.float32)
+            file["y_data"] = y
+        return [clip.labels["word"] for clip in imagined.read(tmp_path / "s.h5", **options).clips]
+
+    assert with_labels(np.array([2, 0, 1])) == ["2", "0", "1"]
+    assert with_labels(np.array([[2.0], [0.0], [1.0]]), words=list("abc")) == ["c", "a", "b"]
+    assert with_labels(np.eye(4)[[3, 1, 1]]) == ["3", "1", "1"]
+    assert with_labels(["x", "y", "z"]) == ["x", "y", "z"]
+    for y, options, said in (
+        (np.array([0.5, 1, 2]), {}, "whole numbers"),
+        (np.array([0, 1]), {}, "3 trials and y_data 2"),
+        (np.array([0, 1, 9]), {"words": ["a", "b"]}, "0 to 9"),
+        (np.ones((3, 2)), {}, "one-hot"),
+        (np.arange(3), {"channels": ["a"]}, "1 are named"),
+    ):
+        with pytest.raises(HeschlError, match=said):
+            with_labels(y, **options)
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["data"] = np.zeros(3)
+    with pytest.raises(HeschlError, match="holds data"):
+        imagined.read(tmp_path / "s.h5")
+
+
+def test_a_truncated_file_is_skipped_and_named_and_lone_words_are_told(tmp_path: Path) -> None:
+    imagined.write_tiny(tmp_path)
+    second = tmp_path / "sub_2_ImaginedSpeech_samples.h5"
+    second.write_bytes(second.read_bytes()[:3000])
+    corpus = imagined.read(tmp_path)
+    assert len(corpus.recordings) == 1 and "truncated" in corpus.skipped[0].why
+    assert not corpus.notes
+    (note,) = lone_words(corpus.clips[:4])
+    assert note.startswith("2 of 3 words have one trial only (1, 2)")
+
+
+# --- FEIS ------------------------------------------------------------------------------------------------------
+
+
+def feis_tree(root: Path, epochs: int = 4) -> np.ndarray:
+    """The published layout: a zipped table a phase."""
+    x = np.random.default_rng(0).standard_normal((epochs, 64, 14)).round(3) + 4200
+    lines = ["Time:256Hz,Epoch," + ",".join(feis.CHANNELS) + ",Label,Stage,Flag"]
+    for epoch in range(epochs):
+        for sample in range(64 - (epoch == 1)):  # one sample is missing
+            values = ",".join(f"{value:.3f}" for value in x[epoch, sample])
+            lines.append(f"{sample / 256:.4f},{epoch},{values},{'fk'[epoch % 2]},thinking,")
+    folder = root / "experiments" / "01"
+    folder.mkdir(parents=True)
+    with zipfile.ZipFile(folder / "thinking.zip", "w") as archive:
+        archive.writestr("thinking.csv", "\n".join(lines))
+    return x[:, :63].transpose(0, 2, 1)
+
+
+def test_the_published_tree_of_feis(tmp_path: Path) -> None:
+    values = feis_tree(tmp_path)
+    corpus = read_corpus("feis", tmp_path)
+    x, labels, rate, channels, positions = trials(corpus.recordings[0])
+    assert labels["word"] == ("f", "k", "f", "k") and rate == 256.0 and channels == feis.CHANNELS
+    expected = 1e-6 * (values - values.mean(2, keepdims=True))
+    assert np.allclose(x[:], expected, atol=1e-12)
+    assert positions is not None and not np.isnan(positions).any()
+    with pytest.raises(HeschlError, match="choose stimuli"):
+        feis.read(tmp_path, phase="dreaming")
+    with pytest.raises(HeschlError, match="neither"):
+        feis.read(tmp_path, phase="speaking")
+
+
+def test_fixation_epochs_of_feis(shared: Path) -> None:
+    corpus = feis.read(shared / "data" / "feis" / "eeg_fixation")
+    assert len(corpus.recordings) == 16 and len(corpus.clips) == 16 * 160 and not corpus.skipped
+    assert "carry no speech" in corpus.notes[0]
+    x, labels, rate, _, _ = trials(corpus.recordings[3])
+    source = np.load(shared / "data" / "feis" / "eeg_fixation" / "06.npz")
+    assert x.shape == (160, 14, 256) and rate == 256.0 and labels["word"] == tuple(source["label"])
+    eeg = source["eeg"][7].astype(float)
+    assert np.allclose(x[7], 1e-6 * (eeg - eeg.mean(1, keepdims=True)), atol=1e-9)
+
+
+def test_damaged_tables_are_named(tmp_path: Path) -> None:
+    feis.write_tiny(tmp_path)
+    (tmp_path / "01.npz").write_bytes(b"PK\x03\x04 no archive")
+    eeg = np.zeros((2, 14, 64), np.float32)
+    eeg[1, 2, 5] = np.nan
+    np.savez(tmp_path / "03.npz", eeg=eeg, label=["f", "k"], sfreq=256.0, ch_names=feis.CHANNELS)
+    corpus = feis.read(tmp_path)
+    assert [one.where for one in corpus.skipped] == ["01.npz", "03.npz"]
+    assert "damaged" in corpus.skipped[0].why and "channel AF3 of epoch 1" in corpus.skipped[1].why

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from heschl import cli_data, cli_export, cli_faithful, cli_probe, cli_runs
+from heschl import cli_data, cli_explain, cli_export, cli_faithful, cli_models, cli_probe, cli_runs
 
 app = typer.Typer(
     name="heschl",
@@ -44,6 +44,9 @@ app.command(short_help="Train, score and show a small network: begin here.")(cli
 app.add_typer(
     cli_data.corpora, name="corpora", short_help="List, fetch, check, describe and speak recordings."
 )
+app.add_typer(
+    cli_models.models, name="models", short_help="List the models that come along, or train the large ones."
+)
 app.add_typer(cli_data.recipes, name="recipes", short_help="List the recipes that come along, or copy one.")
 app.command(short_help="Check all of a recipe, without training.")(cli_data.check)
 app.command(short_help="Write the network's inputs as HDF5.")(cli_data.features)
@@ -55,6 +58,7 @@ app.command(short_help="Look inside a network: what each layer holds.")(cli_prob
 app.command(short_help="Test whether explanations are true.")(cli_faithful.faithful)
 app.command(short_help="Zero samples, scale voices: AudioMNIST's experiments.")(cli_faithful.manipulate)
 app.command(short_help="Accuracy and explanations in noise, rooms and bands.")(cli_faithful.robust)
+app.command(short_help="Show and play what a network relied on.")(cli_explain.explain)
 app.command(short_help="Write the page of a run.")(cli_runs.report)
 app.command(short_help="Write a network or its run in other tools' forms.")(cli_export.export)
 app.command(short_help="Find words in a long recording.")(cli_export.listen)

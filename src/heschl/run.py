@@ -235,7 +235,9 @@ def create_run(folder: Path, recipe: Recipe, origin: Mapping[str, Any], split: S
 
 
 def open_run(folder: Path | str | Run, *, trusted_only: bool = False) -> Run:
-    """Opens a run folder.
+    """Opens a run folder, or a model that comes with heschl by its name (`packaged_runs`).
+
+    A model that comes with heschl is copied to runs/NAME first, so that what is asked about it has a place to lie.
 
     Parameters
     ----------
@@ -247,7 +249,7 @@ def open_run(folder: Path | str | Run, *, trusted_only: bool = False) -> Run:
     """
     if isinstance(folder, Run):
         return folder
-    folder = Path(folder)
+    folder = _unpacked(Path(folder))
     for name in ("recipe.yaml", "origin.json", "split.json"):
         if not (folder / name).is_file():
             what = "is not there" if not folder.exists() else f"is not a run folder (it has no {name})"
@@ -268,6 +270,27 @@ def open_run(folder: Path | str | Run, *, trusted_only: bool = False) -> Run:
             "put it back, or train the changed recipe as a run of its own"
         )
     return Run(folder, recipe, facts, trusted_only)
+
+
+def packaged_runs() -> dict[str, Path]:
+    """The models that come with the package: name -> run folder, with a card (README.md) and without recordings."""
+    folder = Path(__file__).parent / "weights"
+    return {path.parent.name: path.parent for path in sorted(folder.glob("*/recipe.yaml"))}
+
+
+def _unpacked(folder: Path) -> Path:
+    """The folder itself; of the bare name of a packaged model, its copy under runs/."""
+    source = packaged_runs().get(str(folder))
+    if folder.exists() or source is None:
+        return folder
+    target = Path("runs") / folder.name
+    if not (target / "origin.json").is_file():
+        files = [path for path in sorted(source.rglob("*")) if path.is_file()]
+        for path in sorted(
+            files, key=lambda path: path.name == "origin.json"
+        ):  # last: half a folder is no run
+            write_bytes(target / path.relative_to(source), path.read_bytes())
+    return target
 
 
 # --- weights -------------------------------------------------------------------------------------------
@@ -333,12 +356,19 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Any]:
 # --- the network on sound ------------------------------------------------------------------------------
 
 
-def hear(feature: Any, model: nn.Module, wave: torch.Tensor, lengths: torch.Tensor | None = None) -> Any:
+def hear(
+    feature: Any,
+    model: nn.Module,
+    wave: torch.Tensor,
+    lengths: torch.Tensor | None = None,
+    beside: Mapping[str, torch.Tensor] | None = None,
+) -> Any:
     """What a network answers to waves, through its feature: the one way from sound to answers.
 
     Parameters
     ----------
     wave: (batch, time) at ``feature.sample_rate``. lengths: (batch,) valid samples, or None where all are.
+    beside: what travels beside a brain's trials (``positions``, ``subject``), by the names of the network's arguments.
 
     Returns
     -------
@@ -354,6 +384,7 @@ def hear(feature: Any, model: nn.Module, wave: torch.Tensor, lengths: torch.Tens
         answers = [model(part) for part in windows.flatten(0, 1).split(_WINDOWS)]
         logits = [one[0] if isinstance(one, tuple) else one for one in answers]
         return torch.cat(logits).reshape(*windows.shape[:2], -1)
-    if lengths is None:
-        return model(x)
-    return model(x, lengths=feature.steps(lengths.to(x.device)).clamp_max(x.shape[-1]))
+    given = dict(beside or {})
+    if lengths is not None:
+        given["lengths"] = feature.steps(lengths.to(x.device)).clamp_max(x.shape[-1])
+    return model(x, **given)

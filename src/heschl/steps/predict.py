@@ -11,7 +11,7 @@ import numpy as np
 
 from heschl.features.stored import Stored
 from heschl.files import AUDIO_SUFFIXES, audio_info
-from heschl.run import Run, open_run
+from heschl.run import Run, open_run, packaged_runs
 from heschl.steps.evaluate import segment_rows
 from heschl.steps.networks import Answer, Network, Progress, answers, open_network
 from heschl.steps.predict_stored import predict_stored
@@ -93,7 +93,7 @@ def predict(
 
 def _opened(run: Run | Path | str) -> Network:
     """A run's best network, or the weights that are named in its checkpoints."""
-    if isinstance(run, Run) or Path(run).is_dir():
+    if isinstance(run, Run) or Path(run).is_dir() or str(run) in packaged_runs():
         return open_network(run)
     path = Path(run)
     if path.is_file() and path.parent.name == "checkpoints":

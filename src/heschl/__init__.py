@@ -3,6 +3,7 @@
     run = heschl.train("kws-small")          # a recipe becomes a run folder; again, and it goes on or says it is done
     heschl.evaluate(run)                     # scores, on speakers that it has never heard
     heschl.predict(run, ["hello.wav"])
+    heschl.explain(run, ["hello.wav"])       # what its answer rested on: relevance of the network's input
     heschl.record(model, x, rate=100)        # what every named area of a network does, with true times
 
 Everything is imported when it is first asked for, so that `import heschl` costs nothing.
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from heschl.corpora import read_corpus
     from heschl.run import Run, open_run
     from heschl.steps.evaluate import evaluate
+    from heschl.steps.explain import explain
     from heschl.steps.predict import predict
     from heschl.training.fit import train
     from heschl.types import HeschlError
@@ -28,6 +30,7 @@ _HOMES = {
     "HeschlError": "heschl.types",
     "Run": "heschl.run",
     "evaluate": "heschl.steps.evaluate",
+    "explain": "heschl.steps.explain",
     "open_run": "heschl.run",
     "place": "heschl.brain.place",
     "predict": "heschl.steps.predict",
@@ -41,6 +44,7 @@ __all__ = [
     "HeschlError",
     "Run",
     "evaluate",
+    "explain",
     "open_run",
     "place",
     "predict",

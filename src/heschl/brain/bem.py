@@ -68,7 +68,7 @@ def ray_distances(
             u = -np.einsum("ij,ij->i", a, p) * scale
             v = across @ direction * scale
             distance = height * scale
-        hit = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9) & (distance > 0)
+            hit = (u >= -1e-9) & (v >= -1e-9) & (u + v <= 1 + 1e-9) & (distance > 0)
         if hit.any():
             found[k] = distance[hit].max()
     return found

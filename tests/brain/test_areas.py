@@ -1,0 +1,101 @@
+"""The table of areas, and where layers stand by default."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import heschl.models
+from heschl.brain.areas import assign, mirrored, read_areas
+from heschl.types import HeschlError
+
+GOOD = "areas:\n  A1: {centre: [-43, -21, 8], space: MNI152, radius: 9, hemisphere: left, delay: 0.02}\n"
+
+
+def networks() -> dict[str, tuple[str, ...]]:
+    """Every shipped network with areas that are in its class (others name them when they are made)."""
+    found = {}
+    for module in pkgutil.iter_modules(heschl.models.__path__):
+        for name, one in vars(importlib.import_module(f"heschl.models.{module.name}")).items():
+            if isinstance(one, type) and one.__module__.endswith(module.name) and getattr(one, "areas", None):
+                found[f"{module.name}.{name}"] = tuple(one.areas)
+    return found
+
+
+def test_the_shipped_table_is_whole() -> None:
+    table = read_areas()
+    assert {"STG", "TP", "TPJ", "IFG", "HG"} <= set(table.areas)
+    for name, area in table.areas.items():
+        assert area.source
+        assert area.delay == 0
+        assert (area.centre[0] < 0) == (area.hemisphere == "left") == (not name.endswith("-R"))
+        assert 0.005 <= area.radius <= 0.02
+    assert table.areas["STG-R"].centre == (0.06, -0.02, 0.002)
+    assert mirrored(table.areas["STG-R"]).centre == table.areas["STG"].centre
+
+
+@pytest.mark.parametrize("network", networks())
+def test_every_shipped_network_runs_along_the_ventral_stream(network: str) -> None:
+    layers = networks()[network]
+    table, chosen = assign(layers)
+    depth = [table.stream.index(chosen[layer][0]) for layer in layers]
+    assert depth == sorted(depth)
+    assert depth[0] == 0
+    assert set(chosen) == set(layers)
+
+
+def test_the_crnn_keeps_its_own_names_and_a_stranger_goes_by_order() -> None:
+    assert assign(["STG", "TP", "IFG"])[1] == {"STG": ("STG",), "TP": ("TP",), "IFG": ("IFG",)}
+    assert assign(["STG", "TP", "IFG"], {"TP": "TPJ"})[1]["TP"] == ("TPJ",)
+    assert assign(["a", "b", "c", "d"])[1] == {"a": ("STG",), "b": ("STG",), "c": ("TP",), "d": ("IFG",)}
+    assert assign(["fc7"])[1] == {"fc7": ("IFG",)}
+    assert assign(["a", "HG"], {"a": ["HG", "HG-R"]})[1] == {"a": ("HG", "HG-R"), "HG": ("HG",)}
+
+
+def test_a_table_of_ones_own_lies_over_the_shipped_one(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(GOOD + "  A1-R: {mirror: A1}\nstream: [A1, STG]\nlayers:\n  mine: {x: IFG, y: A1-R}\n")
+    table, chosen = assign(["one", "two"], path)
+    assert chosen == {"one": ("A1",), "two": ("STG",)}
+    assert (table.areas["A1"].radius, table.areas["A1"].delay) == (0.009, 0.02)
+    assert table.areas["A1-R"].centre[0] == 0.043
+    assert assign(["x", "y"], path)[1] == {"x": ("IFG",), "y": ("A1-R",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("areas: [", "not YAML"),
+        ("format: 2\n" + GOOD, "format 2"),
+        ("regions: {}", "has no `areas`"),
+        ("wrong: 1\n" + GOOD, "entry `wrong`"),
+        (GOOD.replace("radius", "radios"), "did you mean radius"),
+        (GOOD.replace("MNI152", "Talairach"), "space of area A1"),
+        (GOOD.replace("[-43, -21, 8]", "[-43, -21]"), "centre of area A1"),
+        (GOOD.replace("[-43, -21, 8]", "[-0.043, -0.021, 0.008]"), "in mm"),
+        (GOOD.replace("radius: 9", "radius: big"), "radius of area A1"),
+        (GOOD.replace("left", "port"), "hemisphere of area A1"),
+        (GOOD + "  B: {mirror: C}\n", "mirrors C"),
+        (GOOD + "  B: {label: lh.none.label}\n", "lh.none.label"),
+        (GOOD + "stream: [STQ]\n", "no area STQ .did you mean STG"),
+    ],
+)
+def test_a_table_that_does_not_fit_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "areas.yaml"
+    path.write_text(text)
+    with pytest.raises(HeschlError, match=said):
+        assign(["a"], path)
+
+
+def test_layers_and_areas_that_are_not_there() -> None:
+    with pytest.raises(HeschlError, match="no layer LSTM"):
+        assign(["STG"], {"LSTM": "STG"})
+    with pytest.raises(HeschlError, match="no area Wernicke"):
+        assign(["STG"], {"STG": "Wernicke"})
+    with pytest.raises(HeschlError, match="given as int"):
+        assign(["STG"], {"STG": 3})
+    with pytest.raises(HeschlError, match="is not there"):
+        assign(["STG"], "no/areas.yaml")

@@ -1,7 +1,8 @@
-"""Commands that look into networks and set them side by side: probe."""
+"""Commands that look into networks and set them side by side: probe, compare."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -95,10 +96,82 @@ def _row(row: dict[str, Any]) -> dict[str, str]:
     return {key: text.replace("\u202f", " ") for key, text in words.items()}
 
 
-def _signed(score: dict[str, float | None], percent: bool) -> str:
+def _signed(score: dict[str, float | None], percent: bool, digits: int | None = None) -> str:
     """A difference with its sign, and those of its bounds."""
-    factor, digits = (100.0, 0) if percent else (1.0, 2)
+    factor = 100.0 if percent else 1.0
+    digits = (0 if percent else 2) if digits is None else digits
     numbers = [
         f"{factor * v:+.{digits}f}" for v in (score["value"], score["low"], score["high"]) if v is not None
     ]
     return numbers[0] + (f" [{numbers[1]}, {numbers[2]}]" if len(numbers) == 3 else "")
+
+
+@border
+def compare(
+    one: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A run folder, or a folder of runs of one recipe.")
+    ],
+    other: Annotated[Path, typer.Argument(metavar="RUN", help="The other one.")],
+    part: Annotated[str, typer.Option("--part", help="test, validation or train.")] = "test",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", help="Of explanations: lrp, gradient_x_input, ...; none for no explanations."
+        ),
+    ] = "lrp",
+    clips: Annotated[
+        int, typer.Option("--clips", min=4, help="At most so many, for explanations and layers.")
+    ] = 48,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the result.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap and the choice of clips.")] = 0,
+    json: Json = False,
+) -> None:
+    """Sets two runs side by side: scores, answers, explanations and layers on the clips that both were asked about.
+
+    Example: heschl compare runs/crnn-small-0123456789 runs/kws-small-0123456789
+    """
+    from heschl.steps.compare import compare as compared
+
+    with progress("comparing", "clips") as told:
+        held = compared(one, other, part, method=method, clips=clips, out=out, seed=seed, progress=told)
+    if json:
+        give(held)
+        return
+    speech = " of synthetic speech" if held["synthetic"] else ""
+    say(f"{held['part']}: {held['clips']:,} shared clips{speech}, {held['n_speakers']} speakers")
+    for which in ("only_one", "only_other"):
+        if held[which]:
+            name = held[which.removeprefix("only_")]["name"]
+            say(f"  {held[which]:,} clips were asked of {name} alone, and take no part")
+    for which in ("one", "other"):
+        say(
+            f"  {held[which]['name']:<20} {100 * held[which]['accuracy']:.1f} % {_spread(held[which])}".rstrip()
+        )
+    say(f"  {'difference':<20} {_signed(held['difference'], True, 1)} points, 95 % interval over speakers")
+    shares = held["agreement"]
+    if shares["same_answer"] is not None:
+        say(f"  They give the same answer to {100 * shares['same_answer']:.0f} % of the clips.")
+    alike = held["explanations"]
+    if alike and alike["why_not"]:
+        say(f"  Explanations are not compared: {alike['why_not']}")
+    elif alike and alike["alike"]["value"] is not None:
+        say(
+            f"  Over time their relevance ({alike['method']}) correlates at {_signed(alike['alike'], False)}, "
+            f"and with another clip's at {_signed(alike['control'], False)}."
+        )
+    if held["similarity"]["why_not"]:
+        say(f"  Layers are not compared: {held['similarity']['why_not']}")
+    say(f"Tables and pictures are in {held['folder']}")
+    say(next_line("heschl", "report", held["one"]["runs"][0]))
+
+
+def _spread(side: dict[str, Any]) -> str:
+    """How much a side's score varies over its seeds and over its folds, each on its own."""
+    if side["mixed"]:
+        return f"± {100 * side['sd_over_both']:.1f} over {len(side['runs'])} runs, each with a seed and a test part of its own"
+    parts = [
+        f"± {100 * side[f'sd_over_{what}']:.1f} over {side[f'n_{what}']} {what}"
+        for what in ("seeds", "folds")
+        if side[f"sd_over_{what}"] is not None
+    ]
+    return ", ".join(parts)

@@ -52,3 +52,36 @@ def test_probe_as_typed(tmp_path, monkeypatch):
 @pytest.mark.parametrize("options", [["--nets", "0"], ["--clips", "0"]])
 def test_usage_errors_end_with_status_two(options):
     assert CliRunner().invoke(app, ["probe", "R", *options]).exit_code == 2
+
+
+def test_compare_as_typed(monkeypatch, tmp_path):
+    import heschl.steps.compare as step
+
+    about = {"accuracy": 0.8, "runs": ["R", "S"], "n_seeds": 2, "n_folds": 1, "mixed": False}
+    about |= {"sd_over_seeds": 0.02, "sd_over_folds": None, "sd_over_both": None}
+    score = {"value": 0.012, "low": -0.01, "high": 0.03}
+    held = {
+        "one": {"name": "small", **about}, "other": {"name": "large", **about, "mixed": True, "sd_over_both": 0.1},
+        "part": "test", "synthetic": True, "clips": 9, "n_speakers": 4, "only_one": 3, "only_other": 0, "folder": "F",
+        "difference": score, "agreement": {"same_answer": 0.5}, "similarity": {"why_not": "no areas"},
+        "explanations": {"method": "lrp", "why_not": "", "alike": score, "control": score},
+    }  # fmt: skip
+    monkeypatch.setattr(step, "compare", lambda *given, **more: held)
+    runner = CliRunner()
+    found = runner.invoke(app, ["compare", "R", "S"])
+    assert found.exit_code == 0, found.output
+    for text in (
+        "9 shared clips of synthetic speech, 4 speakers",
+        "3 clips were asked of small alone",
+        "± 2.0 over 2 seeds",
+        "each with a seed and a test part of its own",
+        "+1.2 [-1.0, +3.0] points",
+        "no areas",
+        "next: heschl report R",
+    ):
+        assert text in found.output
+    assert json.loads(runner.invoke(app, ["compare", "R", "S", "--json"]).stdout) == held
+    monkeypatch.undo()
+    found = runner.invoke(app, ["compare", str(tmp_path), str(tmp_path)])
+    assert found.exit_code == 1 and "holds no runs" in found.output
+    assert "Example: heschl compare" in runner.invoke(app, ["compare", "--help"]).output

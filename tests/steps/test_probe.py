@@ -74,6 +74,7 @@ def _trained(recipe: dict, factory: pytest.TempPathFactory) -> Run:
 # --- what goes on inside -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["digits", "phones"])
 def test_one_clips_activity_does_not_depend_on_its_batch(which, request):
     run = request.getfixturevalue(which)
@@ -220,6 +221,7 @@ def test_probe_of_a_network_over_frames(phones):
     assert held["untrained_networks"] == 2 and held["clips"] == 16
 
 
+@pytest.mark.slow
 def test_bad_questions_are_told(digits, phones):
     with pytest.raises(HeschlError, match="no part 'tset'"):
         probe(digits, "tset")

@@ -1,0 +1,92 @@
+"""Do two networks rely on the same moments of a clip? Their relevance over time, correlated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from heschl.run import Run
+from heschl.steps.explaining import Method, answers_to, method_of, read_input, relevance_of
+from heschl.steps.inputs import explained
+from heschl.steps.networks import Network, open_network
+from heschl.types import Clip, HeschlError
+
+BIN = 0.02  # seconds of a clip over which relevance is summed, so that waves and spectrograms can be compared
+DRAWS = 2000
+
+
+def explained_alike(
+    one: Run, other: Run, clips: Sequence[Clip], method: str, seed: int = 0
+) -> dict[str, Any]:
+    """How alike the explanations of two networks' own answers are, over the time of each clip.
+
+    Each explains its own answer; |relevance| is summed over everything but time, in bins of `BIN` seconds of the
+    clip, and the two curves are correlated by rank (Spearman). ``control`` is the same with the second network's
+    curve of the next clip: what the usual place of speech in a clip makes alike by itself.
+
+    Returns
+    -------
+    method, bin, clips, alike and control: {"value", "low", "high"}, means over clips with the interval by bootstrap
+    over speakers; or why_not, a sentence, where a network cannot be explained so.
+    """
+    networks = [open_network(run) for run in (one, other)]
+    try:
+        ways = method_of(method)
+        curves = [[_curve(network, ways, clip) for clip in clips] for network in networks]
+    except HeschlError as error:
+        return {"method": method, "clips": 0, "why_not": str(error)}
+    same, moved = [], []
+    for k in range(len(clips)):
+        same.append(_rank_correlation(curves[0][k], curves[1][k]))
+        moved.append(_rank_correlation(curves[0][k], curves[1][(k + 1) % len(clips)]))
+    speakers = [clip.labels.get("speaker") or clip.id for clip in clips]
+    return {
+        "method": method,
+        "bin": BIN,
+        "clips": len(clips),
+        "n_speakers": len(set(speakers)),
+        "alike": _mean(same, speakers, seed),
+        "control": _mean(moved, speakers, seed),
+        "why_not": "",
+    }
+
+
+def _curve(network: Network, method: Method, clip: Clip) -> np.ndarray:
+    """(bin,) sum of |relevance| of the network's own answer, over the clip."""
+    one = read_input(network, clip)
+    target = answers_to(network, one.x[None]).argmax(-1)
+    found = relevance_of(explained(network), method, one.x[None], target, one.rate)[0]
+    amount = found.abs().double().reshape(-1, found.shape[-1]).sum(0).numpy()
+    times = one.start + np.arange(len(amount)) / one.rate
+    inside = times >= 0
+    return np.bincount((times[inside] / BIN).astype(np.int64), amount[inside])
+
+
+def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Spearman's, over the bins that both have; not a number where one of them does not vary."""
+    from scipy.stats import rankdata
+
+    n = min(len(x), len(y))
+    a, b = rankdata(x[:n]), rankdata(y[:n])
+    a, b = a - a.mean(), b - b.mean()
+    size = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / size) if size > 0 else float("nan")
+
+
+def _mean(values: Sequence[float], speakers: Sequence[str], seed: int) -> dict[str, float | None]:
+    """Mean over clips, those without a number left out, with its interval over speakers."""
+    known = np.isfinite(values)
+    if not known.any():
+        return {"value": None, "low": None, "high": None}
+    names, whose = np.unique(np.asarray(speakers)[known], return_inverse=True)
+    n = len(names)
+    total = np.bincount(whose, np.asarray(values)[known], n)
+    count = np.bincount(whose, minlength=n)
+    value = float(total.sum() / count.sum())
+    if n < 2:
+        return {"value": value, "low": None, "high": None}
+    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS)
+    low, high = np.percentile(times @ total / (times @ count), [2.5, 97.5])
+    return {"value": value, "low": float(low), "high": float(high)}

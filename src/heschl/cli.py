@@ -59,6 +59,7 @@ app.command(short_help="Test whether explanations are true.")(cli_faithful.faith
 app.command(short_help="Zero samples, scale voices: AudioMNIST's experiments.")(cli_faithful.manipulate)
 app.command(short_help="Accuracy and explanations in noise, rooms and bands.")(cli_faithful.robust)
 app.command(short_help="Show and play what a network relied on.")(cli_explain.explain)
+app.command(short_help="Set two runs side by side.")(cli_probe.compare)
 app.command(short_help="Write the page of a run.")(cli_runs.report)
 app.command(short_help="Write a network or its run in other tools' forms.")(cli_export.export)
 app.command(short_help="Find words in a long recording.")(cli_export.listen)

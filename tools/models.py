@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from heschl.corpora.split import Split, write_split
 from heschl.files import read_json, replacing, write_json, write_text
 from heschl.recipe.plain import read_yaml, write_yaml
 from heschl.run import Run, save_weights

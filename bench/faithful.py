@@ -1,0 +1,241 @@
+"""How true are explanations? A table over networks and methods, out of run folders, with what it says in plain words.
+
+    python bench/faithful.py RUN [RUN ...] [--out TABLE.md] [--clips 40]
+
+A run without explain/faithful/test is tested first (`heschl faithful RUN`), about a minute for a small network; of
+runs that were also given to `heschl manipulate` and `heschl robust` those results stand beside. Every number comes
+from the files in the run folders.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from heschl.figures.faithful import CELLS, NAMES
+from heschl.files import read_csv, read_json, write_text
+from heschl.steps.faithful import CONTROLS, faithful
+from heschl.steps.intervals import mean_over
+from heschl.tasks.scores import told
+
+Held = dict[str, Any]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--out", type=Path, help="write the table here as well")
+    parser.add_argument("--clips", type=int, default=40)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    found: dict[str, tuple[Path, Held]] = {}
+    for run in given.runs:
+        folder = run / "explain" / "faithful" / "test"
+        if not (folder / "scores.json").exists():
+            faithful(run, clips=given.clips)
+        held = read_json(folder / "scores.json")
+        found[held["run"].rsplit("-", 1)[0]] = (run, held)
+    text = "\n".join(_page(found)) + "\n"
+    print(text)
+    if given.out:
+        write_text(given.out, text)
+    return 0
+
+
+def _page(found: dict[str, tuple[Path, Held]]) -> list[str]:
+    lines = [
+        "Networks and the clips that were taken apart (test speakers, the network's own answer explained):",
+        "",
+    ]
+    lines += [
+        "| network | speech | clips | speakers | classes | replaced by |",
+        "|---|---|---:|---:|---:|---|",
+    ]
+    for name, (_, held) in found.items():
+        speech = f"{held['corpus']}, {'synthetic' if held['synthetic'] else 'real'}"
+        lines.append(
+            f"| {name} | {speech} | {held['clips']} | {held['speakers'] or 'unknown'} | {held['classes']} | {held['baseline']} |"
+        )
+    for cells in CELLS:
+        if any(row["cells"] == cells for _, held in found.values() for row in held["rows"]):
+            lines += ["", *_table(found, cells)]
+    lines += ["", *_trust(found), "", "### In plain words", ""]
+    lines += [f"- {sentence}" for sentence in _words(found)]
+    lines += _beside(found)
+    return lines
+
+
+def _table(found: dict[str, tuple[Path, Held]], cells: str) -> list[str]:
+    lines = [
+        f"### Taking out {CELLS[cells]}: mean fall of the answer's probability [95 % interval over speakers]",
+        "",
+        "In brackets how much more than in random order, and than loudest first. **Bold**: both intervals lie above zero.",
+        "",
+        "| in the order of | " + " | ".join(found) + " |",
+        "|---|" + "---|" * len(found),
+    ]
+    methods = list(dict.fromkeys(row["method"] for _, held in found.values() for row in held["rows"]))
+    for method in [*(m for m in methods if m not in CONTROLS), *CONTROLS]:
+        shown = []
+        for _, held in found.values():
+            row = _row(held, cells, method)
+            if row is None:
+                shown.append("")
+                continue
+            text = told(row["deletion_aopc"], percent=False)
+            if method not in CONTROLS:
+                over = [row[f"deletion_over_{control}"] for control in CONTROLS]
+                text += " (" + ", ".join(f"{one['value']:+.2f}" for one in over) + ")"
+                text = f"**{text}**" if all(_above(one) for one in over) else text
+            shown.append(text)
+        if any(shown):
+            lines.append(f"| {NAMES.get(method, method)} | " + " | ".join(shown) + " |")
+    return lines
+
+
+def _trust(found: dict[str, tuple[Path, Held]]) -> list[str]:
+    lines = [
+        "### With random weights, and how spread out",
+        "",
+        "Rank correlation of an explanation with that of the same network with random weights (0: it shows what was "
+        "learned; 1: it shows the clip), and sparseness (Gini index; 0 spread evenly, 1 one value alone).",
+        "",
+        "| method | " + " | ".join(found) + " |",
+        "|---|" + "---|" * len(found),
+    ]
+    methods = list(dict.fromkeys(row["method"] for _, held in found.values() for row in held["trust"]))
+    for method in methods:
+        shown = []
+        for _, held in found.values():
+            own = next((row for row in held["trust"] if row["method"] == method), None)
+            alike = None if own is None else own["randomised"]["value"]
+            shown.append(
+                "" if own is None or alike is None else f"{alike:.2f}, {own['sparseness']['value']:.2f}"
+            )
+        lines.append(f"| {NAMES.get(method, method)} | " + " | ".join(shown) + " |")
+    return lines
+
+
+def _words(found: dict[str, tuple[Path, Held]]) -> list[str]:
+    """What the tables say, computed from the clips: wins over both controls, and where LRP loses to another method."""
+    wins: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    lost, won = [], []
+    for name, (run, held) in found.items():
+        clips = read_csv(run / "explain" / "faithful" / "test" / "clips.csv")
+        for cells in dict.fromkeys(row["cells"] for row in held["rows"]):
+            own = [row for row in held["rows"] if row["cells"] == cells and not row["control"]]
+            for row in own:
+                wins[row["method"]][1] += 1
+                wins[row["method"]][0] += all(_above(row[f"deletion_over_{one}"]) for one in CONTROLS)
+            ours = [row for row in own if row["method"].startswith("lrp")]
+            if not ours or len(ours) == len(own):
+                continue
+            best = max(ours, key=lambda row: row["deletion_aopc"]["value"])
+            for row in own:
+                if row in ours:
+                    continue
+                apart = _paired(clips, cells, row["method"], best["method"])
+                sentence = (
+                    f"{name}, {CELLS[cells]}: {NAMES[row['method']]} {{}} {NAMES[best['method']]} by "
+                    f"{told({k: apart[k] for k in ('value', 'low', 'high')}, percent=False)}"
+                )
+                if _above(apart):
+                    lost.append(sentence.format("beats"))
+                elif apart["high"] is not None and apart["high"] < 0:
+                    won.append(sentence)
+    lines = [
+        "Finds what matters better than both chance and loudness (interval over speakers above zero), of all networks and "
+        "kinds of cells where it was tried: "
+        + ", ".join(
+            f"{NAMES.get(method, method)} {n} of {of}"
+            for method, (n, of) in sorted(wins.items(), key=lambda item: -item[1][0] / item[1][1])
+        )
+        + "."
+    ]
+    lines.append(
+        f"Against LRP's better preset, another method is better in {len(lost)} cases, and worse in {len(won)}; elsewhere the "
+        "interval over speakers holds zero."
+    )
+    lines.append("Where LRP loses: " + ("; ".join(lost) + "." if lost else "nowhere in this table."))
+    return lines
+
+
+def _beside(found: dict[str, tuple[Path, Held]]) -> list[str]:
+    lines: list[str] = []
+    for name, (run, _) in found.items():
+        path = run / "explain" / "robust" / "test" / "scores.json"
+        if path.exists():
+            rows = {row["words"]: row for row in read_json(path)["rows"]}
+            few = [
+                w for w in rows if w == "as recorded" or w.endswith(" 0 dB") or "rings" in w or "4000" in w
+            ]
+            lines += [
+                "",
+                f"### {name}, disturbed",
+                "",
+                "| heard | right | explanation as in quiet (rank correlation) |",
+            ]
+            lines += ["|---|---|---|"]
+            lines += [
+                f"| {w} | {told(rows[w]['accuracy'])} | {told(rows[w]['stability'], percent=False)} |"
+                for w in few
+            ]
+        path = run / "explain" / "manipulate" / "test" / "scores.json"
+        if path.exists():
+            lines += ["", *_manipulated(name, read_json(path))]
+    return lines
+
+
+def _manipulated(name: str, held: Held) -> list[str]:
+    of = f"{len(held['runs'])} folds, mean ± standard deviation" if len(held["runs"]) > 1 else "one run"
+    lines = [f"### {name}, manipulated ({of}; {held['clips']} clips)", "", held["note"], ""]
+    lines += ["| share of samples zeroed | " + " | ".join(f"{100 * f:g} %" for f in held["fractions"]) + " |"]
+    lines += ["|---|" + "---:|" * len(held["fractions"])]
+    for way, cells in held["zeroing"].items():
+        words = {"random": "by chance", "amplitude": "loudest first", "relevance": "most relevant first"}[way]
+        lines.append(f"| {words} | " + " | ".join(_share(cell) for cell in cells) + " |")
+    for row in held["scaling"]:
+        lines += [
+            "",
+            f"{row['voices'].capitalize()} voices with all frequencies times {row['factor']:g}: {_share(row['accuracy'])} "
+            f"right instead of {_share(row['plain'])} ({row['clips']} clips).",
+        ]
+    return lines
+
+
+def _share(cell: Held) -> str:
+    return (
+        f"{100 * cell['value']:.0f} ± {100 * cell['sd']:.0f} %"
+        if cell.get("sd") is not None
+        else f"{100 * cell['value']:.0f} %"
+    )
+
+
+def _paired(clips: list[dict[str, str]], cells: str, one: str, other: str) -> Held:
+    by = {
+        method: {row["id"]: row for row in clips if (row["cells"], row["method"]) == (cells, method)}
+        for method in (one, other)
+    }
+    values = [float(by[one][k]["deletion_aopc"]) - float(by[other][k]["deletion_aopc"]) for k in by[one]]
+    speakers = [by[one][k]["speaker"] for k in by[one]]
+    return mean_over(values, speakers if all(speakers) else None)
+
+
+def _row(held: Held, cells: str, method: str) -> Held | None:
+    return next((row for row in held["rows"] if (row["cells"], row["method"]) == (cells, method)), None)
+
+
+def _above(score: Held) -> bool:
+    return score["low"] is not None and score["low"] > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heschl.corpora.split import Split, write_split
-from heschl.files import read_json, replacing, write_json, write_text
+from heschl.files import read_json, write_json, write_text
 from heschl.recipe.plain import read_yaml, write_yaml
 from heschl.run import Run, save_weights
 from heschl.training.fit import train
@@ -114,7 +114,7 @@ def main() -> None:
 
 
 def pack(name: str, run: Run) -> None:
-    """The run without recordings, places and people: recipe, origin, an empty split, half-precision weights, card."""
+    """The run without recordings, places and people: recipe, origin, an empty split, weights, card."""
     folder = WEIGHTS / name
     shutil.rmtree(folder, ignore_errors=True)
     shipped = read_yaml(HERE / "src" / "heschl" / "recipes" / f"{run.recipe.name}.yaml")
@@ -124,26 +124,14 @@ def pack(name: str, run: Run) -> None:
         if "root" in own:
             own["root"] = as_shipped["root"]
     write_yaml(folder / "recipe.yaml", recipe)
-    write_json(
-        folder / "split.json", {"by": "speaker", "train": [], "validation": [], "test": [], "groups": {}}
-    )
+    write_split(folder / "split.json", Split((), (), (), {}, "speaker", ()))
     about = {"run": run.name, "labels": list(run.labels)}
     save_weights(folder / "checkpoints" / "best.safetensors", run.weights(), about)
     write_text(folder / "README.md", card(name, run))
-    kept = (
-        "run",
-        "labels",
-        "in_shape",
-        "corpus",
-        "parameters",
-        "init_fingerprint",
-        "versions",
-        "start",
-        "stop",
-    )
+    kept = ("run", "labels", "in_shape", "parameters", "init_fingerprint", "versions", "start", "stop")
     origin = {key: run.origin[key] for key in kept if key in run.origin}
-    with replacing(folder / "origin.json") as temporary:
-        write_json(temporary, origin)
+    origin["corpus"] = {key: value for key, value in run.origin["corpus"].items() if key != "root"}
+    write_json(folder / "origin.json", origin)
 
 
 def card(name: str, run: Run) -> str:

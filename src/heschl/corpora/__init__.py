@@ -247,5 +247,6 @@ def _with(corpus: Corpus, **changes: Iterable[Any]) -> Corpus:
         source=corpus.source,
         licence=corpus.licence,
         synthetic=corpus.synthetic,
+        recordings=corpus.recordings,
         **parts,
     )

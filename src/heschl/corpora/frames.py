@@ -93,7 +93,7 @@ def read(
 
 
 def load_frames(clip: Clip) -> np.ndarray:
-    """The frames of one clip, (frame, feature) float32.
+    """The frames of one clip, (frame, feature) float32; of a trial of a brain (time, sensor, ...), see `corpora.sensors`.
 
     Raises
     ------
@@ -107,8 +107,10 @@ def load_frames(clip: Clip) -> np.ndarray:
         if clip.signal.suffix in (".h5", ".hdf5"):
             import h5py
 
-            first, last = _edges(clip.signal, part, stamp)[int(row) : int(row) + 2]
             with h5py.File(clip.signal, "r") as file:
+                if isinstance(file[part], h5py.Dataset):  # (trial, sensor, ..., time)
+                    return np.moveaxis(np.asarray(file[part][int(row)], np.float32), -1, 0)
+                first, last = _edges(clip.signal, part, stamp)[int(row) : int(row) + 2]
                 return np.asarray(file[part]["features"][first:last], np.float32)
         return np.asarray(_array(clip.signal, stamp)[int(row)], np.float32)
     except (OSError, KeyError, IndexError, ValueError) as error:

@@ -14,7 +14,7 @@ import torch
 
 from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
-from heschl.steps.networks import Answer, Progress, answers, open_network
+from heschl.steps.networks import Answer, Progress, answers, open_network, with_sensors
 from heschl.tasks import scores as sc
 from heschl.tasks.frame_scores import frame_scores
 from heschl.tasks.textgrid import spans_of
@@ -65,7 +65,7 @@ def evaluate(
     if not clips:
         where = f"the {part} part of {run.folder}" if on is None else str(on)
         raise HeschlError(f"{where} holds no clip that is there: choose another part, or check the corpus")
-    network, task = open_network(run), run.task()
+    network, task = with_sensors(open_network(run), corpus), run.task()
     folder = run.folder / "evaluate" / (part if on is None else _name(Path(on)))
     known, unknown = _known(task, corpus, clips, network.frames)
     if not known:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +13,12 @@ import torch
 from torch import nn
 
 from heschl.corpora.frames import load_frames
+from heschl.corpora.sensors import Sensors, sensors_of
 from heschl.features.waveform import fit_length
 from heschl.files import read_audio
 from heschl.run import Run, hear, open_run
 from heschl.signal import resample_recording
-from heschl.types import Clip, HeschlError, Skipped
+from heschl.types import Clip, Corpus, HeschlError, Skipped
 
 BATCH = 64
 Progress = Callable[[int, int], None]  # (done, of)
@@ -43,6 +45,7 @@ class Network:
     Attributes
     ----------
     frames: it answers for every frame.
+    sensors: where they lie, for trials of brains (see `with_sensors`).
     counts: what was done to clips that were too long or too short, and to other rates ("cropped", "resampled").
     """
 
@@ -54,6 +57,7 @@ class Network:
     short: str
     frames: bool
     counts: dict[str, int] = field(default_factory=dict)
+    sensors: Sensors | None = None
 
     @property
     def sample_rate(self) -> float:
@@ -67,6 +71,11 @@ def open_network(run: Run | Path | str, which: str = "best") -> Network:
     clip = run.recipe.clip
     frames = bool(getattr(model, "frames", False)) or bool(getattr(feature, "per_frame", False))
     return Network(model, feature, run.labels, clip.seconds, clip.long, clip.short, frames)
+
+
+def with_sensors(network: Network, corpus: Corpus) -> Network:
+    """The network, for trials of this corpus of brains; as it is for a corpus of sound."""
+    return replace(network, sensors=sensors_of(corpus))
 
 
 def answers(
@@ -95,7 +104,8 @@ def answers(
         heard: list[tuple[Clip, np.ndarray]] = []
         for clip in chosen:
             try:
-                heard.append((clip, read_wave(clip, network.sample_rate, network.counts)))
+                wave = read_wave(clip, network.sample_rate, network.counts, network.sensors)
+                heard.append((clip, wave))
             except HeschlError as error:
                 if skipped is None:
                     raise
@@ -118,7 +128,9 @@ def _answered(
     if not heard:
         return
     try:
-        logits, steps = logits_of(network, [wave for _, wave in heard])
+        logits, steps = logits_of(
+            network, [wave for _, wave in heard], beside(network, [clip for clip, _ in heard])
+        )
     except HeschlError as error:
         if skipped is None:
             raise
@@ -138,10 +150,24 @@ def _answered(
         )
 
 
-def read_wave(clip: Clip, rate: float, counts: dict[str, int] | None = None) -> np.ndarray:
-    """A clip's samples (time,) at a rate in Hz, or its stored frames (feature, time), as training is given them."""
+def beside(network: Network, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
+    """What travels beside trials of brains: positions and subjects, where the network takes them."""
+    if network.sensors is None:
+        return {}
+    rows = network.sensors.rows(clips)
+    held = {"positions": network.sensors.positions[rows], "subject": network.sensors.subject[rows]}
+    taken = inspect.signature(network.model.forward).parameters
+    return {name: torch.from_numpy(value) for name, value in held.items() if name in taken}
+
+
+def read_wave(
+    clip: Clip, rate: float, counts: dict[str, int] | None = None, sensors: Sensors | None = None
+) -> np.ndarray:
+    """A clip's samples (time,) at a rate in Hz, or its stored frames (feature, time), as training is given them; of a
+    trial of a brain (sensor, ..., time)."""
     if clip.form == "frames":
-        return np.ascontiguousarray(load_frames(clip).T)
+        frames = load_frames(clip) if sensors is None else sensors.load(clip)
+        return np.ascontiguousarray(np.moveaxis(frames, 0, -1))
     wave, found = read_audio(clip.signal, clip.start, clip.stop)
     if found != rate:
         if counts is not None:
@@ -150,7 +176,9 @@ def read_wave(clip: Clip, rate: float, counts: dict[str, int] | None = None) -> 
     return wave
 
 
-def logits_of(network: Network, waves: Sequence[np.ndarray]) -> tuple[np.ndarray, list[int] | None]:
+def logits_of(
+    network: Network, waves: Sequence[np.ndarray], given: Mapping[str, torch.Tensor] | None = None
+) -> tuple[np.ndarray, list[int] | None]:
     """Logits (clip, class) or, of frame networks, (clip, time, class) with each clip's number of valid steps."""
     lengths = torch.tensor([wave.shape[-1] for wave in waves])
     padded = torch.zeros(len(waves), *waves[0].shape[:-1], int(lengths.max()))
@@ -163,9 +191,9 @@ def logits_of(network: Network, waves: Sequence[np.ndarray]) -> tuple[np.ndarray
             padded, changed = fit_length(padded, lengths, n, long, network.short)  # type: ignore[arg-type]
             for what, count in changed.items():
                 network.counts[what] = network.counts.get(what, 0) + int(count)
-            out = hear(network.feature, network.model, padded)
+            out = hear(network.feature, network.model, padded, None, given)
         else:  # frame networks hear whole clips, whatever part of them a training step was given
-            out = hear(network.feature, network.model, padded, lengths)
+            out = hear(network.feature, network.model, padded, lengths, given)
     logits = np.asarray((out if isinstance(out, torch.Tensor) else out[0]).float().cpu())
     if not network.frames:
         return logits, None

@@ -10,6 +10,7 @@ import torch
 from heschl.corpora.frames import load_frames
 from heschl.features.store import pack_features, pack_frames, pack_waves
 from heschl.recipe import ClipLength
+from heschl.training.beside import Beside, beside
 from heschl.training.data import FrameTargets, FrameWindows, Source, Waves, check_lengths
 from heschl.training.order import Integers, Order, strata_of
 from heschl.training.progress import Voice
@@ -63,7 +64,8 @@ class Examples:
         made, voice = self.made, self.voice
         clips = [clip for part in made.parts.values() for clip in part]
         if clips[0].form == "frames":
-            store: Any = pack_frames(clips, load_frames, progress=voice.counting("packing"), say=voice)
+            load = load_frames if made.sensors is None else made.sensors.load
+            store: Any = pack_frames(clips, load, progress=voice.counting("packing"), say=voice)
         else:
             store = pack_waves(
                 clips, int(made.feature.sample_rate), progress=voice.counting("packing"), say=voice
@@ -77,6 +79,10 @@ class Examples:
         if self.skipped:
             voice(f"{len(self.skipped)} things are left out: see skipped.csv in the run")
         return store
+
+    def beside(self, model: Any) -> Beside | None:
+        """What travels beside the trials of brains into this network; None for sound."""
+        return None if self.made.sensors is None else beside(self.made, self.store.ids, model)
 
     def _over_clips(self) -> None:
         """One target a clip."""

@@ -113,6 +113,10 @@ class _Training:
             raise HeschlError(
                 "train.epochs is 0 and train.init names no weights: name them, or train for an epoch"
             )
+        fill = getattr(made.task, "fill", None)  # a task may bring what the network is to keep
+        if fill is not None and (said := fill(self.model)):
+            voice(said)
+        self.beside = self.examples.beside(self.model)
         self._freeze()
 
     # --- the run ---
@@ -219,7 +223,7 @@ class _Training:
             for one in augment:
                 if getattr(one, "needs_noise", False):
                     one.noise = noise
-        return Learner(
+        learner = Learner(
             self.made.feature,
             self.model,
             self.made.task,
@@ -229,6 +233,8 @@ class _Training:
             self.recipe.seed,
             train.ema,
         )
+        learner.beside = self.beside
+        return learner
 
     def _fit(self, run: Run, learner: Learner, keeper: Keeper, begin: int, last: Path | None) -> None:
         machine, train = self.recipe.machine, self.recipe.train
@@ -286,8 +292,9 @@ class _Training:
         for item in loader(data, range(len(data)), 0, pinned=False):
             item = trainer.precision_plugin.convert_input(item).to(learner.device)
             with trainer.precision_plugin.forward_context():
-                out = hear(learner.feature, model, item.x, item.lengths)
-                loss = self.made.task.loss(out, Batch(item.x, item.y, item.lengths, ()))
+                given = {} if self.beside is None else self.beside.of(item.clips, item.x.device)
+                out = hear(learner.feature, model, item.x, item.lengths, given)
+                loss = self.made.task.loss(out, Batch(item.x, item.y, item.lengths, (), **given))
             sums.add(loss, logits_of(out).float(), item.y)
         learner.train()
         return sums.scores(lambda one: trainer.strategy.reduce(one, reduce_op="sum"), learner.device)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from heschl.features.draws import Draws
 from heschl.tasks.loss import logits_of
+from heschl.training.beside import Beside
 from heschl.training.data import Item
 from heschl.training.order import key_of
 from heschl.types import Batch, HeschlError
@@ -55,6 +56,7 @@ class Learner(LightningModule):
         self.make_loader: Callable[[Any], Any] | None = None  # trainer -> training batches
         self.step = 0  # steps taken in the whole training, over all resumptions
         self.sums = Sums(len(task.classes))
+        self.beside: Beside | None = None  # what travels beside the trials of brains
 
     @property
     def chosen(self) -> nn.Module:
@@ -71,6 +73,9 @@ class Learner(LightningModule):
     # --- lightning's hooks ---
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        groups = getattr(self.model, "parameter_groups", None)  # a network may say what does not decay
+        if groups is not None:
+            return self.make_optimiser(groups())
         return self.make_optimiser([one for one in self.model.parameters() if one.requires_grad])
 
     def train_dataloader(self) -> Any:
@@ -88,8 +93,11 @@ class Learner(LightningModule):
 
     def training_step(self, batch: Item, batch_idx: int) -> Tensor:
         x, y, steps = self.prepared(batch)
-        out = self.model(x) if steps is None else self.model(x, lengths=steps)
-        loss: Tensor = self.task.loss(out, Batch(x, y, steps, ()))
+        given = {} if self.beside is None else self.beside.of(batch.clips, x.device)
+        out = self.model(x, **given) if steps is None else self.model(x, lengths=steps, **given)
+        # a task may ask for something else in its first epochs
+        task = self.task.in_epoch(batch.epoch) if hasattr(self.task, "in_epoch") else self.task
+        loss: Tensor = task.loss(out, Batch(x, y, steps, (), **given))
         self.sums.add(loss.detach(), logits_of(out).detach(), y)
         return loss
 
@@ -117,7 +125,7 @@ class Learner(LightningModule):
                 for augment in self.on_wave:
                     x = augment(x, draws, lengths)
                 if lengths is not None:
-                    lengths = lengths.clamp_max(x.shape[1])
+                    lengths = lengths.clamp_max(x.shape[-1])
                 x = self.feature(x) if lengths is None else self.feature(x, lengths)
                 lengths = None if lengths is None else self.feature.steps(lengths).clamp_max(x.shape[-1])
         with _full_precision(x):

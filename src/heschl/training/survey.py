@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from heschl.corpora import merge
 from heschl.corpora.frames import load_frames
+from heschl.corpora.sensors import Sensors, sensors_of
 from heschl.corpora.split import PARTS, Split, check_disjoint, extend_training
 from heschl.files import read_audio
 from heschl.recipe import Recipe
@@ -38,6 +39,7 @@ class Survey:
     corpus, split: as the recipe asks. origins: clip id -> which entry of `also` it is of, counted from 1.
     feature, task: made, the task with its labels. in_shape: of the network, without the batch axis.
     parts: part -> its clips that the task knows; "train" has the further clips at its end.
+    sensors: where they lie, for trials of brains.
     skipped: what was left out, and why. notes: what a person must know.
     """
 
@@ -48,6 +50,7 @@ class Survey:
     task: Any
     parts: dict[str, list[Clip]]
     origins: dict[str, int]
+    sensors: Sensors | None = None
     also: list[Corpus] = field(default_factory=list)
     in_shape: tuple[int, ...] = ()
     skipped: list[Skipped] = field(default_factory=list)
@@ -136,7 +139,10 @@ def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
         f"{len(one.clips)} clips of {one.name} help in training{' (synthetic)' * one.synthetic}"
         for one in also
     ]
-    made = Survey(recipe, corpus, split, feature, task, parts, origins, also, (), skipped, notes)
+    sensors = sensors_of(corpus)
+    if sensors is not None and also:
+        raise HeschlError("also: trials of brains cannot be joined by further corpora: leave it out")
+    made = Survey(recipe, corpus, split, feature, task, parts, origins, sensors, also, (), skipped, notes)
     if skipped and strict:
         first = skipped[0]
         raise HeschlError(
@@ -201,7 +207,7 @@ def _in_shape(made: Survey) -> tuple[int, ...]:
     waves, rate = [], made.feature.sample_rate
     clips = made.parts["train"][:1] + made.parts["train"][-1:]
     for clip in clips:
-        waves.append(read_wave(clip, rate))
+        waves.append(read_wave(clip, rate, made.sensors))
     samples = sample_count(made)
     fixed = torch.zeros(2, *waves[0].shape[:-1], samples)
     for row, wave in zip(fixed, waves):
@@ -238,9 +244,10 @@ def sample_count(made: Survey) -> int:
     return max(1, round(float(seconds) * float(rate)))
 
 
-def read_wave(clip: Clip, rate: float) -> Tensor:
-    """One clip (time,) at ``rate`` Hz; of stored frames (feature, time)."""
+def read_wave(clip: Clip, rate: float, sensors: Sensors | None = None) -> Tensor:
+    """One clip (time,) at ``rate`` Hz; of stored frames (feature, time), of a brain's trial (sensor, ..., time)."""
     if clip.form == "frames":
-        return torch.tensor(load_frames(clip)).T
+        frames = load_frames(clip) if sensors is None else sensors.load(clip)
+        return torch.tensor(frames).movedim(0, -1)
     wave, found = read_audio(clip.signal, clip.start, clip.stop)
     return torch.from_numpy(resample_recording(wave, found, int(rate)))

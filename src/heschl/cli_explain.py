@@ -1,0 +1,189 @@
+"""The command that shows and plays what a network relied on: explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from heschl.cli_data import Json
+from heschl.cli_talk import border, give, next_line, progress, say, show_table
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `heschl train` names it.")]
+TOP = 8  # rows of the summary that are said
+
+
+@border
+def explain(
+    run: RunFolder,
+    part: Annotated[str, typer.Option("--part", help="test, validation or train.")] = "test",
+    clips: Annotated[
+        list[str] | None, typer.Option("--clips", metavar="ID", help="Only this clip; may be repeated.")
+    ] = None,
+    file: Annotated[
+        list[Path] | None, typer.Option("--file", help="A recording of your own; may be repeated.")
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            help="lrp, gradient_x_input, integrated_gradients, occlusion, aligned, aligned:word, ...",
+        ),
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option("--preset", help="Of lrp: epsilon, epsilon_plus, epsilon_gamma_box, ...")
+    ] = None,
+    compare: Annotated[
+        str | None, typer.Option("--compare", help="Several methods, with commas: lrp,occlusion,aligned")
+    ] = None,
+    target: Annotated[
+        str, typer.Option("--target", help="What is explained: predicted, true, or a label.")
+    ] = "predicted",
+    faithful: Annotated[
+        bool, typer.Option("--faithful", help="Also test the methods over speakers, as `heschl faithful`.")
+    ] = False,
+    audible: Annotated[
+        bool, typer.Option("--audible/--no-audible", help="Write what was relied on as sounds.")
+    ] = True,
+    show: Annotated[
+        int | None, typer.Option("--show", min=0, help="Clips of the part to draw and hear; by default 12.")
+    ] = None,
+    listening_test: Annotated[
+        int | None, typer.Option("--listening-test", min=2, help="Write a blinded page of so many trials.")
+    ] = None,
+    listening_results: Annotated[
+        list[Path] | None,
+        typer.Option("--listening-results", help="Result files of listeners to analyse; may be repeated."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of chosen clips and of chance.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")] = 1,
+    dask: Annotated[
+        str | None, typer.Option("--dask", help="Address of a dask scheduler: tcp://host:8786.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Shows and plays what a network relied on, clip by clip, and tests it over speakers; goes on where it stopped.
+
+    Example: heschl explain runs/kws-small-0123456789 --show 6
+    """
+    from heschl.steps.explain import compare as compared
+    from heschl.steps.explain import explain_run
+
+    if listening_results:
+        from heschl.report.listening import analyse
+
+        _say_listening(analyse(run, listening_results), json)
+        return
+    if listening_test is not None:
+        from heschl.report.listening import write_test
+
+        with progress("preparing trials", "clips") as told:
+            page = write_test(
+                run, listening_test, part, method=method, preset=preset, seed=seed, progress=told
+            )
+        if json:
+            give({"page": str(page.resolve())})
+            return
+        say(f"Give listeners this page: {page.resolve()}")
+        say(next_line("heschl", "explain", run, "--listening-results", "RESULT.json"))
+        return
+    options: dict[str, Any] = {
+        "clips": clips or [],
+        "files": file or [],
+        "target": target,
+        "sound": audible,
+        "show": show,
+        "seed": seed,
+        "workers": workers,
+        "dask": dask,
+    }
+    with progress("explaining", "clips") as told:
+        if compare is not None:
+            if method or preset:
+                typer.echo("heschl: --compare names the methods: leave --method and --preset out", err=True)
+                raise typer.Exit(2)
+            names = [name.strip() for name in compare.split(",") if name.strip()]
+            held = compared(run, names, part, progress=told, **options)
+        else:
+            held = explain_run(run, part, method=method, preset=preset, progress=told, **options)
+            held.pop("_rows")
+    if faithful:
+        from heschl.steps.faithful import faithful as tested
+
+        with progress("taking clips apart", "clips") as told:
+            held["faithful"] = tested(run, part, seed=seed, progress=told)
+    if json:
+        give(held)
+        return
+    if compare is not None:
+        _say_comparison(held)
+    else:
+        _say(held)
+    if faithful:
+        say(f"How true the methods are, over speakers, is in {held['faithful']['folder']}")
+    say(f"All of it is in {held['folder']}")
+    say(next_line("heschl", "report", run) if faithful else next_line("heschl", "faithful", run))
+
+
+def _say(held: dict[str, Any]) -> None:
+    speech = " of synthetic speech" if held["synthetic"] else ""
+    what = {"predicted": "its own answers", "true": "what was said"}.get(
+        held["target"], f"“{held['target']}”"
+    )
+    say(f"{held['clips']:,} clips{speech}, explained by {held['method']}: what spoke for {what}")
+    drawn = len(held["shown"])
+    if drawn < held["clips"]:
+        say(f"  {drawn:,} of them are drawn and heard; --show N for more, --clips ID for one")
+    sounds = held["sounds"]
+    if sounds:
+        words = {
+            "original": "all of it",
+            "positive": "only what it relied on",
+            "negative": "only what spoke against",
+            "rest": "only the rest",
+        }
+        said = ", ".join(f"{100 * sounds[name]['mean']:.0f} % hearing {words[name]}" for name in words)
+        say(f"  the network gives what is explained {said} (mean of {sounds['original']['n']} clips)")
+    rows = [row for row in held["summary"] if row["kind"] != "word"]
+    top = sorted(rows, key=lambda row: -row["difference"])[:TOP]
+    if top:
+        say("  share of what speaks for the answer, beside the share of the picture that it takes up:")
+        told = [{**row, "relevance": f"{100 * row['relevance']:.0f} %", "area": f"{100 * row['area']:.0f} %",
+                 "p_holm": "" if row["p_holm"] is None else f"{row['p_holm']:.2g}"} for row in top]  # fmt: skip
+        show_table(
+            told,
+            {
+                "kind": "",
+                "name": "",
+                "relevance": "relevance",
+                "area": "area",
+                "speakers": "speakers",
+                "p_holm": "p (Holm)",
+            },
+        )
+    if held["summary_note"]:
+        say(f"  {held['summary_note'][0].upper()}{held['summary_note'][1:]}.")
+    if held["skipped"]:
+        say(f"  {held['skipped']:,} clips could not be explained: skipped.csv says why")
+
+
+def _say_comparison(held: dict[str, Any]) -> None:
+    say(f"{held['clips']:,} clips by {len(held['methods'])} methods")
+    columns = {
+        "method": "method",
+        "other": "and",
+        "rank_correlation": "rank correlation",
+        "top_overlap": "same highest tenth",
+        "chance_overlap": "by chance",
+    }
+    show_table(held["agreement"], columns)
+
+
+def _say_listening(held: dict[str, Any], json: bool) -> None:
+    if json:
+        give(held)
+        return
+    for sentence in held["sentences"]:
+        say(sentence)
+    say(f"The answers, one by one, are in {held['folder']}")

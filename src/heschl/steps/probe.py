@@ -16,12 +16,13 @@ from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps.inside import check_areas, inside, untrained
 from heschl.steps.networks import Progress, open_network
-from heschl.steps.samples import Samples, chosen_clips, gather, is_english
+from heschl.steps.samples import Samples, chosen_clips, gather, is_english, pitches
 from heschl.types import Clip, Corpus, HeschlError, Skipped
 
 PARTS = ("unheard", "train", "validation", "test", "all")
 CLIPS, TOKENS = 400, 3000  # at most so many clips, and so many of their phones
-FEWEST = 5  # samples that a class needs; a rarer one is left out, and counted
+FEWEST = 3  # samples that a class needs; a rarer one is left out, and counted
+SOME = 20  # samples that make something worth asking
 # What may be asked of a whole clip, by the labels that corpora give it.
 VOICE, SAID = ("gender", "sex"), ("word", "digit", "phoneme")
 
@@ -90,7 +91,7 @@ def probe(
     trained = gather(inside(network, asked, skipped, progress=told(0)), seed)
     if not trained.clips:
         raise HeschlError(f"no clip could be heard; the first was skipped because {skipped[0].why}")
-    chosen = _wanted(_targets(trained, seed), targets, corpus)
+    chosen = _wanted(_targets(trained, seed, targets), targets, corpus)
     blank = [
         gather(inside(network, trained.clips, [], untrained(run, seed + k), told(k + 1)), seed)
         for k in range(nets)
@@ -165,7 +166,7 @@ def _enough(clips: Sequence[Clip], run: Run, part: str) -> None:
         )
 
 
-def _targets(samples: Samples, seed: int) -> dict[str, Target]:
+def _targets(samples: Samples, seed: int, wanted: Sequence[str] | None) -> dict[str, Target]:
     """Everything that these clips can be asked."""
     found: dict[str, Target] = {}
     clips, speakers = samples.clips, samples.speakers
@@ -174,7 +175,7 @@ def _targets(samples: Samples, seed: int) -> dict[str, Target]:
     spoken = np.array(
         [clip.labels.get(said or "text") or clip.labels.get("text") or clip.id for clip in clips]
     )
-    if len(samples.spans) >= 2 * FEWEST:
+    if len(samples.spans) >= SOME:
         rows = np.arange(len(samples.spans))
         if len(rows) > TOKENS:
             rows = np.sort(np.random.default_rng(seed).choice(rows, TOKENS, replace=False))
@@ -194,7 +195,7 @@ def _targets(samples: Samples, seed: int) -> dict[str, Target]:
     for name in VOICE + SAID:
         y = np.array([clip.labels.get(name) or "" for clip in clips])
         rows = everyone[y != ""]
-        if len(set(y[rows])) < 2 or len(rows) < 2 * FEWEST:
+        if len(set(y[rows])) < 2 or len(rows) < SOME:
             continue
         voice = name in VOICE
         types = spoken if voice else np.array([clip.id for clip in clips])
@@ -202,11 +203,31 @@ def _targets(samples: Samples, seed: int) -> dict[str, Target]:
         found[name] = Target(
             name, "class", rows, y[rows], types[rows], speakers[rows], "speakers", of, "whole"
         )
+    if wanted is None or "pitch" in wanted:
+        found |= _pitch(samples, found.get("phone"), spoken)
     if _speakers_known(clips) and len(set(spoken)) > 2:
         found["speaker"] = Target(
             "speaker", "class", everyone, speakers, spoken, spoken, "what is said", "the word", "whole"
         )
     return found
+
+
+def _pitch(samples: Samples, phone: Target | None, spoken: np.ndarray) -> dict[str, Target]:
+    """The voice's pitch at each phone that has one, or where phones are not known in each clip."""
+    whole, tokens = pitches(samples)
+    if phone is not None:
+        y, rows, types, apart, of = tokens[phone.rows], phone.rows, phone.types, phone.apart, phone.of
+    else:
+        y, rows, types, apart, of = whole, np.arange(len(whole)), spoken, samples.speakers, "whole"
+    keep = np.isfinite(y)
+    if keep.sum() < SOME or len(set(apart[keep])) < 3:
+        return {}
+    sort = "the word" if phone is None else phone.types_are
+    return {
+        "pitch": Target(
+            "pitch", "number", rows[keep], y[keep], types[keep], apart[keep], "speakers", sort, of
+        )
+    }
 
 
 def _wanted(known: dict[str, Target], names: Sequence[str] | None, corpus: Corpus) -> list[Target]:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from heschl.corpora.arpabet import PHONES, SILENCE, plain
 from heschl.explanation.selectivity import WINDOW, mean_between
+from heschl.features.voice import pitch
+from heschl.files import read_audio
 from heschl.steps.inside import Inside
 from heschl.types import Clip, Span
 
 MOST_UNITS = 512  # of an area that a probe is given; a larger one is projected
 LOOKED_AT = 256  # units of an area whose selectivity is counted; of a larger one, so many at random
+VOICED = 3  # frames with a pitch that a phone or a clip needs
 MOMENTS = (0.3, 0.45, 0.6, 0.75)  # of a clip, as shares of it, at which areas are compared
 
 
@@ -27,7 +31,8 @@ class Samples:
     ----------
     clips: the clips, in order. units: area -> how many it has.
     whole: area -> (clip, unit) mean over the clip. moments: area -> (clip * moment, unit).
-    spans: (clip number, phone, type) of each phone token; the type is the word and the phone's place in it.
+    spans: (clip number, phone, type) of each phone token; the type is the word and the phone's place in it;
+        ``heard`` has their times.
     phones: area -> (token, unit) mean over the phone. responses: area -> (token, unit) mean over `WINDOW` after the
         phone's onset, of at most `LOOKED_AT` units, whose numbers are in ``chosen``.
     """
@@ -37,6 +42,7 @@ class Samples:
     whole: dict[str, np.ndarray] = field(default_factory=dict)
     moments: dict[str, np.ndarray] = field(default_factory=dict)
     spans: list[tuple[int, str, str]] = field(default_factory=list)
+    heard: list[Span] = field(default_factory=list)
     phones: dict[str, np.ndarray] = field(default_factory=dict)
     responses: dict[str, np.ndarray] = field(default_factory=dict)
     chosen: dict[str, np.ndarray] = field(default_factory=dict)
@@ -62,6 +68,7 @@ def gather(found: Iterable[Inside], seed: int = 0) -> Samples:
         samples.clips.append(one.clip)
         tokens = phone_tokens(one.clip, one.seconds)
         samples.spans += [(number, phone, sort) for phone, sort, _ in tokens]
+        samples.heard += [span for _, _, span in tokens]
         for area, (times, values) in one.areas.items():
             if area not in maps:
                 maps[area], samples.chosen[area] = _fewer(area, values.shape[1], seed)
@@ -115,6 +122,33 @@ def phone_tokens(clip: Clip, seconds: float) -> list[tuple[str, str, Span]]:
             sort = f"{word.symbol} {place}"
         found.append((phone, sort, span))
     return found
+
+
+def pitches(samples: Samples) -> tuple[np.ndarray, np.ndarray]:
+    """Pitch of the voice in octaves (log2 of Hz, by YIN): (clip,) and (phone token,), the medians of what is voiced.
+
+    Not a number where fewer than `VOICED` frames of 10 ms are, or where a clip is no sound.
+    """
+    own: dict[int, list[int]] = defaultdict(list)
+    for k, (owner, _, _) in enumerate(samples.spans):
+        own[owner].append(k)
+    whole, tokens = np.full(len(samples.clips), np.nan), np.full(len(samples.spans), np.nan)
+    for number, clip in enumerate(samples.clips):
+        if clip.form != "wave":
+            continue
+        wave, rate = read_audio(clip.signal, clip.start, clip.stop)
+        found = pitch(torch.from_numpy(wave), rate)
+        times, octaves = found.times.numpy(), np.log2(found.f0.numpy())
+        whole[number] = _median(octaves)
+        for k in own[number]:
+            span = samples.heard[k]
+            tokens[k] = _median(octaves[(times >= span.start) & (times < span.stop)])
+    return whole, tokens
+
+
+def _median(octaves: np.ndarray) -> float:
+    voiced = octaves[np.isfinite(octaves)]
+    return float(np.median(voiced)) if len(voiced) >= VOICED else float("nan")
 
 
 def chosen_clips(clips: Sequence[Clip], limit: int, seed: int) -> list[Clip]:

@@ -20,7 +20,8 @@ import torch
 
 from heschl.figures.faithful import CELLS, NAMES
 from heschl.files import read_csv, read_json, write_text
-from heschl.steps.faithful import CONTROLS, faithful
+from heschl.steps.faithful import faithful
+from heschl.steps.faithful_files import CONTROLS
 from heschl.steps.intervals import mean_over
 from heschl.tasks.scores import told
 

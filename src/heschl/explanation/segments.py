@@ -141,7 +141,8 @@ def energy_segments(
     level = _levels(wave, hop, round(0.025 * rate), round(0.05 * rate / hop))
     seconds = wave.shape[0] / rate
     loud = level > level.max() - quiet if np.isfinite(level.max()) else np.zeros(len(level), bool)
-    cuts = {*(np.flatnonzero(np.diff(loud)) + 1).tolist(), *find_peaks(-level, prominence=dip)[0].tolist()}
+    dips = [int(k) for k in find_peaks(-level, prominence=dip)[0] if loud[k]]
+    cuts = {*(np.flatnonzero(np.diff(loud)) + 1).tolist(), *dips}
     edges = [0.0]
     for cut in sorted(cuts):
         at = cut * hop / rate

@@ -37,7 +37,7 @@ class LayerGain:
     p_untrained: (channel,) that a random network gains as much, by Crawford and Howell's t (one network against
         a sample of seeds), Holm's correction over channels.
     rank: (channel,) share of seeds, the trained network among them, that gain as much: 1 / (seeds + 1) at best.
-    claimed: (channel,) both p below ``level``.
+    claimed: (channel,) both p at ``level`` or below.
     """
 
     r_acoustics: Array
@@ -117,7 +117,7 @@ def layer_gain(
         over_untrained=gain - others.mean(0),
         p_untrained=p_untrained,
         rank=(1 + (others >= gain).sum(0)) / (len(others) + 1),
-        claimed=(null.p_max < level) & (p_untrained < level),
+        claimed=(null.p_max <= level) & (p_untrained <= level),
         level=level,
     )
 

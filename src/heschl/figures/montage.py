@@ -47,6 +47,16 @@ def montage(pictures: Mapping[str, Seen], title: str = "", width: float = WIDE) 
     return figure
 
 
+def bare(seen: Seen, width: float = 7.5, height: float = 3.0) -> Figure:
+    """One picture and nothing else: no names, ticks or title, for listeners who must not know."""
+    with styled():
+        figure = titled(width, height, "")
+        axis = place(figure, 0, 0, width, height)
+        picture(axis, seen)
+        axis.set_axis_off()
+    return figure
+
+
 def compared(
     pictures: Mapping[str, Seen], notes: Mapping[str, str], title: str = "", width: float = TEXT
 ) -> Figure:

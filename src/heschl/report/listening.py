@@ -27,7 +27,6 @@ from heschl.steps.intervals import mean_over
 from heschl.types import HeschlError
 
 CHOICES = 4  # names among which a listener chooses
-PICTURE = 560 / 96  # inches
 COLUMNS = ("test", "listener", "trial", "clip", "kind", "by", "choice", "right", "seconds", "plays")
 
 
@@ -155,7 +154,7 @@ def _bare(folder: Path, clip: str, home: Path) -> str:
     import torch
 
     from heschl.figures.explanation import Seen
-    from heschl.figures.montage import montage
+    from heschl.figures.montage import bare
     from heschl.figures.style import styled
     from heschl.steps.explain_show import slug
     from heschl.steps.explaining import Input, picture_of
@@ -175,7 +174,7 @@ def _bare(folder: Path, clip: str, home: Path) -> str:
         seen = picture_of(open_network(run), one, torch.from_numpy(group["relevance"][()]))
     drawn, file_like = Seen(*seen, wave, rate), io.BytesIO()
     with styled():
-        montage({" ": drawn}, width=PICTURE).savefig(file_like, format="png", dpi=144)
+        bare(drawn).savefig(file_like, format="png", dpi=144)
     return base64.b64encode(file_like.getvalue()).decode("ascii")
 
 

@@ -1,0 +1,329 @@
+"""Explaining a run: what is written can be recomputed, goes on where it stopped, and bad input is one sentence."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import heschl
+from heschl.explanation.lrp import lrp
+from heschl.files import read_csv, read_json
+from heschl.models.frame_mlp import FrameMLP
+from heschl.run import Run
+from heschl.steps.explain import _spread, compare, explain, explain_run, find_clips
+from heschl.steps.explain_show import slug
+from heschl.steps.explaining import (
+    METHODS,
+    Input,
+    answers_to,
+    explained,
+    method_of,
+    picture_of,
+    read_input,
+    relevances,
+)
+from heschl.steps.networks import logits_of, open_network, read_wave
+from heschl.training.fit import train
+from heschl.types import Clip, HeschlError
+
+DIGITS = {
+    "format": 1,
+    "name": "digits",
+    "corpus": {"use": "spoken", "kind": "digit", "voices": 12},
+    "split": {"use": "fractions", "validation": 0.1, "test": 0.6, "label": "digit"},
+    "clip": {"seconds": 0.8},
+    "feature": {"use": "mel.LogMel", "n_mels": 20},
+    "model": {"use": "kws.KWS", "width": 16, "depth": 1},
+    "task": {"use": "classify.Classify", "label": "digit"},
+    "train": {"steps": 12, "batch": 16, "optimiser": {"use": "torch.optim.AdamW", "lr": 0.01}},
+}
+PHONES = {
+    **DIGITS,
+    "name": "phones",
+    "corpus": {"use": "spoken", "kind": "sentence", "voices": 6},
+    "split": {"use": "fractions", "validation": 0.2, "test": 0.3},
+    "clip": {"seconds": None},
+    "feature": {"use": "context.Context", "context": 2, "n_mels": 20},
+    "model": {"use": "frame_mlp.FrameMLP", "widths": [16]},
+    "task": {"use": "frames.ClassifyFrames"},
+    "train": {"steps": 12, "batch": 128, "optimiser": {"use": "torch.optim.AdamW", "lr": 0.01}},
+}
+WAVES = {
+    **DIGITS,
+    "name": "waves",
+    "clip": {"seconds": 1.0},
+    "feature": {"use": "waveform.Waveform", "sample_rate": 8000, "samples": 8000, "level": "peak"},
+    "model": {"use": "audionet.AudioNet"},
+    "train": {"steps": 1, "batch": 2},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unseen(monkeypatch):
+    """Figures are made, but not rendered, which takes most of the time."""
+
+    def noted(figure, path, suffixes=(".png", ".svg", ".pdf")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for suffix in suffixes:
+            path.with_name(path.name + suffix).write_text(f"{len(figure.axes)} axes")
+
+    monkeypatch.setattr("heschl.figures.explanation.save_all", noted)
+
+
+def _trained(recipe: dict, factory: pytest.TempPathFactory) -> Run:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HESCHL_CACHE", str(factory.getbasetemp() / "cache"))
+        return train(recipe, runs=factory.mktemp("runs"), quiet=True)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return _trained(DIGITS, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def phones(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return _trained(PHONES, tmp_path_factory)
+
+
+# --- heschl.explain ----------------------------------------------------------------------------------------
+
+
+def test_relevance_is_that_of_the_method_called_by_hand(digits):
+    ids = list(digits.split.test[:5])
+    found = heschl.explain(digits, ids)
+    network = open_network(digits)
+    for one, clip in zip(found, ids, strict=True):
+        wave = torch.from_numpy(read_wave(digits.corpus().by_id[clip], 16000))
+        n, missing = 12800, 12800 - len(wave)
+        begin = abs(missing) // 2
+        wave = (
+            wave[begin : begin + n]
+            if missing < 0
+            else torch.nn.functional.pad(wave, (begin, missing - begin))
+        )
+        x = network.feature(wave[None])
+        target = network.model(x)[0].argmax(-1)
+        assert torch.allclose(one.x, x[0], atol=1e-5)
+        assert one.target == digits.labels[int(target)] and one.method == "lrp:epsilon_plus"
+        assert one.clip == clip and one.rate == 100
+        wanted = lrp(network.model, x, target)[0]
+        assert torch.allclose(one.relevance, wanted, atol=1e-4 * float(wanted.abs().max()))
+    true = heschl.explain(digits.folder, ids[0], "gradient_x_input", "true")[0]
+    assert true.target == digits.corpus().by_id[ids[0]].labels["digit"]
+    seven = heschl.explain(digits, [digits.corpus().by_id[ids[0]]], "lrp:epsilon", "7")[0]
+    assert (seven.target, seven.method) == ("7", "lrp:epsilon")
+
+
+@pytest.mark.parametrize("method", ["lrp", "gradient_x_input", "occlusion_time"])
+def test_of_windows_every_frame_gets_what_all_its_windows_gave_it(phones, method):
+    network = open_network(phones)
+    clip = phones.corpus().by_id[phones.split.test[0]]
+    one = read_input(network, Clip("short", clip.signal, clip.rate, clip.labels, clip.spans, 0.3, 0.42))
+    logits = answers_to(network, one.x[None])[0]
+    direct, _ = logits_of(network, [read_wave(one.clip, 16000)])
+    assert np.allclose(logits, direct[0], atol=1e-4)
+    target = logits.argmax(-1)
+    found = relevances(network, method_of(method), [one], [target])[0]
+    if method == "occlusion_time":
+        assert found.shape == one.x.shape
+        return
+    assert isinstance(network.model, FrameMLP)
+    windows = network.feature(torch.from_numpy(read_wave(one.clip, 16000))[None])[0].movedim(-1, 0)
+    by_hand = torch.zeros(one.x.shape[1] + 4, one.x.shape[0])
+    for t, window in enumerate(windows):  # overlap-add, a window at a time
+        by_hand[t : t + 5] += heschl_relevance(network.model, window[None], target[t : t + 1], method)[0]
+    assert torch.allclose(found.T, by_hand[2:-2], atol=1e-4 * float(by_hand.abs().max()))
+
+
+def heschl_relevance(model, x, target, method):
+    return method_of(method).call(model, x, target)
+
+
+def test_every_method_runs_on_every_kind_of_network(digits, phones, tmp_path_factory):
+    for run in (digits, phones):
+        network, clip = open_network(run), run.corpus().by_id[run.split.test[0]]
+        one = read_input(network, clip)
+        target = answers_to(network, one.x[None])[0].argmax(-1)
+        for name in [*METHODS, "aligned:word", "aligned:mel", "lrp:epsilon"]:
+            if name == "smoothgrad":
+                continue  # the same as gradient, 32 times
+            how = method_of(name)
+            how.settings.update({"steps": 4} if name == "integrated_gradients" else {})
+            found = relevances(network, how, [one], [target])[0]
+            assert found.shape == one.x.shape and bool(torch.isfinite(found).all()), name
+
+
+def test_frames_are_asked_about_what_was_said_or_one_label(phones):
+    clip = phones.split.test[0]
+    assert explain(phones, clip, target="true")[0].target == "true"
+    assert explain(phones, clip, "gradient", target=phones.labels[3])[0].target == phones.labels[3]
+
+
+def test_silence_rests_on_nothing(digits, tmp_path):
+    soundfile.write(tmp_path / "quiet.wav", np.zeros(16000), 16000)
+    found = explain(digits, tmp_path / "quiet.wav")[0]
+    assert bool(torch.isfinite(found.relevance).all()) and found.clip == "quiet.wav"
+
+
+# --- what a run is given -----------------------------------------------------------------------------------
+
+
+def test_all_is_written_and_can_be_recomputed(unseen, digits):
+    done = []
+    held = explain_run(digits, show=2, progress=lambda *far: done.append(far))
+    folder = Path(held["folder"])
+    n = len(digits.split.test)
+    assert done[-1] == (n, n) and held["clips"] == n and len(held["shown"]) == 2 and held["synthetic"]
+    corpus, network = digits.corpus(), open_network(digits)
+    with h5py.File(folder / "relevance.h5", "r") as file:
+        assert {group.attrs["clip"] for group in file.values()} == set(digits.split.test)
+        for clip in digits.split.test[:3]:
+            alone = explain(digits, clip)[0]
+            stored = file[slug(clip)]["relevance"][()]
+            assert np.allclose(stored, alone.relevance, atol=1e-5 * np.abs(stored).max())
+    for clip in held["shown"]:
+        home = folder / "clips" / slug(clip)
+        for name in ("figure", "figure-column"):
+            for suffix in (".png", ".svg", ".pdf"):
+                assert (home / f"{name}{suffix}").stat().st_size > 0
+        told, levels = read_json(home / "answer.json"), []
+        for name, sound in told["sounds"].items():
+            info = soundfile.info(home / sound["file"])
+            assert info.subtype == "PCM_16" and info.samplerate == corpus.by_id[clip].rate
+            wave, _ = soundfile.read(home / sound["file"], dtype="float32")
+            logits = torch.from_numpy(logits_of(network, [wave])[0][0]).softmax(-1)
+            assert sound["probability"] == pytest.approx(
+                float(logits[digits.labels.index(told["target"])]), abs=0.01
+            )
+            assert sound["answered"] == digits.labels[int(logits.argmax())] or name != "original"
+            if not sound["silent"]:
+                levels.append(20 * np.log10(np.sqrt(np.mean(wave**2.0))))
+        assert max(levels) - min(levels) < 0.1
+        curve = told["curves"]["most relevant first"]
+        assert curve[1][0] == pytest.approx(told["probability"], abs=1e-4) and len(curve[0]) == 11
+    rows = read_csv(folder / "clips.csv")
+    assert [row["clip"] for row in rows] == list(digits.split.test)
+    words = [row for row in read_csv(folder / "regions.csv") if row["kind"] == "phone"]
+    totals = {}
+    for row in words:
+        totals[row["clip"]] = totals.get(row["clip"], 0) + float(row["relevance"])
+    assert all(total == pytest.approx(1, abs=1e-6) for total in totals.values())
+    summary = read_csv(folder / "summary.csv")
+    assert {row["kind"] for row in summary} == {"phone", "word", "band"} and held["speakers"] == 7
+    assert (folder / "montage-column.pdf").exists()
+
+    # once more: nothing is computed again; after a kill, only what is missing
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("clips/*/*")}
+    again = explain_run(digits, show=2)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("clips/*/*")} == times
+    assert again["summary"] == held["summary"]
+    shutil.rmtree(folder / "clips" / slug(held["shown"][0]))
+    explain_run(digits, show=2)
+    assert (folder / "clips" / slug(held["shown"][0]) / "answer.json").exists()
+    # with another seed of other settings, nothing old is mixed in
+    explain_run(digits, clips=[digits.split.test[0]], sound=False, show=0, seed=5)
+    with h5py.File(folder / "relevance.h5", "r") as file:
+        assert list(file) == [slug(digits.split.test[0])]
+
+
+def test_methods_are_compared_on_the_same_clips(unseen, digits):
+    ids = list(digits.split.test[:2])
+    held = compare(digits, ["lrp", "gradient_x_input"], clips=ids, sound=False)
+    row = held["agreement"][0]
+    assert held["clips"] == 2 and -1 <= row["rank_correlation"] <= 1 and row["chance_overlap"] == 0.1
+    assert (Path(held["folder"]) / f"{slug(ids[0])}-column.svg").exists()
+    with pytest.raises(HeschlError, match="needs two methods"):
+        compare(digits, ["lrp"])
+
+
+def test_frame_networks_are_explained_with_sound(unseen, phones):
+    held = explain_run(phones, show=1)
+    told = read_json(Path(held["folder"]) / "clips" / slug(held["shown"][0]) / "answer.json")
+    assert told["target"] == "predicted" and set(told["sounds"]) == {
+        "original",
+        "positive",
+        "negative",
+        "rest",
+    }
+    assert "too few" in held["summary_note"]  # two speakers
+
+
+def test_a_clip_that_fails_is_listed_and_the_others_go_on(unseen, digits, tmp_path):
+    good = tmp_path / "good.wav"
+    soundfile.write(good, 0.1 * np.random.default_rng(0).normal(size=9000), 16000)
+    (tmp_path / "bad.wav").write_text("no sound")
+    with pytest.raises(HeschlError, match="not audio"):
+        explain_run(digits, files=[good, tmp_path / "bad.wav"])
+    held = explain_run(digits, files=[good], target="3", show=0)
+    assert held["clips"] == 1 and "nobody knows who speaks" in held["summary_note"]
+    assert held["folder"].endswith("lrp-epsilon_plus-3")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"method": "lpr"}, "did you mean 'lrp'"),
+        ({"preset": "epsilon_pluss"}, "did you mean 'epsilon_plus'"),
+        ({"method": "lrp:epsilon", "preset": "epsilon_plus"}, "choose one"),
+        ({"method": "aligned:vowel"}, "no segments 'vowel'"),
+        ({"method": "aligned", "preset": "epsilon"}, "belongs to lrp"),
+        ({"method": "gradient.gradeint"}, "nothing is called"),
+        ({"target": "12"}, "which the network cannot answer"),
+        ({"part": "dev"}, "choose train, validation or test"),
+        ({"clips": ["s000/elevenn"]}, "neither a clip of"),
+        ({"show": -1}, "cannot be below zero"),
+        ({"workers": 0}, "at least one process"),
+    ],
+)
+def test_bad_input_is_one_sentence(unseen, digits, given, says):
+    with pytest.raises(HeschlError, match=says):
+        explain_run(digits, **given)
+
+
+def test_clips_that_are_shown_are_of_all_classes(digits):
+    clips = find_clips(digits, list(digits.split.test))
+    assert len({clip.labels["digit"] for clip in _spread(digits, clips, 10, 0)}) == 10
+    assert _spread(digits, clips, 4, 0) == _spread(digits, clips, 4, 0) != _spread(digits, clips, 4, 1)
+    with pytest.raises(HeschlError, match="no clip is named"):
+        find_clips(digits, [])
+
+
+def test_a_waves_picture_keeps_its_relevance(digits):
+    network = open_network(digits)
+    clip = digits.corpus().by_id[digits.split.test[0]]
+    x = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
+    r = torch.randn(1, 8000, generator=torch.Generator().manual_seed(1))
+    seen = picture_of(network, Input(clip, x, 8000.0, 0.0), r)
+    assert seen.relevance.shape == seen.level.shape == (129, len(seen.times))
+    assert seen.frequencies[-1] == 4000 and seen.times[1] == pytest.approx(0.008)
+
+
+@pytest.mark.slow
+def test_waves_are_explained_and_processes_give_what_one_gives(tmp_path_factory):
+    run = _trained(WAVES, tmp_path_factory)
+    ids = list(run.split.test[:10])
+    one = explain_run(run, clips=ids, show=1)
+    with h5py.File(Path(one["folder"]) / "relevance.h5", "r") as file:
+        first = {name: file[name]["relevance"][()] for name in file}
+    shutil.rmtree(one["folder"])
+    two = explain_run(run, clips=ids, show=1, workers=2)
+    with h5py.File(Path(two["folder"]) / "relevance.h5", "r") as file:
+        for name, values in first.items():
+            assert np.allclose(values, file[name]["relevance"][()])
+    assert explained(open_network(run)) is not None and set(one["sounds"]) == set(two["sounds"])
+    home = Path(two["folder"]) / "clips" / slug(two["shown"][0])
+    for path in (*home.glob("figure*"), *Path(two["folder"]).glob("montage*")):
+        assert path.read_bytes()[:4] in (b"%PDF", b"\x89PNG", b"<?xm") and path.stat().st_size > 2000
+    assert len(list(home.glob("figure*"))) == len(list(Path(two["folder"]).glob("montage*"))) == 6

@@ -171,7 +171,7 @@ def _curves(
         }
         plain = name in ("time", "segments") or not wave
         orders: dict[str, tuple[str, Tensor | None]] = {
-            key: ("relevance", own) for key, own in relevance.items() if (key, name) not in BLIND
+            key: ("relevance", own) for key, own in relevance.items() if not _blind(key, name, wave)
         }
         orders |= {control: (control, None) for control in CONTROLS}
         for key, (order, own) in orders.items():
@@ -193,6 +193,12 @@ def _curves(
             found.fractions = both[0].fractions.tolist()
             found.curves[name, key] += list(torch.stack([one.scores for one in both], 1).double().numpy())
             found.which[name, key] += [batch.clips[k].id for k in rows.tolist()]
+
+
+def _blind(method: str, cells: str, wave: bool) -> bool:
+    """What hides moments of a wave says nothing of its frequencies: it is no share of each sample."""
+    hides = method.startswith("occlusion") and wave and cells in ("frequency", "time_frequency")
+    return hides or (method, cells) in BLIND
 
 
 def _of(baseline: str, wave: bool, cells: str) -> str:

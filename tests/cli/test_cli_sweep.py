@@ -1,0 +1,71 @@
+"""`heschl sweep` as it is typed."""
+
+from __future__ import annotations
+
+import json
+
+from typer.testing import CliRunner
+
+from heschl.cli import app
+
+
+def test_sweep_as_typed(monkeypatch):
+    import heschl.steps.sweep as step
+
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    row = {
+        "set": {"model.width": 8},
+        "run": "runs/a",
+        "error": "",
+        "balanced_accuracy": score,
+        "accuracy": score,
+    }
+    row |= {
+        "n": 90,
+        "n_groups": 3,
+        "group": "speaker",
+        "interval_over": "speaker",
+        "chance": 0.1,
+        "synthetic": True,
+    }
+    lost = {"set": {"model.width": 9}, "run": "", "error": "too odd"}
+    held = {
+        "keys": ["model.width"],
+        "variants": [row, lost],
+        "best": row,
+        "as_good": 2,
+        "failed": 1,
+        "of": 2,
+        "folder": "F",
+    }
+    asked = {}
+
+    def swept(recipe, choices, overrides, **more):
+        asked.update(more, choices=choices, overrides=overrides)
+        return held
+
+    monkeypatch.setattr(step, "sweep", swept)
+    runner = CliRunner()
+    words = ["sweep", "kws-small", "model.width=8,9", "train.epochs=2", "--random", "2", "--seed", "5"]
+    found = runner.invoke(app, words)
+    assert found.exit_code == 0, found.output
+    assert asked["choices"] == {"model.width": [8, 9]} and asked["overrides"] == {"train.epochs": 2}
+    assert (asked["random"], asked["seed"]) == (2, 5)
+    for text in (
+        "50 % [40, 60]",
+        "3 speakers",
+        "too odd",
+        "test part was not looked at",
+        "synthetic",
+        "next: heschl evaluate runs/a",
+    ):
+        assert text in found.output
+    assert json.loads(runner.invoke(app, [*words, "--json"]).stdout) == held
+
+
+def test_bad_input_is_one_sentence():
+    runner = CliRunner()
+    assert "Example: heschl sweep" in runner.invoke(app, ["sweep", "--help"]).output
+    found = runner.invoke(app, ["sweep", "kws-small", "train.epochs=2"])
+    assert found.exit_code == 1 and "nothing to try" in found.output
+    assert runner.invoke(app, ["sweep", "kws-small", "a=1,2", "--random", "0"]).exit_code == 2

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from heschl import cli_data, cli_explain, cli_export, cli_faithful, cli_models, cli_probe, cli_runs
+from heschl import cli_data, cli_explain, cli_export, cli_faithful, cli_models, cli_probe, cli_runs, cli_sweep
 
 app = typer.Typer(
     name="heschl",
@@ -52,6 +52,7 @@ app.command(short_help="Check all of a recipe, without training.")(cli_data.chec
 app.command(short_help="Write the network's inputs as HDF5.")(cli_data.features)
 app.command(short_help="Train a network, or go on where it stopped.")(cli_runs.train)
 app.command(short_help="Train and score every fold, here or on a cluster.")(cli_runs.crossval)
+app.command(short_help="Try variants of a recipe, ranked by validation.")(cli_sweep.sweep)
 app.command(short_help="Score a run, with intervals and chance level.")(cli_runs.evaluate)
 app.command(short_help="Say what a network hears in any recordings.")(cli_runs.predict)
 app.command(short_help="Look inside a network: what each layer holds.")(cli_probe.probe)

@@ -48,6 +48,9 @@ def test_two_steps(name: str, tmp_path: Path) -> None:
         "machine": {"device": "cpu", "threads": 1},
     }
     corpora = [("corpus", recipe.corpus), *((f"also.{k}", part) for k, part in enumerate(recipe.also))]
+    if recipe.corpus.use == "imagined":  # a tiny tree has four channels and sixteen steps
+        changes |= {"corpus.channels": ["Fp1", "Fp2", "O1", "O2"], "corpus.words": ["a", "b", "c"]}
+        changes |= {"model.patch": [2, 2], "train.precision": "32-true", "task.labels": None}
     for k, (where, part) in enumerate(corpora):
         # what names files and columns of the real data
         changes |= {

@@ -13,6 +13,7 @@ import torch
 
 import heschl
 from heschl.explanation.lrp import lrp
+from heschl.features.mel import LogMel
 from heschl.files import read_csv, read_json
 from heschl.models.frame_mlp import FrameMLP
 from heschl.run import Run
@@ -35,8 +36,8 @@ from heschl.types import Clip, HeschlError
 DIGITS = {
     "format": 1,
     "name": "digits",
-    "corpus": {"use": "spoken", "kind": "digit", "voices": 12},
-    "split": {"use": "fractions", "validation": 0.1, "test": 0.6, "label": "digit"},
+    "corpus": {"use": "spoken", "kind": "digit", "voices": 9},
+    "split": {"use": "fractions", "validation": 0.12, "test": 0.67, "label": "digit"},
     "clip": {"seconds": 0.8},
     "feature": {"use": "mel.LogMel", "n_mels": 20},
     "model": {"use": "kws.KWS", "width": 16, "depth": 1},
@@ -221,7 +222,7 @@ def test_all_is_written_and_can_be_recomputed(unseen, digits):
         totals[row["clip"]] = totals.get(row["clip"], 0) + float(row["relevance"])
     assert all(total == pytest.approx(1, abs=1e-6) for total in totals.values())
     summary = read_csv(folder / "summary.csv")
-    assert {row["kind"] for row in summary} == {"phone", "word", "band"} and held["speakers"] == 7
+    assert {row["kind"] for row in summary} == {"phone", "word", "band"} and held["speakers"] == 6
     assert (folder / "montage-column.pdf").exists()
 
     # once more: nothing is computed again; after a kill, only what is missing
@@ -327,3 +328,38 @@ def test_waves_are_explained_and_processes_give_what_one_gives(tmp_path_factory)
     for path in (*home.glob("figure*"), *Path(two["folder"]).glob("montage*")):
         assert path.read_bytes()[:4] in (b"%PDF", b"\x89PNG", b"<?xm") and path.stat().st_size > 2000
     assert len(list(home.glob("figure*"))) == len(list(Path(two["folder"]).glob("montage*"))) == 6
+
+
+@pytest.mark.parametrize("normalise", ["energy", "level", "mean"])
+def test_relevance_reaches_the_wave_through_every_normalised_front_end(normalise):
+    torch.manual_seed(0)
+    front = LogMel(n_mels=12, normalise=normalise).double()
+    model = (
+        torch.nn.Sequential(front, torch.nn.Flatten(), torch.nn.Linear(12 * 11, 3, bias=False))
+        .double()
+        .eval()
+    )
+    waves = 0.1 * torch.randn(2, 1600, dtype=torch.float64)
+    found = lrp(model, waves, torch.tensor([0, 2]), "epsilon")
+    assert bool(torch.isfinite(found).all()) and bool(found.abs().amax(1).gt(0).all())
+    # the weights of the mean are constants: the same network with them written out gets the same relevance
+    weights = waves.new_ones(2, 1, 11)
+    if normalise != "mean":
+        power = (LogMel(n_mels=12).double()(waves).exp().sum(1, keepdim=True) - 12e-6).clamp_min(0)
+        weights = (power + 1e-6).sqrt()
+    weights = weights / weights.sum(2, keepdim=True)
+
+    class WrittenOut(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.front, self.rest = LogMel(n_mels=12).double(), model[1:]
+
+        def forward(self, wave):
+            x = self.front(wave)
+            mean = (x * weights).sum(2, keepdim=True)
+            if normalise == "level":
+                mean = mean.mean(1, keepdim=True)
+            return self.rest(x - mean)
+
+    wanted = lrp(WrittenOut().eval(), waves, torch.tensor([0, 2]), "epsilon", chunk=2)
+    assert torch.allclose(found, wanted, atol=1e-8 * float(wanted.abs().max()))

@@ -122,7 +122,8 @@ def _normalised(x: Tensor, how: Normalise, valid: Tensor | None, floor: float) -
     ):  # the frame's magnitude; the floor was added to each row and is taken off again
         energy = (x.exp().sum(1, keepdim=True) - floor * x.shape[1]).clamp_min(0)
         share = share * (energy + floor).sqrt()
-    share = share / share.sum(2, keepdim=True)
+    # a weight of the mean, not a signal: neither gradients nor relevance go through it
+    share = (share / share.sum(2, keepdim=True)).detach()
     mean = (x * share).sum(2, keepdim=True)
     if how in ("level", "standard"):
         mean = mean.mean(1, keepdim=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import shutil
@@ -175,7 +176,7 @@ def explain_run(
     told = list(skipped)
     rows: list[dict[str, Any]] = []
     groups = [picked[k : k + UNIT] for k in range(0, len(picked), UNIT)]
-    request = {"target": target, "sound": sound, "seed": seed}
+    request = {"target": target, "sound": sound, "seed": seed, "weights": settings["weights"]}
     import joblib
 
     jobs = (
@@ -219,8 +220,8 @@ def explain_unit(
     run: str, folder: str, clips: Sequence[Clip], how: Method, request: dict[str, Any], shown: set[str]
 ) -> dict[str, Any]:
     """Explains a few clips, in whatever process; what is there already is read, what fails becomes a line."""
-    home, opened = Path(folder), open_run(run)
-    network, task = open_network(opened), opened.task()
+    home = Path(folder)
+    opened, network, task = _opened(run, request["weights"])
     out: dict[str, Any] = {"rows": [], "skipped": [], "clips": len(clips)}
     inputs: list[Input] = []
     for clip in clips:
@@ -245,6 +246,13 @@ def explain_unit(
                 out["skipped"].append((one.clip.id, f"is explained, but not shown: {error}"))
         out["rows"].append(row)
     return out
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(run: str, weights: str) -> tuple[Run, Network, Any]:
+    """A run with its network and task, once a process; other weights are another network."""
+    opened = open_run(run)
+    return opened, open_network(opened), opened.task()
 
 
 def _explained(

@@ -76,7 +76,10 @@ def _zeroing(axis: Axes, held: Mapping[str, Any]) -> None:
         )  # fmt: skip
     ticks = [0, 0.01, 0.05, 0.2, 0.5, 0.95]
     axis.set_xticks(np.sqrt(ticks), [f"{100 * v:g}" if v != 0.95 else "95 %" for v in ticks])
-    axis.set_xlabel("share of the samples set to zero (square-root scale)", loc="left")
+    spread = (
+        "one standard deviation over folds" if len(held["runs"]) > 1 else "95\u202f% intervals over speakers"
+    )
+    axis.set_xlabel(f"share of the samples set to zero; bands: {spread}", loc="left")
     axis.annotate("guessing", (0, held["chance"]), (2, 2), textcoords="offset points", color=SOFT, fontsize=8)
 
 
@@ -89,11 +92,11 @@ def _scaling(axis: Axes, held: Mapping[str, Any]) -> None:
             hue = INK if key == "plain" else BLUE
             axis.vlines(place, low, high, color=LINE, linewidth=3)
             axis.plot(place, value, "o", color=hue, markersize=5, zorder=3, clip_on=False)
-            word = row["voices"] if key == "plain" else f"×\u202f{row['factor']:g}"
+            word = row["voices"] if key == "plain" else f"\n×\u202f{row['factor']:g}"
             names.append((place, word))
     axis.set_xticks([place for place, _ in names], [word for _, word in names])
     axis.set_xlim(-0.5, names[-1][0] + 0.5)
-    axis.set_xlabel("frequencies multiplied", loc="left")
+    axis.set_title("voices with all frequencies multiplied")
 
 
 def _bounds(cells: Any, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

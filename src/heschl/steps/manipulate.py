@@ -101,7 +101,7 @@ def manipulate(
         "scaling": scaling,
         "why_no_scaling": why,
         "relevance_by": found[0].by,
-        "note": f"Relevance is {found[0].by}'s, of the network's own answer; samples are those of the {found[0].what}.",
+        "note": f"Relevance is that of {found[0].by}, for the network's own answer; samples are those of the {found[0].what}.",
         "skipped": len(skipped),
     }
     folder = run.folder / "explain" / "manipulate" / part

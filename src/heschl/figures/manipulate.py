@@ -96,7 +96,7 @@ def _scaling(axis: Axes, held: Mapping[str, Any]) -> None:
             names.append((place, word))
     axis.set_xticks([place for place, _ in names], [word for _, word in names])
     axis.set_xlim(-0.5, names[-1][0] + 0.5)
-    axis.set_title("voices with all frequencies multiplied")
+    axis.set_title("frequencies multiplied")
 
 
 def _bounds(cells: Any, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NEAREST = 0.005  # m: a map's place must lie so near to a source
 _BLOCK = 2**27  # bytes of a product at once
-_MODEL = 1  # raise it when lead fields change
+_MODEL = 2  # raise it when lead fields change
 
 Conductor = Literal["bem", "sphere"]
 
@@ -267,24 +267,30 @@ def _forward(info: Any, anatomy: Anatomy, conductor: Conductor) -> Any:
     kinds = set(info.get_channel_types(unique=True))
     if conductor not in ("bem", "sphere"):
         raise HeschlError(f"conductor is '{conductor}': choose 'bem' or 'sphere'")
+    meg, eeg = bool(kinds & {"mag", "grad"}), "eeg" in kinds
     with quiet():
-        if conductor == "bem":
-            bem = mne.read_bem_solution(anatomy.bem)
-            if "eeg" in kinds and len(bem["surfs"]) < 3:
-                raise HeschlError(
-                    f"{anatomy.bem} has {len(bem['surfs'])} layer: EEG needs brain, skull and scalp"
-                )
-        else:
-            bem = sphere(anatomy)
-        return mne.make_forward_solution(
-            info,
-            anatomy.trans,
-            anatomy.src,
-            bem,
-            meg=bool(kinds & {"mag", "grad"}),
-            eeg="eeg" in kinds,
-            n_jobs=1,
-        )
+        if conductor == "sphere":
+            src, trans = _in_head(anatomy)
+            return mne.make_forward_solution(info, trans, src, sphere(anatomy), meg=meg, eeg=eeg, n_jobs=1)
+        bem = mne.read_bem_solution(anatomy.bem)
+        if eeg and len(bem["surfs"]) < 3:
+            raise HeschlError(
+                f"{anatomy.bem} has {len(bem['surfs'])} layer: EEG needs brain, skull and scalp"
+            )
+        return mne.make_forward_solution(info, anatomy.trans, anatomy.src, bem, meg=meg, eeg=eeg, n_jobs=1)
+
+
+def _in_head(anatomy: Anatomy) -> tuple[Any, Any]:
+    """The sources in the head's frame, and a transform that does nothing. mne (1.13) asks whether a source lies in a
+    sphere with the source in the MRI's frame and the sphere in the head's: one frame for both makes that right."""
+    import mne
+
+    back = np.linalg.inv(np.asarray(anatomy.trans["trans"]))
+    src = anatomy.src.copy()
+    for one in src:
+        one["rr"] = one["rr"] @ back[:3, :3].T + back[:3, 3]
+        one["nn"] = one["nn"] @ back[:3, :3].T
+    return src, mne.Transform("head", "mri", np.eye(4))
 
 
 def sphere(anatomy: Anatomy) -> Any:

@@ -42,6 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, help="write the table here as well")
     parser.add_argument("--clips", type=int, default=40)
+    parser.add_argument(
+        "--also",
+        nargs="*",
+        type=Path,
+        default=[],
+        metavar="RUN",
+        help="runs of which only manipulate and robust are shown",
+    )
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     found: dict[str, tuple[Path, Held]] = {}
@@ -51,7 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             faithful(run, clips=given.clips)
         held = read_json(folder / "scores.json")
         found[held["run"].rsplit("-", 1)[0]] = (run, held)
-    text = "\n".join(_page(found)) + "\n"
+    lines = _page(found)
+    beside = {name: run for name, (run, _) in found.items()}
+    for run in given.also:
+        beside[read_json(run / "origin.json")["run"].rsplit("-", 1)[0]] = run
+    text = "\n".join([*lines, *_beside(beside)]) + "\n"
     print(text)
     if given.out:
         write_text(given.out, text)
@@ -77,7 +89,6 @@ def _page(found: dict[str, tuple[Path, Held]]) -> list[str]:
             lines += ["", *_table(found, cells)]
     lines += ["", *_trust(found), "", "### In plain words", ""]
     lines += [f"- {sentence}" for sentence in _words(found)]
-    lines += _beside(found)
     return lines
 
 
@@ -176,9 +187,9 @@ def _words(found: dict[str, tuple[Path, Held]]) -> list[str]:
     return lines
 
 
-def _beside(found: dict[str, tuple[Path, Held]]) -> list[str]:
+def _beside(runs: dict[str, Path]) -> list[str]:
     lines: list[str] = []
-    for name, (run, _) in found.items():
+    for name, run in runs.items():
         path = run / "explain" / "robust" / "test" / "scores.json"
         if path.exists():
             rows = {row["words"]: row for row in read_json(path)["rows"]}

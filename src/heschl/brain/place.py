@@ -20,6 +20,7 @@ import numpy as np
 
 from heschl.brain.anatomy import Anatomy, template
 from heschl.brain.areas import AreaTable, Patch, assign, patch
+from heschl.brain.forward import Conductor, leadfield
 from heschl.types import Activity, BrainMap, HeschlError
 
 if TYPE_CHECKING:
@@ -117,6 +118,60 @@ def courses(
             course += one / np.abs(one).max() / len(layers)
         placed.append(Placed(patch(area, anatomy), layers, course * (moment / np.abs(course).max())))
     return placed, times
+
+
+class ClipCourses(NamedTuple):
+    """Net moments of every clip: values (clip, area, time) in A m, areas' names and patches, times in seconds."""
+
+    values: NDArray[np.float64]
+    names: tuple[str, ...]
+    patches: tuple[Patch, ...]
+    times: NDArray[np.float64]
+
+
+def clip_courses(
+    activity: Mapping[str, Activity],
+    areas: Any = None,
+    rate: Rate = "norm",
+    moment: float = MOMENT,
+    band: tuple[float | None, float | None] | None = None,
+    anatomy: Anatomy | None = None,
+) -> ClipCourses:
+    """As `courses`, clip by clip: the loudest clip of each area peaks at ``moment``, the others keep their relation.
+
+    ``topographies(found.patches, sensors) @ found.values`` is what sensors see of every clip, (clip, sensor, time).
+    """
+    anatomy = anatomy or template()
+    placed, times = courses(activity, areas, rate, moment, band, None, anatomy)
+    rates = {}
+    for layer in {layer for one in placed for layer in one.layers}:
+        own = np.asarray(activity[layer].times)
+        laid = [_on_axis(one, own, times) for one in population_rate(activity[layer], rate)]
+        laid = [_limited(one, times, band) for one in laid] if band else laid
+        rates[layer] = np.stack(laid) / np.abs(np.mean(laid, axis=0)).max()
+    values = []
+    for one in placed:
+        sums = np.mean([rates[layer] for layer in one.layers], axis=0)
+        late = np.stack([_later(clip, times, one.patch.area.delay) for clip in sums])
+        values.append(late * (moment / np.abs(late).max()))
+    return ClipCourses(
+        np.stack(values, 1),
+        tuple(one.patch.area.name for one in placed),
+        tuple(one.patch for one in placed),
+        times,
+    )
+
+
+def topographies(
+    patches: Sequence[Patch],
+    sensors: Any = "biosemi64",
+    anatomy: Anatomy | None = None,
+    reference: str | Sequence[str] | None = "average",
+    conductor: Conductor = "bem",
+) -> NDArray[np.float64]:
+    """What sensors see of each patch's net moment: (sensor, area), V or T per A m."""
+    gain = leadfield(sensors, anatomy, "normal", conductor, reference=reference)
+    return np.stack([gain[:, one.sources].mean(1) / one.kept for one in patches], axis=1)
 
 
 def population_rate(activity: Activity, rate: Rate = "norm", clip: int | None = None) -> NDArray[np.float64]:

@@ -221,6 +221,14 @@ def _manipulated(name: str, held: Held) -> list[str]:
     for way, cells in held["zeroing"].items():
         words = {"random": "by chance", "amplitude": "loudest first", "relevance": "most relevant first"}[way]
         lines.append(f"| {words} | " + " | ".join(_share(cell) for cell in cells) + " |")
+    k = min(range(len(held["fractions"])), key=lambda k: abs(held["fractions"][k] - 0.1))
+    at = {way: 100 * cells[k]["value"] for way, cells in held["zeroing"].items()}
+    lines += [
+        "",
+        f"With {100 * held['fractions'][k]:g} % zeroed, taking the most relevant costs {at['random'] - at['relevance']:+.0f} "
+        f"points against chance and {at['amplitude'] - at['relevance']:+.0f} against the loudest "
+        "(above zero: relevance harms more).",
+    ]
     for row in held["scaling"]:
         lines += [
             "",
@@ -231,11 +239,9 @@ def _manipulated(name: str, held: Held) -> list[str]:
 
 
 def _share(cell: Held) -> str:
-    return (
-        f"{100 * cell['value']:.0f} ± {100 * cell['sd']:.0f} %"
-        if cell.get("sd") is not None
-        else f"{100 * cell['value']:.0f} %"
-    )
+    if cell.get("sd") is not None:
+        return f"{100 * cell['value']:.0f} ± {100 * cell['sd']:.0f} %"
+    return told(cell)
 
 
 def _paired(clips: list[dict[str, str]], cells: str, one: str, other: str) -> Held:

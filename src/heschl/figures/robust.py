@@ -60,7 +60,7 @@ def robust_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
             own = [row for row in held["rows"] if row["kind"] == kind]
             for line, key in enumerate(("accuracy", "stability")):
                 axis = axes[line, column]
-                _lines(axis, own, key, kind, named=line == 0)
+                _lines(axis, own, key, kind, named=line == 1)
                 axis.axhline(quiet[key]["value"], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
                 axis.set_ylim(0, 1.03)
                 axis.spines["left"].set_visible(False)
@@ -119,9 +119,10 @@ def _lines(axis: Axes, rows: list[Mapping[str, Any]], key: str, kind: str, named
         axis.set_xticks(sizes, [f"{s:.1g}" for s in sizes])
     else:
         axis.set_xticks([-40, -20, 0, 20], ["-40", "-20", "0", "+20"])
+    where, side = (0.98, "right") if kind == "noise" else (0.5, "center")  # where the lines below leave room
     for k, (words, hue) in enumerate(reversed(ends) if named else ()):
         axis.annotate(
-            words, (0.98, 0.16 + 0.1 * k), xycoords="axes fraction", ha="right", fontsize=8,
+            words, (where, 0.93 - 0.1 * (len(ends) - 1 - k)), xycoords="axes fraction", ha=side, va="top", fontsize=8,
             color=INK if hue == SOFT else hue, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
         )  # fmt: skip
 

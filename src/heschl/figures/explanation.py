@@ -70,7 +70,7 @@ def explanation_figure(
     elif phone:
         height = head + tall + sum(small) + 0.75 * len(small)
     else:
-        height = head + tall + (max(small) + 0.75 if small else 0)
+        height = head + tall + (max(small) + 0.85 if small else 0)
     with styled():
         figure = titled(width, height, title)
         column = width - 0.55 - 0.12 - (RIGHT if wide and small else 0)

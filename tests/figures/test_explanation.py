@@ -1,0 +1,137 @@
+"""Pictures of explanations: colour means relevance, zero is the ground, and nothing that is drawn is made up."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+from heschl.figures.explanation import (
+    COOL,
+    WARM,
+    Seen,
+    explanation_figure,
+    hidden_share,
+    limit_of,
+    overlaid,
+    save_all,
+    shown,
+)
+from heschl.figures.montage import bare, compared, montage
+from heschl.figures.style import PHONE, TEXT, WIDE
+from heschl.types import HeschlError, Span
+
+RANDOM = np.random.default_rng(0)
+SEEN = Seen(
+    RANDOM.normal(size=(20, 50)),
+    RANDOM.normal(size=(20, 50)),
+    np.linspace(100, 4000, 20),
+    np.arange(50) / 100,
+    0.1 * RANDOM.normal(size=8000),
+    16000,
+    (Span("S", 0.0, 0.2), Span("IH", 0.2, 0.35), Span("six", 0.0, 0.4, "word")),
+)
+CURVES = {
+    name: (np.linspace(0, 1, 11), np.linspace(0.9, end, 11))
+    for name, end in (("most relevant first", 0.1), ("at random", 0.3), ("loudest first", 0.2))
+}
+SOUNDS = {"all of it": 0.9, "what it relied on": 0.8, "what spoke against": None, "the rest": 0.2}
+
+
+def test_zero_is_the_grey_ground_and_equal_magnitudes_are_equally_deep():
+    level = np.linspace(0, 1, 64).reshape(8, 8)
+    ground = overlaid(level, np.zeros((8, 8)))
+    assert np.allclose(ground.std(-1), 0, atol=0.01)  # no hue at all
+    relevance = np.zeros((8, 8))
+    relevance[2, 3], relevance[2, 4] = 1.0, -1.0
+    drawn = overlaid(np.zeros((8, 8)), relevance, limit=1.0)
+    assert np.allclose(drawn[2, 3], to_rgb(WARM), atol=0.01) and np.allclose(
+        drawn[2, 4], to_rgb(COOL), atol=0.01
+    )
+    half = overlaid(np.zeros((8, 8)), relevance / 2, limit=1.0)
+    paper = half[0, 0]
+    shares = [np.linalg.norm(half[2, k] - paper) / np.linalg.norm(drawn[2, k] - paper) for k in (3, 4)]
+    assert shares[0] == pytest.approx(shares[1], abs=1e-6)
+    both = overlaid(level, -relevance, limit_of(relevance)), overlaid(level, relevance, limit_of(relevance))
+    assert np.abs(both[0] - both[1]).max() > 0.1
+
+
+def test_silence_and_no_relevance_can_be_drawn():
+    assert np.isfinite(overlaid(np.zeros((3, 4)), np.zeros((3, 4)))).all() and limit_of(np.zeros(4)) == 1.0
+
+
+@pytest.mark.parametrize("width", [WIDE, TEXT, PHONE])
+def test_all_texts_lie_inside_the_figure_and_apart(width):
+    figure = explanation_figure(
+        SEEN, title="The network hears “six”: what spoke for it", curves=CURVES, sounds=SOUNDS, width=width
+    )
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.canvas.draw()
+    right, top = figure.bbox.x1, figure.bbox.y1
+    boxes = []
+    for text in figure.findobj(Text):
+        if text.get_text().strip() and text.get_visible():
+            box = text.get_window_extent(renderer)
+            if box.width and box.x1 > 0:
+                assert box.x0 >= -1 and box.x1 <= right + 1 and box.y0 >= -1 and box.y1 <= top + 1, text
+                boxes.append((text.get_text(), box))
+    words = {text for text, _ in boxes}
+    assert {"s", "ih", "six", "most relevant first", "silent", "90 %"} <= words
+    for k, (one, a) in enumerate(boxes):
+        for other, b in boxes[k + 1 :]:
+            wide = min(a.x1, b.x1) - max(a.x0, b.x0)
+            tall = min(a.y1, b.y1) - max(a.y0, b.y0)
+            assert not (wide > 1.5 and tall > 3 and one != other), (one, other)
+
+
+def test_what_lies_in_the_padding_is_counted_not_drawn():
+    seen = SEEN._replace(times=np.arange(50) / 100 - 0.2, wave=np.ones(1600))  # a clip of 0.1 s, padded
+    first, last = shown(seen)
+    assert first == pytest.approx(-0.04) and last == pytest.approx(0.14)
+    size = np.abs(seen.relevance).sum(0)
+    out = size[(seen.times < -0.04) | (seen.times > 0.14)].sum() / size.sum()
+    assert hidden_share(seen) == pytest.approx(out)
+
+
+def test_pictures_are_saved_whole_with_text_as_text(tmp_path):
+    figure = explanation_figure(
+        SEEN._replace(wave=None, frequencies=None, spans=()), width=TEXT, title="A title"
+    )
+    paths = save_all(figure, tmp_path / "a.b", (".svg", ".pdf"))
+    assert [path.name for path in paths] == ["a.b.svg", "a.b.pdf"] and paths[1].read_bytes()[:5] == b"%PDF-"
+    svg = paths[0].read_text()
+    assert "A title" in svg and "feature" in svg and not re.search(r"<dc:date>\d", svg)
+
+
+@pytest.mark.parametrize("n", [1, 3, 31])
+def test_a_montage_has_one_picture_for_each(n):
+    figure = montage({f"w{k}": SEEN for k in range(n)}, "Many", TEXT)
+    assert [axis.get_title(loc="left") for axis in figure.axes] == [f"w{k}" for k in range(n)]
+
+
+def test_methods_stand_under_each_other_with_their_notes():
+    figure = compared({"lrp": SEEN, "occlusion": SEEN}, {"lrp": "3 % left"}, "Why “six”?")
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["lrp   3 % left", "occlusion"]
+
+
+def test_a_bare_picture_tells_nothing_else():
+    from matplotlib.text import Text
+
+    assert not any(
+        text.get_text() and text.get_visible() for text in bare(SEEN).findobj(Text) if text.axes is None
+    )
+    assert not bare(SEEN).axes[0].axison
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(HeschlError, match="must be"):
+        explanation_figure(SEEN._replace(times=np.arange(3)))
+    with pytest.raises(HeschlError, match="explain a clip first"):
+        montage({})
+    with pytest.raises(HeschlError, match="at least one"):
+        compared({}, {})

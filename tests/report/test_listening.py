@@ -1,0 +1,145 @@
+"""The listening test: blinded, balanced, and its analysis against numbers counted by hand."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from heschl.files import read_csv, read_json, write_json
+from heschl.report.listening import _measured, _trials, analyse, write_test
+from heschl.types import HeschlError
+
+LABELS = [f"w{k}" for k in range(8)]
+
+
+class FakeRun:
+    def __init__(self, folder):
+        self.folder, self.name, self.labels = folder, "fake", tuple(LABELS)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    trials = [
+        {"clip": f"c{k}", "target": LABELS[k], "kind": "name", "choices": LABELS[k : k + 2], "first": "sound"}
+        for k in range(4)
+    ] + [
+        {"clip": f"c{k}", "target": LABELS[k], "kind": "prefer", "choices": [], "first": "picture"}
+        for k in range(4, 8)
+    ]
+    key = {"test": "abc123", "method": "lrp", "labels": LABELS, "trials": trials}
+    write_json(tmp_path / "explain" / "listening" / "abc123" / "key.json", key)
+    monkeypatch.setattr("heschl.report.listening.open_run", lambda run: run)
+    return FakeRun(tmp_path)
+
+
+def listener(folder, name, sound=True, picture=False, prefers=("sound",) * 4, test="abc123"):
+    """Half of the words come as sound and half as picture; right where it is said so."""
+    answers = []
+    for k in range(4):
+        by = "sound" if k < 2 else "picture"
+        right = sound if by == "sound" else picture
+        answers.append(
+            {"trial": k, "by": by, "choice": LABELS[k] if right else LABELS[k + 1], "seconds": 1.5}
+        )
+    answers += [
+        {"trial": 4 + k, "by": "both", "choice": choice, "plays": 2} for k, choice in enumerate(prefers)
+    ]
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps({"test": test, "listener": name, "answers": answers}))
+    return path
+
+
+def test_shares_are_those_counted_by_hand(run, tmp_path):
+    files = [listener(tmp_path, f"l{k}", prefers=["sound"] * 3 + ["picture"]) for k in range(7)]
+    files.append(listener(tmp_path, "l7", sound=False, picture=True, prefers=["picture"] * 4))
+    held = analyse(run, files)
+    assert held["named"]["sound"]["value"] == pytest.approx(7 / 8)
+    assert held["named"]["picture"]["value"] == pytest.approx(1 / 8)
+    assert held["named"]["sound"]["n"] == 16 and held["listeners"] == 8
+    assert held["preferred"]["value"] == pytest.approx(7 * 0.75 / 8)
+    # all signs of seven differences of 1 and one of -1: as far out as found are 0 or 1 of another sign
+    assert held["difference"]["p"] == pytest.approx(2 * (1 + 8) / 2**8)
+    assert held["difference"]["low"] <= 0.75 <= held["difference"]["high"]
+    assert "88 %" in held["sentences"][0] and any("p 0.07 over listeners" in s for s in held["sentences"])
+    rows = read_csv(tmp_path / "explain" / "listening" / "abc123" / "answers.csv")
+    assert len(rows) == 64 and rows[0]["seconds"] == "1.5"
+    assert read_json(tmp_path / "explain" / "listening" / "abc123" / "result.json")["sentences"]
+
+
+def test_few_listeners_are_not_tested(run, tmp_path):
+    held = analyse(run, [listener(tmp_path, "a")])
+    assert held["difference"]["p"] is None and held["preferred"]["p"] is None
+    assert "1 listener is too few for a test" in held["sentences"][-1]
+    assert _measured([])["named"]["sound"]["value"] is None
+
+
+def test_results_that_are_not_are_refused(run, tmp_path):
+    good = listener(tmp_path, "a")
+    for text, says in (
+        ("[]", "not a result"),
+        ('{"test": "zzz", "listener": "a", "answers": []}', "belongs to the test zzz"),
+        ('{"test": "../..", "listener": "a", "answers": []}', "did not write"),
+        ('{"test": "abc123", "listener": "a", "answers": 3}', "was changed"),
+        ('{"test": "abc123", "listener": "a", "answers": [{"trial": 99}]}', "that the page does not write"),
+        (
+            '{"test": "abc123", "listener": "a", "answers": [{"trial": 0, "by": "sound", "choice": "x"}]}',
+            "cannot be answered by 'x'",
+        ),
+    ):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(HeschlError, match=says):
+            analyse(run, [tmp_path / "bad.json"])
+    (tmp_path / "b").mkdir()
+    with pytest.raises(HeschlError, match="both of listener 'a'"):
+        analyse(run, [good, listener(tmp_path / "b", "a")])
+    with pytest.raises(HeschlError, match="no result file"):
+        analyse(run, [])
+
+
+def test_trials_are_balanced_and_every_choice_holds_the_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr("heschl.report.listening._hearable", lambda folder, clip: clip != "c9")
+    rows = [{"clip": f"c{k}", "target": LABELS[k % 8]} for k in range(13)]
+    held = {"_rows": rows, "shown": [row["clip"] for row in rows], "folder": str(tmp_path)}
+    trials = _trials(FakeRun(tmp_path), held, 12, np.random.default_rng(0))
+    names = [trial for trial in trials if trial["kind"] == "name"]
+    assert Counter(trial["first"] for trial in names) == {"sound": 3, "picture": 3}
+    assert len({trial["clip"] for trial in trials}) == 12 and "c9" not in {trial["clip"] for trial in trials}
+    for trial in trials:
+        assert trial["target"] in trial["choices"] and len(set(trial["choices"])) == 4
+    assert len({trial["choices"].index(trial["target"]) for trial in names}) > 1
+    assert trials == _trials(FakeRun(tmp_path), held, 12, np.random.default_rng(0))
+    with pytest.raises(HeschlError, match="12 clips have an explanation"):
+        _trials(FakeRun(tmp_path), held, 13, np.random.default_rng(0))
+
+
+@pytest.mark.slow
+def test_the_page_does_not_give_the_answers_away(tmp_path_factory):
+    import torch
+
+    from heschl.training.fit import train
+
+    torch.set_num_threads(1)
+    recipe = {
+        "format": 1,
+        "name": "digits",
+        "corpus": {"use": "spoken", "kind": "digit", "voices": 9},
+        "split": {"use": "fractions", "validation": 0.12, "test": 0.3, "label": "digit"},
+        "clip": {"seconds": 0.8},
+        "feature": {"use": "mel.LogMel", "n_mels": 20},
+        "model": {"use": "kws.KWS", "width": 16, "depth": 1},
+        "task": {"use": "classify.Classify", "label": "digit"},
+        "train": {"steps": 12, "batch": 16},
+    }
+    run = train(recipe, runs=tmp_path_factory.mktemp("runs"), quiet=True)
+    page = write_test(run, 4)
+    text, key = page.read_text(encoding="utf-8"), read_json(page.parent / "key.json")
+    shown = json.loads(text.split("TRIALS = ", 1)[1].split(";\nconst page", 1)[0])
+    assert [trial["answer"] for trial in shown[:2]] == ["", ""] and shown[2]["answer"] == key["trials"][2][
+        "target"
+    ]
+    assert all(trial["clip"] not in text for trial in key["trials"])
+    assert "http://" not in text and "https://" not in text
+    assert shown[0]["sound"].startswith("data:audio/wav;base64,UklGR") and write_test(run, 4) == page

@@ -161,7 +161,7 @@ def _enough(clips: Sequence[Clip], run: Run, part: str) -> None:
     if n < 3:
         other = "" if part == "all" else ": look at all clips with --part all"
         raise HeschlError(
-            f"the {part} part of {run.folder} has {n} speakers, and a probe needs three, to be judged on one that it "
+            f"the {part} part of {run.folder} has {n} speaker{'s' * (n != 1)}, and a probe needs three, to be judged on one that it "
             f"has not heard{other or ', which this corpus does not have'}"
         )
 

@@ -86,7 +86,7 @@ def test_oklab_of_known_colours():
     """White and pure red, from the table in Ottosson's definition of OKLab."""
     assert style._to_oklab("#ffffff") == pytest.approx([1, 0, 0], abs=1e-3)
     assert style._to_oklab("#ff0000") == pytest.approx([0.628, 0.225, 0.126], abs=1e-3)
-    assert style._to_hex(style._to_oklab("#4aa9e0")) == "#4aa9e0"
+    assert style.to_hex(style._to_oklab("#4aa9e0")) == "#4aa9e0"
 
 
 def test_every_variable_has_a_light_and_a_dark_value():

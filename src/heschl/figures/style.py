@@ -59,7 +59,7 @@ def shades(dark: bool = False) -> tuple[str, ...]:
     hue = [
         np.interp(steps, *_rising([low[0], middle[0], high[0]], [low[k], middle[k], high[k]])) for k in (1, 2)
     ]
-    return tuple(_to_hex(np.array([L, a, b])) for L, a, b in zip(steps, *hue, strict=True))
+    return tuple(to_hex(np.array([L, a, b])) for L, a, b in zip(steps, *hue, strict=True))
 
 
 def shade(share: float) -> str:
@@ -95,7 +95,8 @@ def _to_oklab(colour: str) -> np.ndarray:
     return np.asarray(_LAB @ np.cbrt(_LMS @ linear))
 
 
-def _to_hex(lab: np.ndarray) -> str:
+def to_hex(lab: np.ndarray) -> str:
+    """A colour of OKLab (lightness, a, b) as #rrggbb, cut to what a screen has."""
     linear = np.clip(np.linalg.solve(_LMS, np.linalg.solve(_LAB, lab) ** 3), 0, 1)
     srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
     return "#" + "".join(f"{round(float(v) * 255):02x}" for v in srgb)

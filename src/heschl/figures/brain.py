@@ -1,0 +1,276 @@
+"""Brains: four looks in a row, areas outlined in their hue and named in place, values over lit cortex, one bar with units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from heschl.figures.cortex import View, inside, look, paint, spread
+from heschl.figures.style import AREAS, INK, PAPER, SOFT, WIDE, new_figure, styled, to_hex
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# Left lateral, left medial, right lateral, right medial: (hemisphere, from the brain to the eye).
+LOOKS = (("left", (-1, 0, 0.08)), ("left", (1, 0, 0.08)), ("right", (1, 0, 0.08)), ("right", (-1, 0, 0.08)))
+NAMES = ("left", "left, from the middle", "right", "right, from the middle")
+PIXELS = 540  # of one look
+SMALLEST = 60  # pixels of an area that are worth an outline
+NAMED = 0.25  # of an area's largest look: where less is seen, it is not named
+FADED = 0.12  # of the largest value: below it the cortex stays bare
+
+
+class Hemisphere(NamedTuple):
+    """What is drawn of one hemisphere: points (vertex, 3), faces (face, 3), sulci (vertex,) 0 to 1, sources (source,)."""
+
+    points: Array
+    faces: Array
+    sulci: Array
+    sources: Array
+
+
+class Drawn(NamedTuple):
+    """A brain that has been looked at four times; painting it is quick."""
+
+    left: Hemisphere
+    right: Hemisphere
+    views: tuple[View, ...]
+
+    def of(self, side: str) -> Hemisphere:
+        return self.left if side == "left" else self.right
+
+
+def draw(left: Hemisphere, right: Hemisphere, pixels: int = PIXELS) -> Drawn:
+    """Looks at both hemispheres from the side and from the middle; keep what it gives."""
+    both = {"left": left, "right": right}
+    views = tuple(look(both[side].points, both[side].faces, eye, (0, 0, 1), pixels) for side, eye in LOOKS)
+    return Drawn(left, right, views)
+
+
+@lru_cache(maxsize=1)
+def sequential() -> Any:
+    """The one map of magnitudes on the cortex: even steps of lightness (OKLab) from pale yellow to dark red, which grey
+    cortex never has, and which darkens evenly in grey."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    at = np.linspace(0, 1, 64)
+    lightness = np.interp(at, [0, 1], [0.90, 0.36])
+    chroma = np.interp(at, [0, 0.45, 1], [0.10, 0.17, 0.13])
+    hue = np.radians(np.interp(at, [0, 0.45, 1], [95, 58, 22]))
+    colours = [
+        to_hex(np.array([light, c * np.cos(h), c * np.sin(h)])) for light, c, h in zip(lightness, chroma, hue)
+    ]
+    return LinearSegmentedColormap.from_list("heat", colours)
+
+
+def brain_strip(
+    drawn: Drawn,
+    values: Array | None,
+    areas: Mapping[str, Array],
+    title: str,
+    unit: str = "",
+    limit: float | None = None,
+    hues: Mapping[str, str] | None = None,
+) -> Figure:
+    """One row of four looks with areas and, where given, values.
+
+    Parameters
+    ----------
+    values: (source,) of left then right hemisphere, or None for the areas alone.
+    areas: name -> indices of its sources, left then right.
+    limit: value of the strongest colour; None takes the largest.
+    """
+    return brain_course(
+        drawn, None if values is None else values[:, None], [], areas, title, unit, limit, hues
+    )
+
+
+def brain_course(
+    drawn: Drawn,
+    values: Array | None,
+    times: Sequence[float],
+    areas: Mapping[str, Array],
+    title: str,
+    unit: str = "",
+    limit: float | None = None,
+    hues: Mapping[str, str] | None = None,
+) -> Figure:
+    """Activity at chosen times: a row of four looks for each, one bar.
+
+    Parameters
+    ----------
+    values: (source, moment). times: network time of each moment, seconds; empty leaves the rows unnamed.
+    """
+    hues = hues or area_hues(areas)
+    rows = 1 if values is None else values.shape[1]
+    limit = _limit(values, limit)
+    mesh, borders = _on_mesh(drawn, values), _borders(drawn, areas)
+    with styled():
+        height = 0.45 + rows * WIDE / 4 * 0.76 + (0.42 if values is not None else 0.1)
+        figure = new_figure(WIDE, height, title)
+        tall = [1.0] * rows + ([0.07] if values is not None else [])
+        grid = figure.add_gridspec(len(tall), 4, height_ratios=tall)
+        for row in range(rows):
+            for column in range(4):
+                axes = figure.add_subplot(grid[row, column])
+                moment = None if mesh is None else mesh[LOOKS[column][0]][:, row]
+                draw_look(axes, drawn, column, moment, borders[column], hues, limit, named=row == 0)
+                if row == 0:
+                    axes.set_title(NAMES[column], color=SOFT, loc="center")
+                if column == 0 and len(times):
+                    axes.text(
+                        0,
+                        1.0,
+                        f"{1000 * times[row]:.0f}\u202fms",
+                        transform=axes.transAxes,
+                        color=INK,
+                        fontweight="bold",
+                    )
+        if values is not None:
+            said = f"{unit}; network time, not a brain's latency" if len(times) else unit
+            _bar(figure, figure.add_subplot(grid[-1, 1:3]), limit, said)
+    return figure
+
+
+def draw_look(
+    axes: Axes,
+    drawn: Drawn,
+    k: int,
+    values: Array | None,
+    borders: Mapping[str, tuple[Array, bool]],
+    hues: Mapping[str, str],
+    limit: float,
+    named: bool = True,
+) -> None:
+    """One of the four looks, in axes of its own: ``values`` (vertex,), ``borders`` as `_borders` gives them."""
+    half, view = drawn.of(LOOKS[k][0]), drawn.views[k]
+    picture = paint(view, half.sulci, values, sequential(), (0.0, limit), FADED * limit)
+    axes.imshow(picture, interpolation="antialiased")
+    axes.set_axis_off()
+    taken: list[tuple[float, float]] = []
+    for name, (share, best) in borders.items():
+        axes.contour(share, levels=[0.5], colors=[hues[name]], linewidths=1.6)
+        if named and best:
+            _name(axes, name, share, hues[name], taken, picture.shape)
+
+
+def _name(
+    axes: Axes, name: str, share: Array, hue: str, taken: list[tuple[float, float]], shape: Any
+) -> None:
+    """The area's name above it, so that what it does is seen; moved where another name stands already."""
+    import matplotlib.patheffects as effects
+
+    rows, columns = np.nonzero(share > 0.5)
+    step = 0.085 * shape[0]
+    x, y = float(columns.mean()), float(rows.min()) - 0.6 * step
+    while any(abs(x - other) < 0.14 * shape[1] and abs(y - height) < step for other, height in taken):
+        y -= step
+    taken.append((x, y))
+    axes.text(
+        x,
+        y,
+        name,
+        color=INK,
+        ha="center",
+        va="center",
+        fontweight="bold",
+        fontsize=9,
+        path_effects=[effects.withStroke(linewidth=2.5, foreground=PAPER)],
+    )
+
+
+def area_hues(areas: Mapping[str, Any]) -> dict[str, str]:
+    """One hue an area, Okabe and Ito's order; an area and its mirror share it."""
+    hues: dict[str, str] = {}
+    for name in areas:
+        plain = name.removesuffix("-R")
+        hues[plain] = hues.get(plain, AREAS[len({one.removesuffix("-R") for one in hues}) % len(AREAS)])
+        hues[name] = hues[plain]
+    return hues
+
+
+def frames(
+    drawn: Drawn,
+    values: Array,
+    times: Sequence[float],
+    areas: Mapping[str, Array],
+    limit: float | None = None,
+    pixels: int = 1120,
+) -> list[Array]:
+    """Pictures (row, column, 3) uint8 of a film: four looks in a row, the time written on each."""
+    hues, limit = area_hues(areas), _limit(values, limit)
+    mesh, borders = _on_mesh(drawn, values) or {}, _borders(drawn, areas)
+    made = []
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with styled():
+        for k, time in enumerate(times):
+            figure = new_figure(pixels / 96, pixels / 96 * 0.215)
+            for column in range(4):
+                axes = figure.add_subplot(1, 4, column + 1)
+                draw_look(axes, drawn, column, mesh[LOOKS[column][0]][:, k], borders[column], hues, limit)
+            figure.text(0.004, 0.93, f"{1000 * time:.0f} ms of network time", color=INK, va="top")
+            canvas: Any = FigureCanvasAgg(figure)
+            canvas.draw()
+            made.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    return made
+
+
+def _bar(figure: Figure, axes: Axes, limit: float, unit: str) -> None:
+    import matplotlib as mpl
+
+    scaled = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, limit), sequential())
+    bar = figure.colorbar(scaled, cax=axes, orientation="horizontal")
+    bar.outline.set_visible(False)
+    bar.set_ticks([0, limit / 2, limit])
+    bar.set_ticklabels(["0", f"{limit / 2:.2g}", f"{limit:.2g}"])
+    bar.set_label(unit)
+
+
+def _limit(values: Array | None, limit: float | None) -> float:
+    if limit is not None:
+        return limit
+    largest = 0.0 if values is None else float(np.abs(values).max())
+    return largest or 1.0
+
+
+def _on_mesh(drawn: Drawn, values: Array | None) -> dict[str, Array] | None:
+    """Hemisphere -> (vertex, moment) absolute values."""
+    if values is None:
+        return None
+    n = len(drawn.left.sources)
+    parts = {"left": values[:n], "right": values[n:]}
+    return {
+        side: spread(np.abs(part), drawn.of(side).sources, drawn.of(side).faces, len(drawn.of(side).points))
+        for side, part in parts.items()
+    }
+
+
+def _borders(drawn: Drawn, areas: Mapping[str, Array]) -> list[dict[str, tuple[Array, bool]]]:
+    """For each look: area -> (how much of each pixel belongs to it, whether it is to be named there)."""
+    if not areas:
+        return [{} for _ in LOOKS]
+    masks = np.zeros((len(drawn.left.sources) + len(drawn.right.sources), len(areas)))
+    for k, sources in enumerate(areas.values()):
+        masks[sources, k] = 1
+    mesh = _on_mesh(drawn, masks) or {}
+    shares = [
+        {name: inside(view, mesh[side][:, k] > 0.5) for k, name in enumerate(areas)}
+        for (side, _), view in zip(LOOKS, drawn.views)
+    ]
+    sizes = [{name: int((share > 0.5).sum()) for name, share in one.items()} for one in shares]
+    largest = {name: max(one[name] for one in sizes) for name in areas}
+    return [
+        {
+            name: (share, size[name] >= NAMED * largest[name])
+            for name, share in one.items()
+            if size[name] >= SMALLEST  # else it lies on the other face, or in a fold
+        }
+        for one, size in zip(shares, sizes)
+    ]

@@ -1,0 +1,202 @@
+"""The cortex as a picture: a mesh is drawn once a view, and anything on its corners is then painted in an instant.
+
+A view keeps, for every pixel, the three corners of the triangle that is seen there and their weights, and how the light
+falls. Painting values, outlines or a film frame is one weighted sum; nothing is projected again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import sparse
+
+# Warm grey, gyri and sulci; the light comes from the upper left, in front.
+GYRUS, SULCUS = np.array([0.90, 0.875, 0.845]), np.array([0.70, 0.675, 0.65])
+LIGHT = np.array([-0.45, 0.60, 0.66])
+SAMPLES = 2  # pixels along each axis that become one: smooth edges
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class View(NamedTuple):
+    """One look at one hemisphere.
+
+    corners, weights: (row, column, 3) of the triangle seen; corner 0 and weight 0 where there is none.
+    seen: (row, column) whether there is cortex. light: (row, column) 0 to 1.
+    """
+
+    corners: Array
+    weights: Array
+    seen: Array
+    light: Array
+
+
+def look(points: Array, faces: Array, to_viewer: Sequence[float], up: Sequence[float], width: int) -> View:
+    """Draws a mesh once.
+
+    Parameters
+    ----------
+    points: (vertex, 3) metres. faces: (face, 3).
+    to_viewer: from the mesh to the eye, far away. up: which way is up in the picture.
+    width: pixels of the picture; its height follows from the mesh.
+    """
+    right, upward, eye = _axes(to_viewer, up)
+    flat = points @ np.stack([right, upward, eye], 1)
+    low, high = flat.min(0), flat.max(0)
+    size = width * SAMPLES
+    scale = (size - 2 * SAMPLES) / (high[0] - low[0])
+    height = SAMPLES * int(np.ceil(((high[1] - low[1]) * scale + 2 * SAMPLES) / SAMPLES))
+    x = (flat[:, 0] - low[0]) * scale + SAMPLES
+    y = (high[1] - flat[:, 1]) * scale + SAMPLES
+    normals = corner_normals(points, faces)
+    front = faces[_face_normals(points, faces) @ eye > 0]
+    corners, weights, depth, where = _splat(np.stack([x, y], 1), flat[:, 2], front, size)
+    nearest = np.lexsort((depth, where))[np.r_[np.diff(np.sort(where)) > 0, True]]
+    picture = {
+        name: np.zeros((height * size, 3), kind)
+        for name, kind in (("corners", np.int64), ("weights", np.float64))
+    }
+    picture["corners"][where[nearest]] = corners[nearest]
+    picture["weights"][where[nearest]] = weights[nearest]
+    seen = np.zeros(height * size, bool)
+    seen[where[nearest]] = True
+    bent = (normals[picture["corners"]] * picture["weights"][..., None]).sum(1)
+    bent /= np.linalg.norm(bent, axis=1, keepdims=True) + 1e-12
+    direction = LIGHT[0] * right + LIGHT[1] * upward + LIGHT[2] * eye
+    light = np.clip(bent @ (direction / np.linalg.norm(direction)), 0, 1)
+    shape = (height, size)
+    return View(
+        picture["corners"].reshape(*shape, 3),
+        picture["weights"].reshape(*shape, 3),
+        seen.reshape(shape),
+        light.reshape(shape),
+    )
+
+
+def paint(
+    view: View,
+    sulci: Array,
+    values: Array | None = None,
+    colours: Any = None,
+    limits: tuple[float, float] = (0.0, 1.0),
+    threshold: float = 0.0,
+) -> Array:
+    """(row, column, 4) red, green, blue, alpha in 0 to 1: lit cortex, with values over it where they are large enough.
+
+    Parameters
+    ----------
+    sulci: (vertex,) 0 on gyri to 1 in sulci.
+    values: (vertex,) or None for bare cortex. colours: a matplotlib colour map over ``limits``.
+    threshold: smaller absolute values leave the cortex bare; they fade in above it.
+    """
+    depth = _at(view, sulci)[..., None]
+    base = GYRUS + (SULCUS - GYRUS) * depth
+    shade = (0.42 + 0.66 * view.light)[..., None]
+    rgb = np.clip(base * shade, 0, 1)
+    if values is not None:
+        height = _at(view, values)
+        low, high = limits
+        tint = np.asarray(colours((height - low) / (high - low)))[..., :3]
+        fade = np.clip((np.abs(height) - threshold) / (0.15 * max(abs(low), abs(high))), 0, 1)[..., None]
+        lit = np.clip(tint * (0.62 + 0.46 * view.light)[..., None], 0, 1)
+        rgb = rgb + fade * 0.94 * (lit - rgb)
+    alpha = view.seen.astype(float)
+    rows, columns = view.seen.shape
+    block = (rows // SAMPLES, SAMPLES, columns // SAMPLES, SAMPLES)
+    share = alpha.reshape(block).mean((1, 3))
+    summed = (rgb * alpha[..., None]).reshape(*block, 3).mean((1, 3))
+    safe = np.where(share > 0, share, 1)[..., None]
+    return np.concatenate([summed / safe, share[..., None]], -1)
+
+
+def inside(view: View, members: Array) -> Array:
+    """(row, column) how much of each pixel's triangle belongs to a set of corners (vertex,) bool: 0 to 1."""
+    share = _at(view, members.astype(float)) * view.seen
+    rows, columns = share.shape
+    return np.asarray(share.reshape(rows // SAMPLES, SAMPLES, columns // SAMPLES, SAMPLES).mean((1, 3)))
+
+
+def spread(values: Array, sources: Array, faces: Array, n: int, smooth: int = 2) -> Array:
+    """Values at some corners of a mesh, given to all: (n,) or (n, time).
+
+    Each corner without one takes the mean of its neighbours that have one, outwards from the sources; then all are
+    smoothed over their neighbours.
+
+    Parameters
+    ----------
+    values: (source,) or (source, time). sources: their corners. faces: (face, 3). n: corners of the mesh.
+    smooth: rounds of smoothing.
+    """
+    links = _links(faces.tobytes(), n)
+    table = np.zeros((n, *values.shape[1:]))
+    table[sources] = values
+    known = np.zeros(n)
+    known[sources] = 1
+    while not known.all():
+        count = links @ known
+        fresh = (known == 0) & (count > 0)
+        if not fresh.any():
+            break
+        table[fresh] = ((links @ table)[fresh].T / count[fresh]).T
+        known[fresh] = 1
+    degree = np.maximum(np.asarray(links.sum(1)).ravel(), 1)
+    for _ in range(smooth):
+        table = 0.5 * table + 0.5 * ((links @ table).T / degree).T
+    return table
+
+
+def corner_normals(points: Array, faces: Array) -> Array:
+    """(vertex, 3) unit normals, the mean of the faces' that meet there, by area."""
+    own = np.cross(points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]])
+    found = np.zeros_like(points)
+    for k in range(3):
+        np.add.at(found, faces[:, k], own)
+    return np.asarray(found / (np.linalg.norm(found, axis=1, keepdims=True) + 1e-30))
+
+
+def _face_normals(points: Array, faces: Array) -> Array:
+    return np.asarray(
+        np.cross(points[faces[:, 1]] - points[faces[:, 0]], points[faces[:, 2]] - points[faces[:, 0]])
+    )
+
+
+def _axes(to_viewer: Sequence[float], up: Sequence[float]) -> tuple[Array, Array, Array]:
+    eye = np.asarray(to_viewer, float) / np.linalg.norm(to_viewer)
+    right = np.cross(up, eye)
+    right /= np.linalg.norm(right)
+    return right, np.cross(eye, right), eye
+
+
+def _splat(flat: Array, depth: Array, faces: Array, width: int) -> tuple[Array, Array, Array, Array]:
+    """Every triangle as points closer than a pixel: their corners, weights, depth, and the pixel they fall on."""
+    spans = flat[faces].max(1) - flat[faces].min(1)
+    corners, weights = [], []
+    steps = np.maximum(2, np.ceil(spans.max(1) * 1.5).astype(int) + 1)
+    for n in np.unique(steps):
+        own = faces[steps == n]
+        a, b = np.meshgrid(np.linspace(0, 1, n), np.linspace(0, 1, n), indexing="ij")
+        keep = a + b <= 1 + 1e-9
+        grid = np.stack([1 - a[keep] - b[keep], a[keep], b[keep]], 1)
+        corners.append(np.repeat(own, len(grid), 0))
+        weights.append(np.tile(grid, (len(own), 1)))
+    corner, weight = np.concatenate(corners), np.concatenate(weights)
+    place = (flat[corner] * weight[..., None]).sum(1)
+    pixel = np.floor(place[:, 1]).astype(np.int64) * width + np.floor(place[:, 0]).astype(np.int64)
+    return corner, weight, (depth[corner] * weight).sum(1), pixel
+
+
+def _at(view: View, values: Array) -> Array:
+    return np.asarray((values[view.corners] * view.weights).sum(-1))
+
+
+@lru_cache(maxsize=8)
+def _links(faces: bytes, n: int) -> Any:
+    triangles = np.frombuffer(faces, np.int64).reshape(-1, 3)
+    pairs = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
+    pairs = np.concatenate([pairs, pairs[:, ::-1]])
+    links = sparse.csr_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (n, n))
+    links.data[:] = 1
+    return links

@@ -1,0 +1,299 @@
+"""Recordings that MNE reads, as trials: epochs, raw files with annotations, and BIDS trees with their events.
+
+    NAME-epo.fif                                          epochs: each event's name is the trial's word
+    sub-01_task-words_eeg.vhdr + ..._events.tsv           raw (any suffix that MNE reads) with BIDS events beside it
+    NAME_raw.fif, NAME.edf, ...                           raw: its annotations are the events
+
+Layouts that are read as BIDS trees: Gwilliams et al. 2023 (MEG-MASC, osf.io/ag3kj: 27 people, 208 sensors, about 100 GB,
+CC0; its events hold dictionaries: kind "word"), Schoffelen et al. 2019 (MOUS, data.donders.ru.nl, 204 people, 273 sensors,
+about 2 TB, by agreement with the Donders Institute), and one's own. Licence: that of the recordings; said in ``licence``.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from heschl.corpora.trials import corpus_parts, kept, lone_words, places, runs, write_trials
+from heschl.files import read_text
+from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
+
+RAW = (".fif", ".edf", ".bdf", ".vhdr", ".set", ".con", ".sqd", ".ds", ".gdf", ".cnt")
+_CHANNELS = {"eeg": "eeg", "meg": "meg", "ecog": "ecog", "seeg": "seeg"}
+
+
+class Event(NamedTuple):
+    """onset in seconds of the recording, and the word."""
+
+    onset: float
+    word: str
+
+
+def read(
+    root: Path,
+    column: str = "trial_type",
+    kind: str | None = None,
+    start: float = -0.5,
+    stop: float = 2.5,
+    rate: float | None = None,
+    montage: str | None = None,
+    blocks: int = 10,
+    licence: str = "not stated",
+) -> Corpus:
+    """Trials as clips, one recording a file; each file is cut once, into heschl's cache, a trial at a time.
+
+    Labels: word, subject (of BIDS names, else the file's name), block (so many stretches of neighbouring trials),
+    recording. Values are volts or tesla, float32.
+
+    Parameters
+    ----------
+    root: a file or a folder, searched through.
+    column: of events.tsv, whose text is the word; a text that is a dictionary gives its entry "word".
+    kind: of such dictionaries, only this ("word", "phoneme"); None takes all.
+    start, stop: seconds around an event (raw files only: epochs are cut already).
+    rate: Hz to which recordings are brought, below their own by whole trials; None keeps it, and then all must agree.
+    montage: of MNE, for recordings that know no places.
+
+    Raises
+    ------
+    HeschlError: nothing can be read, or the recordings' rates differ.
+    """
+    try:
+        import mne  # noqa: F401
+    except ImportError:
+        raise HeschlError("recordings of brains are read by mne: pip install 'heschl[brain]'") from None
+    root = Path(root)
+    paths = [root] if root.is_file() else list(_recordings(root)) if root.is_dir() else []
+    if not paths:
+        raise HeschlError(f"{root} holds no recording that MNE reads ({', '.join(RAW)}): check the folder")
+    options = {
+        "column": column,
+        "kind": kind,
+        "start": start,
+        "stop": stop,
+        "rate": rate,
+        "montage": montage,
+        "blocks": blocks,
+    }
+    clips: list[Clip] = []
+    recordings: list[Recording] = []
+    skipped: list[Skipped] = []
+    for path in paths:
+        where = path.relative_to(root).as_posix() if path != root else path.name
+        try:
+            events = _beside(path)
+            stamp = events.stat().st_mtime_ns if events else None
+            made = kept(path, {**options, "events": stamp, "epochs": 1}, partial(_convert, path, options))
+            recording, own = corpus_parts(made, re.sub(r"\.[^.]+$", "", where))
+        except HeschlError as error:
+            skipped.append(Skipped(where, str(error)))
+            continue
+        recordings.append(recording)
+        clips += own
+    if not clips:
+        raise HeschlError(f"nothing in {root} can be read: {skipped[0].why}")
+    rates = sorted({recording.rate for recording in recordings})
+    if len(rates) > 1:
+        raise HeschlError(
+            f"the recordings of {root} have rates of {', '.join(f'{one:g}' for one in rates)} Hz: name the `rate` to bring them to"
+        )
+    return Corpus(
+        name=root.resolve().stem,
+        clips=tuple(sorted(clips, key=lambda clip: clip.id)),
+        source=f"{root.name}, read by MNE",
+        licence=licence,
+        skipped=tuple(skipped),
+        notes=lone_words(clips),
+        recordings=tuple(recordings),
+    )
+
+
+def _recordings(root: Path) -> Iterator[Path]:
+    for path in sorted(root.rglob("*")):
+        inside = any(part.endswith(".ds") for part in path.relative_to(root).parts[:-1])
+        if path.suffix in RAW and not inside and "derivatives" not in path.relative_to(root).parts:
+            yield path
+
+
+def _beside(path: Path) -> Path | None:
+    """The BIDS events of a raw file."""
+    events = path.with_name(re.sub(r"_(eeg|meg|ieeg)$", "", path.stem) + "_events.tsv")
+    return events if events.exists() else None
+
+
+def _convert(path: Path, options: dict[str, Any], out: Path) -> None:
+    import mne
+
+    try:
+        with mne.utils.use_log_level("error"):
+            if path.stem.endswith(("-epo", "_epo")):
+                values, words, rate, info = _epochs(path, options["rate"])
+            else:
+                values, words, rate, info = _raw(path, options)
+    except HeschlError:
+        raise
+    except Exception as error:  # whatever a damaged file makes of MNE's many readers
+        said = (str(error).splitlines() or [""])[0][:150]
+        raise HeschlError(
+            f"{path} cannot be read by MNE ({said}): copy it again, or convert it to .fif"
+        ) from None
+    names = [channel["ch_name"] for channel in info["chs"]]
+    kinds = {mne.channel_type(info, k) for k in range(len(names))}
+    kind = next((one for one in ("seeg", "ecog", "eeg") if one in kinds), "meg")
+    positions = _positions(info, names, options["montage"])
+    subject = next(iter(re.findall(r"sub-([A-Za-z0-9]+)", path.name)), path.stem)
+    more = {} if positions is None else {"space": "head" if kind != "meg" else "device"}
+    write_trials(
+        out,
+        _finite(path, values, names),
+        words,
+        rate,
+        names,
+        positions,
+        runs(len(words), min(options["blocks"], len(words))),
+        kind=kind,
+        subject=subject,
+        **more,
+    )
+
+
+def _finite(path: Path, values: Iterator[np.ndarray], names: Sequence[str]) -> Iterator[np.ndarray]:
+    for number, value in enumerate(values):
+        bad = np.flatnonzero(~np.isfinite(value).all(1))
+        if len(bad):
+            raise HeschlError(
+                f"{path}: channel {names[bad[0]]} of trial {number} holds values that are not finite: mark it as bad"
+            )
+        yield value
+
+
+def _epochs(path: Path, rate: float | None) -> tuple[Iterator[np.ndarray], list[str], float, Any]:
+    import mne
+
+    epochs = mne.read_epochs(path, preload=False)
+    picks = mne.pick_types(epochs.info, meg=True, eeg=True, seeg=True, ecog=True, exclude="bads")
+    info = mne.pick_info(epochs.info, picks)
+    if rate is not None and rate != epochs.info["sfreq"]:
+        epochs.load_data().resample(rate)
+    names = {number: name for name, number in epochs.event_id.items()}
+    words = [names[number] for number in epochs.events[:, 2]]
+    return (
+        (epochs[k].get_data()[0] for k in range(len(words))),
+        words,
+        epochs.info["sfreq"],
+        epochs.info,
+    )
+
+
+def _raw(path: Path, options: dict[str, Any]) -> tuple[Iterator[np.ndarray], list[str], float, Any]:
+    import mne
+
+    raw = mne.io.read_raw(path, preload=False)
+    raw.pick("data", exclude="bads")
+    beside = _beside(path)
+    events = read_events(beside, options["column"], options["kind"]) if beside else _annotated(raw)
+    if not events:
+        raise HeschlError(f"{path} has neither events.tsv beside it nor annotations: say what was heard when")
+    own, start, stop = raw.info["sfreq"], options["start"], options["stop"]
+    length = raw.n_times / own
+    outside = [event for event in events if event.onset + start < 0 or event.onset + stop > length]
+    if outside:
+        raise HeschlError(
+            f"{path}: {len(outside)} of {len(events)} trials, the first at {outside[0].onset:g} s, reach outside the recording of "
+            f"{length:g} s: move `start` and `stop`, or mend the events"
+        )
+    samples = round((stop - start) * own)
+    rate = own if options["rate"] is None else float(options["rate"])
+
+    def cut() -> Iterator[np.ndarray]:
+        for event in events:
+            first = round((event.onset + start) * own)
+            value = raw[:, first : first + samples][0]
+            yield value if rate == own else mne.filter.resample(value, up=rate, down=own, verbose="error")
+
+    return cut(), [event.word for event in events], rate, raw.info
+
+
+def _annotated(raw: Any) -> list[Event]:
+    """The annotations of a raw file, but those that mark bad stretches."""
+    import mne
+
+    events, numbers = mne.events_from_annotations(raw, verbose="error")
+    names = {number: name for name, number in numbers.items()}
+    return [
+        Event((sample - raw.first_samp) / raw.info["sfreq"], str(names[number]))
+        for sample, _, number in events
+    ]
+
+
+def read_events(path: Path, column: str = "trial_type", kind: str | None = None) -> list[Event]:
+    """The events of a BIDS table; cells of dictionaries as in MEG-MASC: {'kind': 'word', 'word': 'once', ...}.
+
+    Raises
+    ------
+    HeschlError: a column is missing, or an onset is not a number.
+    """
+    rows = list(csv.DictReader(io.StringIO(read_text(path)), delimiter="\t"))
+    found = []
+    for number, row in enumerate(rows, start=2):
+        if "onset" not in row or column not in row:
+            raise HeschlError(
+                f"{path} has no column {'onset' if 'onset' not in row else column}: it has {', '.join(row)}"
+            )
+        text = (row[column] or "").strip()
+        if text.startswith("{"):
+            try:
+                cell = ast.literal_eval(text)
+            except (ValueError, SyntaxError):
+                raise HeschlError(
+                    f"{path}, line {number}: {column} is no dictionary: mend that line"
+                ) from None
+            if kind is not None and cell.get("kind") != kind:
+                continue
+            text = str(cell.get(str(cell.get("kind")), cell.get("word", "")))
+        if not text or text == "n/a":
+            continue
+        try:
+            found.append(Event(float(row["onset"]), text))
+        except ValueError:
+            raise HeschlError(
+                f"{path}, line {number}: the onset is '{row['onset']}', not seconds: mend it"
+            ) from None
+    return found
+
+
+def _positions(info: Any, names: Sequence[str], montage: str | None) -> np.ndarray | None:
+    if montage is not None:
+        return places(names, montage)
+    found = np.array([channel["loc"][:3] for channel in info["chs"]], float)
+    unknown = ~np.isfinite(found).all(1) | (found == 0).all(1)
+    found[unknown] = np.nan
+    return None if unknown.all() else found
+
+
+def write_tiny(root: Path, seed: int = 0) -> None:
+    """Two people of two runs in a BIDS tree: raw .fif of 3 channels at 64 Hz, eight words each."""
+    import mne
+
+    for subject in ("01", "02"):
+        folder = root / f"sub-{subject}" / "eeg"
+        folder.mkdir(parents=True, exist_ok=True)
+        random = np.random.default_rng((seed, int(subject)))
+        info = mne.create_info(["C3", "Cz", "C4"], 64.0, "eeg")
+        with mne.utils.use_log_level("error"):
+            raw = mne.io.RawArray(1e-5 * random.standard_normal((3, 64 * 30)), info)
+            raw.set_montage("fsaverage_1005")
+            raw.save(folder / f"sub-{subject}_task-words_eeg.fif", overwrite=True)
+        words = ["once", "upon", "a", "time"] * 2
+        lines = ["onset\tduration\ttrial_type"] + [
+            f"{1 + 3 * k}\t0.3\t{word}" for k, word in enumerate(words)
+        ]
+        (folder / f"sub-{subject}_task-words_events.tsv").write_text("\n".join(lines) + "\n")

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heschl.corpora import epochs as reader
+from heschl.corpora.trials import trials
+from heschl.types import HeschlError
+
+mne = pytest.importorskip("mne")
+
+
+def made_up(seconds: float = 20.0, rate: float = 100.0, kind: str = "eeg") -> Any:
+    x = 1e-5 * np.random.default_rng(0).standard_normal((3, round(seconds * rate)))
+    return mne.io.RawArray(x, mne.create_info(["C3", "Cz", "C4"], rate, kind), verbose="error")
+
+
+def annotated(raw: Any, onsets: list[float], words: list[str]) -> Any:
+    return raw.set_annotations(mne.Annotations(onsets, 0.1, words))
+
+
+def test_raw_with_annotations_is_cut_as_mne_cuts_it(tmp_path: Path) -> None:
+    raw = annotated(made_up(), [2.0, 6.003, 11.0], ["sea", "key", "sea"]).crop(
+        1.0
+    )  # it no longer begins at sample 0
+    raw.save(tmp_path / "a_raw.fif", verbose="error")
+    corpus = reader.read(tmp_path, montage="fsaverage_1005")
+    x, labels, rate, channels, positions = trials(corpus.recordings[0])
+    events, numbers = mne.events_from_annotations(raw, verbose="error")
+    theirs = mne.Epochs(
+        raw, events, numbers, -0.5, 2.5, baseline=None, preload=True, verbose="error"
+    ).get_data()
+    assert labels["word"] == ("sea", "key", "sea") and rate == 100.0 and channels == ("C3", "Cz", "C4")
+    assert x.shape == (3, 3, 300)
+    assert np.allclose(x[:], theirs[..., :300], atol=1e-10)
+    assert positions is not None and positions[0, 0] < -0.04
+    assert "1 of 2 words" in corpus.notes[0]
+
+
+def test_epochs(tmp_path: Path) -> None:
+    raw = annotated(made_up(), [2.0, 6.0, 11.0, 15.0], ["sea", "key", "sea", "key"])
+    raw.info["bads"] = ["Cz"]
+    events, numbers = mne.events_from_annotations(raw, verbose="error")
+    cut = mne.Epochs(raw, events, numbers, -0.2, 0.5, baseline=None, preload=True, verbose="error")
+    cut.save(tmp_path / "a-epo.fif", verbose="error")
+    x, labels, _, channels, positions = trials(reader.read(tmp_path).recordings[0])
+    assert labels["word"] == ("sea", "key", "sea", "key") and channels == ("C3", "C4") and positions is None
+    assert np.allclose(x[:], cut.get_data(picks=["C3", "C4"]), atol=1e-10)
+    assert trials(reader.read(tmp_path, rate=50.0).recordings[0]).rate == 50.0
+
+
+def masc_tree(root: Path) -> None:
+    """The layout of MEG-MASC: sessions, tasks, and events that hold dictionaries."""
+    folder = root / "sub-01" / "ses-0" / "meg"
+    folder.mkdir(parents=True)
+    made_up(kind="mag").save(folder / "sub-01_ses-0_task-0_meg.fif", verbose="error")
+    cells = [
+        "{'kind': 'sound', 'sound': 'stimuli/audio/lw1_0.wav'}",
+        "{'kind': 'word', 'word': 'Tara', 'start': 0.0}",
+        "{'kind': 'phoneme', 'phoneme': 't_B'}",
+        "{'kind': 'word', 'word': 'stood', 'start': 0.5}",
+    ]
+    lines = ["onset\tduration\ttrial_type"] + [f"{3.0 + k}\t0.1\t{cell}" for k, cell in enumerate(cells)]
+    (folder / "sub-01_ses-0_task-0_events.tsv").write_text("\n".join(lines))
+
+
+def test_the_layout_of_meg_masc(tmp_path: Path) -> None:
+    masc_tree(tmp_path)
+    corpus = reader.read(tmp_path, kind="word", rate=50.0, licence="CC0")
+    (recording,) = corpus.recordings
+    assert recording.kind == "meg" and recording.subject == "01" and corpus.licence == "CC0"
+    x, labels, rate, _, _ = trials(recording)
+    assert labels["word"] == ("Tara", "stood") and rate == 50.0 and x.shape == (2, 3, 150)
+    assert trials(reader.read(tmp_path, kind="phoneme").recordings[0]).labels["word"] == ("t_B",)
+    everything = trials(reader.read(tmp_path).recordings[0]).labels["word"]
+    assert everything == ("stimuli/audio/lw1_0.wav", "Tara", "t_B", "stood")
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    annotated(made_up(), [2.0], ["sea"]).save(tmp_path / "good_raw.fif", verbose="error")
+    (tmp_path / "bad_raw.fif").write_bytes(b"no fif")
+    annotated(made_up(), [19.0], ["sea"]).save(tmp_path / "late_raw.fif", verbose="error")
+    made_up().save(tmp_path / "quiet_raw.fif", verbose="error")
+    broken = made_up()
+    broken._data[1, 230] = np.nan
+    annotated(broken, [2.0], ["sea"]).save(tmp_path / "nan_raw.fif", verbose="error")
+    corpus = reader.read(tmp_path)
+    said = {one.where: one.why for one in corpus.skipped}
+    assert len(corpus.recordings) == 1
+    assert "cannot be read by MNE" in said["bad_raw.fif"]
+    assert "1 of 1 trials, the first at 19 s" in said["late_raw.fif"]
+    assert "neither events.tsv" in said["quiet_raw.fif"]
+    assert "channel Cz of trial 0" in said["nan_raw.fif"]
+    annotated(made_up(rate=64.0), [2.0], ["sea"]).save(tmp_path / "slow_raw.fif", verbose="error")
+    with pytest.raises(HeschlError, match="rates of 64, 100 Hz"):
+        reader.read(tmp_path)
+    assert {one.rate for one in reader.read(tmp_path, rate=32.0).recordings} == {32.0}
+
+
+def test_events_are_checked(tmp_path: Path) -> None:
+    path = tmp_path / "a_events.tsv"
+    for text, said in (
+        ("onset\tduration\n1\t2\n", "no column trial_type"),
+        ("onset\ttrial_type\nsoon\tsea\n", "line 2: the onset is 'soon'"),
+        ("onset\ttrial_type\n1\t{'kind': \n", "line 2: trial_type is no dictionary"),
+    ):
+        path.write_text(text)
+        with pytest.raises(HeschlError, match=said):
+            reader.read_events(path)
+    path.write_text("onset\ttrial_type\n1.5\tsea\n2\tn/a\n")
+    assert reader.read_events(path) == [(1.5, "sea")]

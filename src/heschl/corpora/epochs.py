@@ -189,7 +189,7 @@ def _epochs(path: Path, rate: float | None) -> tuple[Iterator[np.ndarray], list[
         (epochs[k].get_data()[0] for k in range(len(words))),
         words,
         epochs.info["sfreq"],
-        epochs.info,
+        info,
     )
 
 

@@ -186,7 +186,7 @@ def _epochs(path: Path, rate: float | None) -> tuple[Iterator[np.ndarray], list[
     names = {number: name for name, number in epochs.event_id.items()}
     words = [names[number] for number in epochs.events[:, 2]]
     return (
-        (epochs[k].get_data()[0] for k in range(len(words))),
+        (epochs[k].get_data(picks=picks)[0] for k in range(len(words))),
         words,
         epochs.info["sfreq"],
         info,

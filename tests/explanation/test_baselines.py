@@ -62,6 +62,11 @@ def test_a_clip_never_changes_another_and_seeds_are_its_own(method, network, x):
     assert torch.equal(whole, method(network, x, TARGET))
     if method is gradient_shap:
         assert not torch.equal(whole, method(network, x, TARGET, seed=1))
+        noisy = []
+        for elsewhere in (1, 2):  # what the global generator does means nothing
+            torch.manual_seed(elsewhere)
+            noisy.append(method(network, x, TARGET, noise=0.2))
+        assert torch.equal(*noisy) and not torch.equal(noisy[0], whole)
 
 
 @pytest.mark.parametrize("method", METHODS)

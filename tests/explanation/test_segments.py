@@ -148,6 +148,9 @@ def test_formants_do_not_overlap_and_hold_the_resonances():
         assert holds > 0.9
     weights = membership(found, TIMES[::160], torch.arange(0, 8000, 10.0), seconds=1.0)
     assert overlap(weights) == 0
+    wide = formant_bands(torch.from_numpy(wave), RATE, 3, width=900)  # up to the middle between two
+    assert overlap(membership(wide, TIMES[::160], torch.arange(0, 8000, 10.0), seconds=1.0)) == 0
+    assert np.median([tile.high for tile in wide[0].tiles]) == pytest.approx(1000, abs=40)
     with pytest.raises(HeschlError, match="no voice"):
         formant_bands(torch.zeros(RATE), RATE)
 

@@ -143,8 +143,10 @@ def _say(held: dict[str, Any]) -> None:
             "negative": "only what spoke against",
             "rest": "only the rest",
         }
+        n = sounds["original"]["n"]
+        of = "" if n == 1 else f" (mean of {n} clips)"
         said = ", ".join(f"{100 * sounds[name]['mean']:.0f} % hearing {words[name]}" for name in words)
-        say(f"  the network gives what is explained {said} (mean of {sounds['original']['n']} clips)")
+        say(f"  the network gives what is explained {said}{of}")
     rows = [row for row in held["summary"] if row["kind"] != "word"]
     top = sorted(rows, key=lambda row: -row["difference"])[:TOP]
     if top:

@@ -75,8 +75,9 @@ def regions(
                 found.append(Region(tier, name, float(by_frame[held].sum()), float(held.mean())))
     if frequencies is not None:
         by_row = positive.sum(1) / total
+        rows = np.asarray(frequencies)
         for low, high in itertools.pairwise([*bands, np.inf]):
-            held = (np.asarray(frequencies) >= low) & (np.asarray(frequencies) < high)
+            held = ((rows > low) | ((rows == low) & (low == bands[0]))) & (rows <= high)
             if held.any():
                 found.append(
                     Region("band", band_name(low, high), float(by_row[held].sum()), float(held.mean()))

@@ -56,7 +56,7 @@ FEW = {
 
 @pytest.mark.parametrize(
     "command",
-    ["faithful", *(pytest.param(name, marks=pytest.mark.slow) for name in ("manipulate", "robust"))],
+    ["faithful", pytest.param("manipulate", marks=pytest.mark.slow)],
 )
 def test_a_command_tells_a_person_and_a_machine(run, command):
     status, out, err = called(command, run.folder, *FEW[command])
@@ -65,20 +65,20 @@ def test_a_command_tells_a_person_and_a_machine(run, command):
     follow = next_words(out)
     assert follow[0] in FEW and follow[1] == str(run.folder)
     assert called(follow[0], "--help")[0] == 0
+    if command == "manipulate":
+        assert "by chance" in out and "male voices, frequencies x 1.5" in out and "Guessing" in out
     assert (run.folder / "explain" / command / "test" / f"{command}.svg").exists()
 
 
 @pytest.mark.slow
 def test_words_for_a_person_and_json_for_a_machine(run):
-    for command, few in FEW.items():
-        status, out, _ = called(command, run.folder, *few, "--json")
-        held = json.loads(out)
-        assert status == 0 and held["part"] == "test" and held["speakers"] >= 2
+    status, out, _ = called("faithful", run.folder, *FEW["faithful"], "--json")
+    held = json.loads(out)
+    assert status == 0 and held["part"] == "test" and held["speakers"] >= 2
     out = called("faithful", run.folder, *FEW["faithful"])[1]
     assert "gradient × input" in out and "loudest first" in out and "moments" in out
-    out = called("manipulate", run.folder, run.folder, *FEW["manipulate"])[1]
-    assert "2 folds" in out and "±" in out and "male voices, frequencies x 1.5" in out and "Guessing" in out
     out = called("robust", run.folder, *FEW["robust"])[1]
+    assert next_words(out)[0] == "faithful"
     assert "as recorded" in out and "white noise, 20 dB" in out and "guessing 50 %" in out
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -150,6 +152,20 @@ def test_spans_move_with_the_clip(sexes):
             for a, b in zip(clip.spans, batch.spans[k])
             if b.start > 0
         )
+
+
+def test_clips_without_phones_are_taken_apart_by_their_stretches(sexes):
+    network, corpus = open_network(sexes), sexes.corpus()
+    clips = [replace(corpus.by_id[one], spans=()) for one in sexes.split.test[:3]]
+    (batch,) = inputs(network, sexes.task(), clips)
+    assert not bool((batch.segments() >= 0).any())
+    stretches = batch.stretches()
+    assert bool((stretches >= 0).all()) and bool((stretches.amax(1) >= 2).all())
+    level = batch.waves.square()
+    for k in range(3):  # silence around the word lies in other stretches than the word
+        loudest = int(level[k].argmax()) / network.sample_rate
+        at = int((batch.times - loudest).abs().argmin())
+        assert stretches[k, at] != stretches[k, 0]
 
 
 # --- manipulate ----------------------------------------------------------------------------------------------

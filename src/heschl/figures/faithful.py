@@ -46,6 +46,7 @@ CELLS = {
     "frequency": "frequencies",
     "time_frequency": "single values",
     "segments": "phones",
+    "stretches": "stretches of sound",
 }
 _HUES = (BLUE, SKY, ORANGE, VERMILION, GREEN, PURPLE, YELLOW)
 

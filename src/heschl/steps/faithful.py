@@ -37,6 +37,7 @@ BLIND = {
     ("occlusion_time", "frequency"),
     ("occlusion_frequency", "time"),
     ("occlusion_frequency", "segments"),
+    ("occlusion_frequency", "stretches"),
 }
 STEP = 0.01  # seconds of a wave that are taken out at once; its STFT's window is twice as long
 
@@ -62,7 +63,8 @@ def faithful(
     Parameters
     ----------
     part: "train", "validation" or "test". clips: at most so many, by turns from every speaker; None for all.
-    methods: by the names in `heschl.steps.methods.METHODS`. cells: kinds of cells; "segments" are the clips' phones.
+    methods: by the names in `heschl.steps.methods.METHODS`. cells: kinds of cells; "segments" are the clips' phones, or where they
+        are not known, stretches of sound and pauses.
     target: the class that is explained, "predicted" or "true".
     baseline: what stands in the place of what is taken out: "mean", "silence", "noise" or "zero"; "auto" is zero for
         waves and each row's mean over the clip for spectrograms.
@@ -150,14 +152,7 @@ def _curves(
 ) -> None:
     found.ids += [clip.id for clip in batch.clips]
     wave = is_wave(asked.x)
-    for name in cells:
-        rows, asked_cells = torch.arange(len(asked.x)), name
-        if name == "segments":
-            numbers = batch.segments()
-            rows = (numbers.amax(1) >= 1).nonzero()[:, 0]  # two segments are the least that has an order
-            if not len(rows):
-                continue
-            asked_cells = numbers[rows]  # type: ignore[assignment]
+    for name, rows, asked_cells in _kinds(batch, cells):
         options: dict[str, Any] = {
             "cells": asked_cells,
             "baseline": _of(baseline, wave, name),
@@ -169,7 +164,7 @@ def _curves(
             "draws": DRAWS,
             "lengths": None if asked.lengths is None else asked.lengths[rows],
         }
-        plain = name in ("time", "segments") or not wave
+        plain = name in ("time", "segments", "stretches") or not wave
         orders: dict[str, tuple[str, Tensor | None]] = {
             key: ("relevance", own) for key, own in relevance.items() if not _blind(key, name, wave)
         }
@@ -193,6 +188,22 @@ def _curves(
             found.fractions = both[0].fractions.tolist()
             found.curves[name, key] += list(torch.stack([one.scores for one in both], 1).double().numpy())
             found.which[name, key] += [batch.clips[k].id for k in rows.tolist()]
+
+
+def _kinds(batch: Inputs, cells: Sequence[str]) -> list[tuple[str, Tensor, Any]]:
+    """What is taken out of which clips: "segments" are phones where they are known, else stretches found by energy."""
+    whole = torch.arange(len(batch.x))
+    kinds: list[tuple[str, Tensor, Any]] = [(name, whole, name) for name in cells if name != "segments"]
+    if "segments" in cells:
+        phones, stretches = batch.segments(), batch.stretches()
+        known = phones.amax(1) >= 1  # two segments are the least that has an order
+        for name, numbers, there in (
+            ("segments", phones, known),
+            ("stretches", stretches, ~known & (stretches.amax(1) >= 1)),
+        ):
+            if bool(there.any()):
+                kinds.append((name, whole[there], numbers[there]))
+    return kinds
 
 
 def _blind(method: str, cells: str, wave: bool) -> bool:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heschl.explanation.cells import segments_of
+from heschl.explanation.cells import KEPT, segments_of
+from heschl.explanation.segments import energy_segments
 from heschl.explanation.target import NO_LABEL, logits_of
 from heschl.features.context import context_windows
 from heschl.features.stored import Stored
@@ -36,6 +37,7 @@ class Inputs(NamedTuple):
     said: the true class, (batch,) or (batch, time); answered: the network's own. -100 where there is none.
     times: (time,) middle of each step of x, seconds from the beginning of the wave as it was fitted.
     spans: of each clip, in the same seconds.
+    rate: samples a second of the waves, Hz.
     """
 
     clips: tuple[Clip, ...]
@@ -48,10 +50,27 @@ class Inputs(NamedTuple):
     answered: Tensor
     times: Tensor
     spans: tuple[tuple[Span, ...], ...]
+    rate: float
 
     def segments(self, tier: str = "phone") -> Tensor:
         """(batch, time): which of its spans each step of a clip lies in, -1 outside."""
         own = [[span for span in spans if span.tier == tier] for spans in self.spans]
+        return segments_of(own, self.times, self.lengths)
+
+    def stretches(self) -> Tensor:
+        """(batch, time): which stretch of sound or pause, found by energy, each step lies in; of frames, none."""
+        if self.waves.ndim != 2:
+            return torch.full((len(self.x), self.x.shape[-1]), KEPT)
+        ends = [self.waves.shape[-1]] * len(self.waves) if self.samples is None else self.samples.tolist()
+        own = []
+        for wave, end in zip(self.waves, ends, strict=True):
+            edges = [
+                (tile.start, tile.stop)
+                for part in energy_segments(wave[:end], self.rate)
+                for tile in part.tiles
+            ]
+            edges[-1] = (edges[-1][0], edges[-1][1] + 1.0)  # a frame may be centred on the very end
+            own.append([Span("stretch", start, stop, "energy") for start, stop in edges])
         return segments_of(own, self.times, self.lengths)
 
     def spoken(self, tier: str = "phone") -> Tensor:
@@ -140,7 +159,9 @@ def _together(network: Network, task: Any, clips: Sequence[Clip], waves: Sequenc
     else:
         said = torch.tensor([task.target(clip) for clip in clips])
     spans = tuple(_moved(clip, begin) for clip, begin in zip(clips, starts))
-    return Inputs(tuple(clips), padded, samples, x, lengths, energy, said, answered, times, spans)
+    return Inputs(
+        tuple(clips), padded, samples, x, lengths, energy, said, answered, times, spans, network.sample_rate
+    )
 
 
 def fitted(network: Network, waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor | None, list[float]]:

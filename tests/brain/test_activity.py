@@ -67,7 +67,7 @@ def test_an_area_without_time_says_so_and_is_held_for_the_clip() -> None:
     model = Smooth().eval()
     x = torch.randn(2, 1, 400)
     with pytest.warns(UserWarning, match="whole has no time axis"):
-        held = heschl.record(model, x, 200.0, ["whole"], start=1.0)["whole"]
+        held = heschl.record(model, x, 200.0, "whole", start=1.0)["whole"]
     assert torch.equal(held.values[:, 0], held.values[:, 1])
     assert torch.allclose(held.values[:, 0], model(x))
     assert held.times.tolist() == [1.0, 1.0 + 399 / 200]

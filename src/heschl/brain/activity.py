@@ -25,7 +25,7 @@ def record(
     model: nn.Module,
     x: torch.Tensor,
     rate: float,
-    areas: Iterable[str] | None = None,
+    areas: Iterable[str] | str | None = None,
     start: float = 0.0,
     lengths: torch.Tensor | None = None,
 ) -> dict[str, Activity]:
@@ -36,7 +36,7 @@ def record(
     model: any network with ``areas``; it is run in eval mode and left as it was found.
     x: (batch, *in_shape), what the network hears; moved to its device and precision.
     rate: frames or samples per second of x's time axis, Hz.
-    areas: names out of ``model.areas``; None for all.
+    areas: names out of ``model.areas``, or one of them; None for all.
     start: time of x's first step, seconds.
     lengths: (batch,) valid steps of x, for networks that take clips of different length. Steps beyond a clip's end
         are there, and mean nothing.
@@ -52,7 +52,7 @@ def record(
     HeschlError: the network has no such area, or its steps are not moments in time; x or rate is not fit.
     """
     x = _checked(model, x, rate)
-    modules = area_modules(model, areas)
+    modules = area_modules(model, [areas] if isinstance(areas, str) else areas)
     with eval_mode(model):
         timings = compose(model, x.shape[1:], modules)
         parts = [

@@ -23,7 +23,7 @@ from heschl.types import BrainMap, HeschlError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NEAREST = 0.005  # m: a map's place must lie so near to a source
+NEAREST = 0.015  # m: a map's place must lie so near to a source
 _BLOCK = 2**27  # bytes of a product at once
 _MODEL = 2  # raise it when lead fields change
 
@@ -86,7 +86,7 @@ def project(
     Parameters
     ----------
     brain_map: moments in A m at places of the cortex, as `heschl.place` gives them; each place stands for the nearest
-        source (within 5 mm), which points out of the cortex.
+        source (within 15 mm), which points out of the cortex.
     sensors, conductor, head_position: as in `leadfield`.
     reference: of EEG: "average", names of channels, or None for potentials against infinity.
 
@@ -135,7 +135,7 @@ def signal_info(info: Any, rate: float, reference: str | Sequence[str] | None) -
 
 def source_values(brain_map: BrainMap, anatomy: Anatomy) -> NDArray[np.float64]:
     """A map's values at the anatomy's sources, (source, time); places that share a source are summed."""
-    if brain_map.unit != "A m":
+    if brain_map.unit not in ("A m", "Am"):
         raise HeschlError(f"the map is in {brain_map.unit}: only source moments in A m reach sensors")
     if brain_map.space not in ("MNI305", "MNI152"):
         raise HeschlError(

@@ -47,7 +47,7 @@ class Placed(NamedTuple):
 
 
 def place(
-    activity: Mapping[str, Activity],
+    activity: Mapping[str, Activity] | Activity,
     areas: Any = None,
     rate: Rate = "norm",
     moment: float = MOMENT,
@@ -59,7 +59,7 @@ def place(
 
     Parameters
     ----------
-    activity: layer -> `Activity`, from early to late, as `heschl.record` gives it.
+    activity: layer -> `Activity`, from early to late, as `heschl.record` gives it; or one of them.
     areas: None for the shipped table; a YAML file like it; or layer -> area (see `heschl.brain.areas.assign`).
     rate: of a layer's units: "norm" (root of their mean square), "mean", or "component" (their first principal
         component over clips and time, its sign such that it goes with the mean).
@@ -87,7 +87,7 @@ def place(
 
 
 def courses(
-    activity: Mapping[str, Activity],
+    activity: Mapping[str, Activity] | Activity,
     areas: Any = None,
     rate: Rate = "norm",
     moment: float = MOMENT,
@@ -96,6 +96,7 @@ def courses(
     anatomy: Anatomy | None = None,
 ) -> tuple[list[Placed], NDArray[np.float64]]:
     """What `place` puts where: each area's patch, layers and net moment over time; and the times."""
+    activity = {activity.area: activity} if isinstance(activity, Activity) else activity
     if not activity:
         raise HeschlError("there is no activity to place: record a network's areas first")
     table, chosen = assign(list(activity), areas)

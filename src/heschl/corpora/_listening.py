@@ -1,0 +1,164 @@
+"""What the readers of people listening to stories share: words cut out of long recordings, once, into the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from heschl.corpora.trials import Kind, corpus_parts, kept, lone_words, opened, write_trials
+from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
+
+
+class Heard(NamedTuple):
+    """A word: onset in seconds of the recording, its text, the block that it belongs to in every listener's recording,
+    and a name that is the same for all who heard this very word."""
+
+    onset: float
+    word: str
+    block: str
+    name: str
+
+
+class Long(NamedTuple):
+    """A long recording: x (channel, time) in volts or tesla, an array or an HDF5 dataset; ``unit`` is multiplied in."""
+
+    x: Any
+    rate: float
+    channels: Sequence[str]
+    positions: np.ndarray | None
+    heard: Sequence[Heard]
+    unit: float = 1.0
+
+
+class Source(NamedTuple):
+    """A recording's name, subject, main file, and what reads it when its trials are cut."""
+
+    name: str
+    subject: str
+    path: Path
+    load: Callable[[], Long]
+
+
+def gathered(
+    root: Path,
+    sources: Sequence[Source],
+    kind: Kind,
+    window: tuple[float, float],
+    options: dict[str, Any],
+    name: str,
+    source: str,
+    licence: str,
+) -> Corpus:
+    """A corpus of the sources' words; those that cannot be read are skipped and named.
+
+    Raises
+    ------
+    HeschlError: none can be read.
+    """
+    clips: list[Clip] = []
+    recordings: list[Recording] = []
+    skipped: list[Skipped] = []
+    for one in sources:
+        try:
+            made = kept(one.path, {**options, "window": window, "name": one.name}, _writer(one, kind, window))
+            recording, own = corpus_parts(made, one.name, one.subject)
+        except HeschlError as error:
+            skipped.append(Skipped(one.path.relative_to(root).as_posix(), str(error)))
+            continue
+        with opened(made) as file:
+            if left := int(file.attrs["left_out"]):
+                why = (
+                    f"{left} words have no {window[0]:g} to {window[1]:g} s around them inside the recording"
+                )
+                skipped.append(Skipped(one.path.relative_to(root).as_posix(), why))
+        recordings.append(recording)
+        clips += own
+    if not clips:
+        raise HeschlError(f"nothing in {root} can be read: {skipped[0].why}")
+    return Corpus(
+        name=name,
+        clips=tuple(sorted(clips, key=lambda clip: clip.id)),
+        source=source,
+        licence=licence,
+        skipped=tuple(skipped),
+        notes=lone_words(clips),
+        recordings=tuple(recordings),
+    )
+
+
+def _writer(one: Source, kind: Kind, window: tuple[float, float]) -> Callable[[Path], None]:
+    def write(out: Path) -> None:
+        long = one.load()
+        start, stop = window
+        size, total = round((stop - start) * long.rate), long.x.shape[1]
+        first = [round((heard.onset + start) * long.rate) for heard in long.heard]
+        inside = [k for k, place in enumerate(first) if place >= 0 and place + size <= total]
+        late = [heard for heard in long.heard if heard.onset * long.rate > total]
+        if late:
+            raise HeschlError(
+                f"{one.path}: '{late[0].word}' is heard at {late[0].onset:.2f} s of a recording of {total / long.rate:.2f} s: "
+                "these words belong to another recording"
+            )
+        if not inside:
+            raise HeschlError(
+                f"{one.path}: no word has {size / long.rate:g} s around it inside the recording: shorten the window"
+            )
+
+        def values() -> Iterator[np.ndarray]:
+            for k in (
+                inside
+            ):  # words whose window reaches over an end are left out: their onset is not the question
+                value = long.unit * np.asarray(long.x[:, first[k] : first[k] + size], np.float64)
+                bad = np.flatnonzero(~np.isfinite(value).all(1))
+                if len(bad):
+                    raise HeschlError(
+                        f"{one.path}: channel {long.channels[bad[0]]} holds values that are not finite at "
+                        f"{long.heard[k].onset:.2f} s: leave it out"
+                    )
+                yield value
+
+        there = [long.heard[k] for k in inside]
+        write_trials(
+            out,
+            values(),
+            [heard.word for heard in there],
+            long.rate,
+            long.channels,
+            long.positions,
+            [heard.block for heard in there],
+            [heard.name for heard in there],
+            kind=kind,
+            subject=one.subject,
+            left_out=str(len(long.heard) - len(inside)),
+            **({} if long.positions is None else {"space": "head"}),
+        )
+
+    return write
+
+
+def read_mat(path: Path, *names: str) -> dict[str, Any]:
+    """Variables of a MATLAB file (version 5 to 7.2), structs as dictionaries.
+
+    Raises
+    ------
+    HeschlError: the file is missing, damaged, of version 7.3, or lacks one of them.
+    """
+    from scipy.io import loadmat
+
+    try:
+        found: dict[str, Any] = loadmat(str(path), squeeze_me=True, simplify_cells=True)
+    except FileNotFoundError:
+        raise HeschlError(f"{path} is not there: check the folder") from None
+    except NotImplementedError:
+        raise HeschlError(f"{path} is a MATLAB 7.3 file: save it again with -v7") from None
+    except Exception as error:  # scipy has no one error for damaged files
+        said = (str(error).splitlines() or [""])[0][:100]
+        raise HeschlError(f"{path} is damaged or no MATLAB file ({said}): download it again") from None
+    absent = [name for name in names if name not in found]
+    if absent:
+        there = ", ".join(name for name in found if not name.startswith("__"))
+        raise HeschlError(f"{path} has no variable {absent[0]}: it holds {there or 'nothing'}")
+    return found

@@ -1,0 +1,112 @@
+"""Brennan and Hale 2019: EEG of people who listened to the first chapter of Alice in Wonderland.
+
+    S01.mat                    FieldTrip's `raw`: hdr.Fs (500 Hz), hdr.label, trial (channel, time) in microvolts
+    proc/S01.mat               `proc`: trl (word, column) and varnames, or three columns before them; the first is the sample
+                               at which the word begins
+    AliceChapterOne-EEG.csv    the words in order: Word, Segment (the sound file), onset, offset
+
+49 people, 60 electrodes (easycap-M10), 12.4 minutes; about 3 GB. Licence: CC BY 4.0. Where from:
+deepblue.lib.umich.edu/data/concern/data_sets/bg257f92t. A split by "block", the sound file, keeps every sound in one part.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from heschl.corpora._listening import Heard, Long, Source, gathered, read_mat
+from heschl.corpora.broderick import _save
+from heschl.corpora.trials import places
+from heschl.files import read_csv
+from heschl.types import Corpus, HeschlError
+
+_TABLE = "AliceChapterOne-EEG.csv"
+_OTHER = {"VEOG", "AUD", "Aux5"}  # channels that are no scalp electrodes
+
+
+def read(root: Path, start: float = -0.5, stop: float = 2.5) -> Corpus:
+    """A trial a word. Labels: word, subject, block (the sound file), heard (place of the word), recording.
+
+    Raises
+    ------
+    HeschlError: the table of words or the recordings are missing, or none can be read.
+    """
+    root = Path(root)
+    if not (root / _TABLE).exists():
+        raise HeschlError(f"{root} holds no {_TABLE}: download it with the recordings")
+    words = read_csv(root / _TABLE)
+    if not words or not {"Word", "Segment"} <= set(words[0]):
+        raise HeschlError(f"{root / _TABLE} needs columns Word and Segment: download it again")
+    paths = sorted((root / "proc").glob("S*.mat"))
+    sources = [
+        Source(path.stem, path.stem, root / path.name, partial(_load, root / path.name, path, words))
+        for path in paths
+    ]
+    there = [one for one in sources if one.path.exists()]
+    if not there:
+        raise HeschlError(
+            f"{root} holds no SNN.mat with its proc/SNN.mat: unpack proc.zip beside the recordings"
+        )
+    return gathered(
+        root,
+        there,
+        "eeg",
+        (start, stop),
+        {"brennan": 1},
+        "Brennan",
+        "Brennan and Hale 2019, PLoS ONE 14:e0207741",
+        "CC BY 4.0",
+    )
+
+
+def _load(path: Path, proc: Path, words: list[dict[str, str]]) -> Long:
+    raw = read_mat(path, "raw")["raw"]
+    told = read_mat(proc, "proc")["proc"]
+    try:
+        names, rate = [str(one) for one in raw["hdr"]["label"]], float(raw["hdr"]["Fs"])
+        x, table = np.asarray(raw["trial"], float), np.atleast_2d(np.asarray(told["trl"], float))
+    except (KeyError, TypeError, ValueError) as error:
+        raise HeschlError(
+            f"{path} or {proc} is not of FieldTrip's layout ({error}): download it again"
+        ) from None
+    if x.ndim != 2 or len(x) != len(names):
+        raise HeschlError(
+            f"{path}: trial is {x.shape} and there are {len(names)} labels: it must be (channel, time)"
+        )
+    if len(table) != len(words):
+        raise HeschlError(
+            f"{proc} has {len(table)} words and {_TABLE} {len(words)}: this recording is not complete, leave it out"
+        )
+    heard = [
+        Heard(
+            (row[0] - 1) / rate, word["Word"], f"{int(float(word['Segment'])):02d}", f"alice/{k:04d}"
+        )  # MATLAB counts from 1
+        for k, (row, word) in enumerate(zip(table, words, strict=True))
+    ]
+    kept = [k for k, name in enumerate(names) if name not in _OTHER]
+    channels = [names[k] for k in kept]
+    return Long(x[kept], rate, channels, places(channels, "easycap-M10"), heard, 1e-6)
+
+
+def write_tiny(root: Path, seed: int = 0) -> None:
+    """Two people, eight words in two sound files, 4 electrodes and the eye's, 100 Hz."""
+    from scipy.io import savemat
+
+    (root / "proc").mkdir(parents=True, exist_ok=True)
+    words = ["Alice", "was", "beginning", "to"] * 2
+    rows = [f"{word},{1 + k // 4},{2.5 * k:.1f},{2.5 * k + 0.3:.1f}" for k, word in enumerate(words)]
+    (root / _TABLE).write_text("\n".join(["Word,Segment,onset,offset", *rows]) + "\n")
+    for subject in (1, 2):
+        random = np.random.default_rng((seed, subject))
+        labels = np.array(["1", "2", "3", "4", "VEOG"], object)
+        hdr = {"Fs": 100.0, "label": labels, "nChans": 5.0}
+        _save(
+            savemat,
+            root / f"S{subject:02d}.mat",
+            {"raw": {"hdr": hdr, "trial": random.standard_normal((5, 2500))}},
+        )
+        first = 101.0 + 250 * np.arange(8)
+        trl = np.stack([first, first + 100, np.zeros(8), 1.0 + np.arange(8) // 4], 1)
+        _save(savemat, root / "proc" / f"S{subject:02d}.mat", {"proc": {"trl": trl, "tot_trials": 8.0}})

@@ -99,3 +99,20 @@ def test_layers_and_areas_that_are_not_there() -> None:
         assign(["STG"], {"STG": 3})
     with pytest.raises(HeschlError, match="is not there"):
         assign(["STG"], "no/areas.yaml")
+
+
+def test_freesurfer_labels_beside_the_table(tmp_path: Path) -> None:
+    mne = pytest.importorskip("mne")
+    own = mne.Label([5, 7, 9], pos=[[0, 0, 0]] * 3, hemi="rh", name="A1-rh", subject="fsaverage")
+    own.save(tmp_path / "rh.A1.label")
+    (tmp_path / "mine.yaml").write_text("areas:\n  A1: {label: rh.A1.label, delay: 0.01, note: traced}\n")
+    table, _ = assign(["A1"], tmp_path / "mine.yaml")
+    area = table.areas["A1"]
+    assert (area.hemisphere, area.delay, area.note) == ("right", 0.01, "traced")
+    assert list(area.label.vertices) == [5, 7, 9]
+    table, chosen = assign(["x"], {"x": tmp_path / "rh.A1.label"})
+    assert list(table.areas[chosen["x"][0]].label.vertices) == [5, 7, 9]
+    assert assign(["x"], {"x": own})[1] == {"x": ("A1-rh",)}
+    (tmp_path / "rh.bad.label").write_text("no label")
+    with pytest.raises(HeschlError, match=r"rh.bad.label is not a FreeSurfer label"):
+        assign(["x"], {"x": tmp_path / "rh.bad.label"})

@@ -236,6 +236,11 @@ def test_sensors_that_are_not_there() -> None:
     info = mne.create_info(["a", "b"], 100.0, "eeg")
     with pytest.raises(HeschlError, match="channel a has no position"):
         leadfield(info)
+    helmet = sensors_info("neuromag")
+    with helmet._unlock():
+        helmet["dev_head_t"] = None
+    with pytest.raises(HeschlError, match="dev_head_t"):
+        leadfield(helmet)
     with pytest.raises(HeschlError, match="no EEG or MEG"):
         leadfield(mne.create_info(["a"], 100.0, "misc"))
 

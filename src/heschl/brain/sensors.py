@@ -48,6 +48,8 @@ def sensors_info(sensors: Any, head_position: Sequence[float] = HEAD_POSITION, r
     if not len(picks):
         raise HeschlError("the sensors hold no EEG or MEG channel: nothing would see the sources")
     info = mne.pick_info(info, picks)
+    if info["dev_head_t"] is None and set(info.get_channel_types(unique=True)) & {"mag", "grad"}:
+        raise HeschlError("the MEG sensors come without the head's position (dev_head_t): set it in the info")
     bare = [
         c["ch_name"] for c in info["chs"] if not np.isfinite(c["loc"][:3]).all() or not c["loc"][:3].any()
     ]

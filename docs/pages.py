@@ -1,4 +1,4 @@
-"""Fills the pages that are made from the code itself: every recipe key, every shipped recipe, the README.
+"""Fills the pages that are made from the code itself: commands, recipe keys, shipped recipes, tables, the README.
 
 A mkdocs hook: `{{ name }}` on a page becomes what the function of that name gives.
 """
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    for name in ("readme", "recipe_keys", "recipes"):
+    for name in ("readme", "recipe_keys", "recipes", "commands", "results"):
         mark = "{{ " + name + " }}"
         if mark in markdown:
             markdown = markdown.replace(mark, globals()[name]())
@@ -85,3 +85,54 @@ def recipes() -> str:
         cells = [about.get(key, "") for key in ("what", "data", "download", "minutes")]
         rows.append(f"| `{name}` | " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
+
+
+def commands() -> str:
+    """Every command with what it does, its arguments and options, from the command line itself."""
+    import typer
+
+    from heschl.cli import app
+
+    root = typer.main.get_command(app)
+    return "\n\n".join(_command(f"heschl {name}", one) for name, one in sorted(root.commands.items()))  # type: ignore[attr-defined]
+
+
+def _command(name: str, command: Any) -> str:
+    if getattr(command, "commands", None):
+        inner = [_command(f"{name} {key}", one) for key, one in sorted(command.commands.items())]
+        return "\n\n".join(inner)
+    what = (command.help or command.short_help or "").strip()
+    before, _, example = what.partition("Example: ")
+    lines = [f"## {name}", "", " ".join(before.split()), ""]
+    if example:
+        lines += [f"    {example.strip()}", ""]
+    rows = [
+        (
+            ", ".join(one.opts) if one.param_type_name == "option" else (one.metavar or one.name.upper()),
+            getattr(one, "help", "") or "",
+        )
+        for one in command.params
+        if one.name != "help" and not getattr(one, "hidden", False)
+    ]
+    if rows:
+        lines += ["| | |", "|---|---|"]
+        lines += [
+            f"| `{key.replace('|', ' or ')}` | {' '.join(text.split()).replace('|', ' or ')} |"
+            for key, text in rows
+        ]
+    return "\n".join(lines)
+
+
+def results() -> str:
+    """The tables of bench/results, each under the first line of the script that wrote it."""
+    parts = []
+    for path in sorted(
+        (ROOT / "bench" / "results").glob("*.md"), key=lambda one: int(one.stem.split("-")[0])
+    ):
+        name = path.stem.split("-", 1)[1]
+        script = ROOT / "bench" / f"{ {'relevance': 'lrp'}.get(name, name) }.py"
+        first = script.read_text(encoding="utf-8").split('"""')[1].split("\n")[0] if script.exists() else name
+        parts.append(
+            f"## {first.rstrip('.')}\n\n`bench/{script.name}`\n\n{path.read_text(encoding='utf-8').strip()}"
+        )
+    return "\n\n".join(parts)

@@ -261,3 +261,18 @@ def test_random_bands_hold_every_alpha() -> None:
     assert rows.shape == (8, 3) and np.allclose(rows[:2], [[3] * 3, [30] * 3])
     np.testing.assert_allclose((1 / rows).sum(1), np.tile([1, 0.1], 4))
     assert encode.best(np.array([[1.0, 2.0], [1.0, 1.0]])).tolist() == [1, 0]
+
+
+def test_the_lagged_matrix_is_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tracemalloc
+
+    from heschl.brain import gram
+
+    monkeypatch.setattr(gram, "_CHUNK", 2**17)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((40000, 4)), rng.standard_normal((40000, 30))
+    tracemalloc.start()
+    fit_encoding(x, y, 100, (0.0, 0.49), alphas=10.0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < x.nbytes * 50 / 4  # a quarter of the lagged matrix

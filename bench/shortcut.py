@@ -184,7 +184,8 @@ def table(tone: Sequence[dict], plain: Sequence[dict], seconds: float) -> str:
         return mean + (f" ({100 * min(numbers):.0f} to {100 * max(numbers):.0f})" if len(numbers) > 1 else "")
 
     def clips(found: Sequence[dict]) -> str:
-        return " to ".join(str(n) for n in sorted({min(n := [one["clips"] for one in found]), max(n)}))
+        counts = sorted(one["clips"] for one in found)
+        return " to ".join(str(n) for n in sorted({counts[0], counts[-1]}))
 
     speakers = tone[0]["score"]["scores"]["n_groups"]
     lines = [

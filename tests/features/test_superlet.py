@@ -84,6 +84,17 @@ def test_values_that_the_published_code_printed() -> None:
 # --- against the definition ------------------------------------------------------------------------------
 
 
+def test_cycles_and_weights_by_hand() -> None:
+    (one,) = wavelets([10.0], 3, 3.5)
+    assert one.cycles == (3, 6, 9, 12) and np.allclose(one.weights, [1 / 3.5, 1 / 3.5, 1 / 3.5, 0.5 / 3.5])
+    (two,) = wavelets([10.0], 3, 3, "additive")
+    assert two.cycles == (3, 4, 5) and np.allclose(two.weights, 1 / 3)
+    rows = wavelets([10.0, 20.0, 50.0], 1, (1, 5))
+    assert [len(row.cycles) for row in rows] == [1, 3, 5]
+    rows = wavelets([10.0, 20.0, 50.0], 1, (1, 5), order_axis="frequency")
+    assert [len(row.cycles) for row in rows] == [1, 2, 5]
+
+
 @pytest.mark.parametrize("kernel", ["gaussian", "reference"])
 @pytest.mark.parametrize("kind", ["multiplicative", "additive"])
 @pytest.mark.parametrize("order", [1, 2.5, (1, 4), (3.7, 1.2)])

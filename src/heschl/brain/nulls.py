@@ -15,7 +15,7 @@ import numpy as np
 
 from heschl.brain import ridge, series
 from heschl.brain.blocks import Blocks, cut
-from heschl.brain.encode import best, filtered, grid, nested, weights_of
+from heschl.brain.encode import best, cross_validate, filtered, grid, nested, weights_of
 from heschl.brain.gram import lag_steps
 from heschl.types import HeschlError
 
@@ -140,18 +140,30 @@ def gain_null(
     """What ``added`` features gain in r over ``control`` alone, against shifts of what control leaves unexplained.
 
     Freedman and Lane's way (Winkler et al., NeuroImage 2014): the recording is taken apart into what the control
-    features predict and the rest; the rest is shifted and put back. So the null brain still follows the control.
+    features predict and the rest; the rest is shifted and put back, so that the null brain still follows the control.
+    A fit follows noise as well, and put back whole it would be a stronger drive than the real one, under which gains
+    spread less: so it is scaled by the slope of the recording on predictions of unseen blocks, between 0 and 1.
     """
     whole = made.blocks(control, recording)
     band = np.zeros(control[0].shape[1], dtype=int)
     penalties = made.penalties(1)
-    weights, means = weights_of(
-        whole.all(), penalties, band, len(made.steps), best(nested(whole, penalties, band).inner.mean(1))
-    )
-    level = whole.shift_y + means - np.tile(whole.shift_x, len(made.steps)) @ weights
-    fitted = [filtered(run, made.steps, weights) + level for run in control]
+    chosen = best(cross_validate(whole, penalties, band).mean(1))
+    weights, _ = weights_of(whole.all(), penalties, band, len(made.steps), chosen)
+    weights = weights * slope(whole, penalties, band, chosen)
+    fitted = [filtered(run, made.steps, weights) for run in control]
     rest = [a - b for a, b in zip(recording, fitted)]
     return against_shifts(lambda y: made(control, added, y)[0], recording, rest, moves, fitted)
+
+
+def slope(blocks: Blocks, penalties: Array, band: Array, chosen: Array) -> Array:
+    """(channel,) slope of the recording on what is predicted for unseen blocks, cut off at 0 and 1."""
+    above, below = np.zeros(len(chosen)), np.zeros(len(chosen))
+    for fold in range(len(blocks.parts)):
+        weights, _ = weights_of(blocks.train({fold}), penalties, band, len(blocks.steps), chosen)
+        test = blocks.tests(fold)
+        above += np.einsum("pc,pc->c", weights, test.xy)
+        below += np.einsum("pc,pc->c", weights, test.xx @ weights)
+    return np.clip(above / np.where(below > 0, below, 1), 0, 1)
 
 
 @dataclass(frozen=True, eq=False)

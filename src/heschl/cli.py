@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from heschl import cli_data, cli_explain, cli_export, cli_faithful, cli_models, cli_probe, cli_runs, cli_sweep
+from heschl import (
+    cli_data,
+    cli_decode,
+    cli_explain,
+    cli_export,
+    cli_faithful,
+    cli_models,
+    cli_probe,
+    cli_runs,
+    cli_sweep,
+)
 
 app = typer.Typer(
     name="heschl",
@@ -61,6 +71,7 @@ app.command(short_help="Test whether explanations are true.")(cli_faithful.faith
 app.command(short_help="Zero samples, scale voices: AudioMNIST's experiments.")(cli_faithful.manipulate)
 app.command(short_help="Accuracy and explanations in noise, rooms and bands.")(cli_faithful.robust)
 app.command(short_help="Show and play what a network relied on.")(cli_explain.explain)
+app.command(short_help="Score a decoder of brains, with controls.")(cli_decode.decode)
 app.command(short_help="Write the page of a run.")(cli_runs.report)
 app.command(short_help="Write a network or its run in other tools' forms.")(cli_export.export)
 app.command(short_help="Find words in a long recording.")(cli_export.listen)

@@ -179,6 +179,8 @@ def _sentence(held: dict[str, Any]) -> str:
 
     main = held["scores"] if held["kind"] == "clips" else held["scores"]["all"]
     speech = " of synthetic speech" if held["synthetic"] else ""
+    if held.get("brains"):
+        speech = " of simulated brains" if held["synthetic"] else ""
     groups = f", {main['n_groups']} {main['group']}s" if main["n_groups"] else ""
     lines = [
         f"{held['corpus']}, {held['part']}: {main['n']:,} {main['unit']}s{speech}{groups}, {main['classes']} classes"

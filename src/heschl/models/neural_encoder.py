@@ -177,14 +177,20 @@ class Placed(nn.Module):
     positions: (sensor, 2 or 3), one montage for all clips.
     """
 
+    positions: Tensor
+    missing: Tensor
+
     def __init__(self, model: nn.Module, positions: Tensor) -> None:
         super().__init__()
         self.model = model
-        self.register_buffer("positions", positions)
+        # a missing place is kept apart from the numbers, all of which are finite
+        self.register_buffer("positions", positions.nan_to_num(0.0))
+        self.register_buffer("missing", positions.isnan().any(-1))
         self.train(model.training)
 
     def forward(self, x: Tensor) -> Any:
-        return self.model(x, self.positions)
+        positions = self.positions.masked_fill(self.missing[:, None], torch.nan)
+        return self.model(x, positions)
 
 
 def _check_sizes(

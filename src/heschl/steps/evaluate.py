@@ -89,6 +89,7 @@ def evaluate(
         "on": None if on is None else str(on),
         "corpus": corpus.name,
         "synthetic": corpus.synthetic,
+        "brains": network.sensors is not None,
         "clips": len(found),
         "skipped": len(skipped),
         "unknown_labels": unknown,

@@ -15,14 +15,12 @@ import numpy as np
 from heschl.types import HeschlError
 
 Triplet = tuple[str, str, str]  # control, semantic neighbour, phonological neighbour
-TRIPLETS: tuple[Triplet, ...] = tuple(
-    tuple(line.split("-"))  # type: ignore[misc]
-    for line in (
-        "wall-barrier-war store-shop-score boat-ship-coat dad-father-dead lamb-sheep-lab sea-ocean-key "
-        "trousers-pants-browsers present-gift-presence cash-money-cat street-road-stream car-automobile-card "
-        "test-exam-taste"
-    ).split()
-)
+_PUBLISHED = """
+wall barrier war | store shop score | boat ship coat | dad father dead | lamb sheep lab | sea ocean key |
+trousers pants browsers | present gift presence | cash money cat | street road stream | car automobile card |
+test exam taste
+"""
+TRIPLETS: tuple[Triplet, ...] = tuple((a, b, c) for a, b, c in map(str.split, _PUBLISHED.split("|")))
 FEWEST = 3  # triplets, below which nothing is tested
 
 

@@ -1,0 +1,72 @@
+"""The command `heschl decode`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from heschl.cli_data import Json
+from heschl.cli_runs import RunFolder
+from heschl.cli_talk import border, give, next_line, progress, say
+
+
+@border
+def decode(
+    run: RunFolder,
+    part: Annotated[str, typer.Option("--part", help="test, validation or train.")] = "test",
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Also what it rests on: sensors, frequencies, moments, attention."),
+    ] = False,
+    permutations: Annotated[int, typer.Option("--permutations", help="Of the test of each score.")] = 1000,
+    json: Json = False,
+) -> None:
+    """Scores a decoder of brains beside a linear one and with shuffled labels, and shows what it rests on.
+
+    Example: heschl decode runs/simulated-words-0123456789 --explain
+    """
+    from heschl.steps.decode import decode as decoded
+
+    with progress("decoding", "trials") as told:
+        held = decoded(run, part, explain, permutations, progress=told)
+    if json:
+        give(held)
+        return
+    who = "simulated subjects" if held["simulated"] else "subjects"
+    say(
+        f"{held['corpus']}, {held['part']}: {held['trials']:,} trials of {held['subjects']} {who}, "
+        f"{held['words']} words; intervals {held['interval']}"
+    )
+    for name, scores in (
+        ("network", held["network"]),
+        ("linear decoder", held["linear"]),
+        ("network, words shuffled", held["shuffled"]["network"]),
+        ("linear, words shuffled", held["shuffled"]["linear"]),
+    ):
+        say(f"  {name:<24} {_line(scores)}")
+    for test in held["triplets"]["tests"]:
+        say(
+            f"  {test['first']} against {test['second']}: d {test['d_z']:+.2f}, p {test['p_t']:.2g} (t), "
+            f"{test['p_wilcoxon']:.2g} (Wilcoxon), {test['triplets']} triplets"
+        )
+    if explain:
+        found = held["explained"]
+        say(
+            f"  most relevance at {found['frequency']:.3g} Hz and {found['time']:.2f} s, of {found['trials']} trials"
+        )
+    for note in held["notes"]:
+        say(f"note: {note}")
+    say(f"Tables{' and pictures' * explain} are in {held['folder']}")
+    if not explain:
+        say(next_line("heschl", "decode", run, "--explain"))
+
+
+def _line(scores: dict[str, Any]) -> str:
+    """Top-1 and the mean reciprocal rank among N, with interval, chance and p."""
+    top, mrr = scores["top_1"], scores["mrr"]
+    told = (
+        f"top-1 of {scores['candidates']} {100 * top['value']:.1f} % [{100 * top['low']:.1f}, {100 * top['high']:.1f}], "
+        f"chance {100 * top['chance']:.1f} %; reciprocal rank {mrr['value']:.2f}, chance {mrr['chance']:.2f}"
+    )
+    return told + (f"; p {scores['p']:.2g}" if "p" in scores else "")

@@ -1,0 +1,78 @@
+"""Decoding a run of brains: scores with controls, and what it rests on where the truth was planted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heschl.corpora import simulated_listener
+from heschl.files import read_csv
+from heschl.run import Run
+from heschl.steps.decode import decode
+from heschl.training.fit import train
+from heschl.types import HeschlError
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    root = tmp_path_factory.mktemp("decode")
+    simulated_listener.write_tiny(root / "data")
+    recipe: dict[str, Any] = {
+        "format": 1,
+        "name": "brains",
+        "corpus": {"use": "simulated_listener", "root": str(root / "data")},
+        "split": {"use": "kfold", "group": "block", "folds": 3},
+        "feature": {"use": "brain_maps.BrainMaps", "n_freqs": 4, "order": [1, 1], "decim": 4},
+        "model": {
+            "use": "neural_encoder.NeuralEncoder",
+            "channels": 8,
+            "dim": 8,
+            "depth": 1,
+            "heads": 2,
+            "patch": [2, 4],
+        },
+        "task": {"use": "codebook.Codebook", "warm_up": 0},
+        "train": {"epochs": 1, "batch": 8, "monitor": "accuracy"},
+        "machine": {"device": "cpu", "threads": 1},
+    }
+    return train(recipe, runs=root / "runs", quiet=True)
+
+
+def test_scores_stand_beside_a_linear_decoder_and_shuffled_words(run: Run) -> None:
+    held = decode(run, permutations=50)
+    assert held["simulated"] and held["words"] == 4 and held["trials"] == len(run.split.test)
+    for scores in (held["network"], held["linear"], held["shuffled"]["network"], held["shuffled"]["linear"]):
+        assert scores["candidates"] == 4 and scores["top_1"]["chance"] == 0.25 and 0 < scores["p"] <= 1
+    rows = read_csv(run.folder / "decode" / "per_subject.csv")
+    assert {(row["decoder"], row["group"]) for row in rows} == {
+        (who, subject) for who in ("network", "linear") for subject in ("sub-01", "sub-02")
+    }
+    mean = np.mean([float(row["top_1"]) for row in rows if row["decoder"] == "network"])
+    assert mean == pytest.approx(held["network"]["top_1"]["value"])  # as many trials of each
+    table = read_csv(run.folder / "decode" / "similarity.csv")
+    assert [float(row[row["word"]]) for row in table] == pytest.approx([1, 1, 1, 1])
+    with pytest.raises(HeschlError, match="no part 'all'"):
+        decode(run, "all")
+
+
+def test_what_it_rests_on_is_written(run: Run) -> None:
+    held = decode(run, explain=True, permutations=0)
+    folder: Path = run.folder / "decode"
+    for name in ("by_sensor.csv", "by_frequency.csv", "by_time.csv"):
+        rows = read_csv(folder / name)
+        total = sum(float(row["share"]) for row in rows)
+        assert total == pytest.approx(
+            2 if name == "by_sensor.csv" else 1, abs=1e-3
+        )  # of each of two recordings
+    sensors = read_csv(folder / "by_sensor.csv")
+    lost = [row for row in sensors if row["x"] == ""]
+    assert len(lost) == 2 and all(float(row["share"]) == 0 == float(row["spatial_attention"]) for row in lost)
+    attention = read_csv(folder / "attention.csv")
+    assert sum(float(row["attention"]) for row in attention) + held["explained"][
+        "own_attention"
+    ] == pytest.approx(1, abs=1e-4)
+    assert float(attention[0]["start"]) == 0 and float(attention[-1]["high"]) == pytest.approx(40)
+    assert (folder / "explained.png").stat().st_size > 10_000

@@ -131,7 +131,9 @@ def _say(held: dict[str, Any]) -> None:
     what = {"predicted": "its own answers", "true": "what was said"}.get(
         held["target"], f"“{held['target']}”"
     )
-    say(f"{held['clips']:,} clips{speech}, explained by {held['method']}: what spoke for {what}")
+    say(
+        f"{held['clips']:,} clip{'s' * (held['clips'] != 1)}{speech}, explained by {held['method']}: what spoke for {what}"
+    )
     drawn = len(held["shown"])
     if drawn < held["clips"]:
         say(f"  {drawn:,} of them are drawn and heard; --show N for more, --clips ID for one")

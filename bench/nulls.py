@@ -116,7 +116,7 @@ def table(found: dict[str, Any], given: argparse.Namespace, seconds: float) -> t
     lines = [
         f"False positives at alpha = {LEVEL}, {given.simulations} simulations of each null with no trained network in "
         f"it (synthetic data): {CHANNELS} channels, {SECONDS} s at {RATE} Hz, {SHIFTS} shifts, {SEEDS} untrained networks; any "
-        f"channel, corrected over channels; 95 % binomial interval (Clopper and Pearson). {seconds:.0f} s, one thread.",
+        f"channel, corrected over channels; 95 % binomial interval (Clopper and Pearson). {seconds:.0f} s, one thread, seed {given.seed}.",
         "",
         "| brain | " + " | ".join(TESTS) + " |",
         "|---|" + "---:|" * len(TESTS),

@@ -159,3 +159,28 @@ def test_principal_components_are_those_of_the_covariance() -> None:
     np.testing.assert_allclose(np.abs(np.concatenate([first, second])), np.abs(z @ vt[:3].T), atol=1e-9)
     with pytest.raises(HeschlError, match="7 components of 6"):
         layers.principal(x, 7)
+
+
+def test_the_slope_is_that_on_unseen_blocks() -> None:
+    """By explicit regressions: about 1 where the control drives, 0 where a fit is noise."""
+    from sklearn.linear_model import Ridge
+
+    from heschl.brain.blocks import cut
+
+    rng = np.random.default_rng(8)
+    x = [smooth(rng, 300, 2) for _ in range(3)]  # whole runs are the folds
+    y = [
+        np.concatenate([follows(run, 1, np.random.default_rng(1), 0.3), smooth(rng, 300, 1)], 1) for run in x
+    ]
+    blocks = cut(x, y, np.arange(4), 3)
+    found = nulls.slope(blocks, np.array([5.0]), np.zeros(2, dtype=int), np.zeros(2, dtype=int))
+    above, below = np.zeros(2), np.zeros(2)
+    for fold in range(3):
+        rest = [k for k in range(3) if k != fold]
+        rows = [lagged(run, np.arange(4)) for run in x]
+        model = Ridge(5.0).fit(np.concatenate([rows[k] for k in rest]), np.concatenate([y[k] for k in rest]))
+        guess = model.predict(rows[fold])
+        guess, truth = guess - guess.mean(0), y[fold] - y[fold].mean(0)
+        above, below = above + (guess * truth).sum(0), below + (guess**2).sum(0)
+    np.testing.assert_allclose(found, np.clip(above / below, 0, 1), atol=1e-9)
+    assert found[0] > 0.9 and found[1] < 0.6

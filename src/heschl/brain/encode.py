@@ -1,6 +1,6 @@
 """Encoding models: what a recording owes to features of the sound, by ridge regression on lagged features.
 
-The model of run by run: ``recording[t, channel] = intercept + sum over feature, lag of weights[feature, lag, channel]
+Within each run ``recording[t, channel] = intercept + sum over feature, lag of weights[feature, lag, channel]
 features[t - lag, feature]``, with zeros outside a run, an intercept without penalty, and alpha on the raw Gram matrix
 (scikit-learn's convention). mtrf's lambda is ``alpha / (rate * runs)`` and its weights are ``rate`` times these.
 """

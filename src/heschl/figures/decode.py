@@ -68,6 +68,14 @@ def _bare(axis: Any) -> None:
     axis.tick_params(color=LINE, labelcolor=SOFT)
 
 
+def _bar(axis: Any, drawn: Any, form: str) -> None:
+    """A colour bar beside the panel, which stands at the left of its place."""
+    axis.set_anchor("W")
+    bar = axis.figure.colorbar(drawn, cax=axis.inset_axes((1.04, 0.15, 0.03, 0.7)), format=form)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(color=LINE, labelcolor=SOFT)
+
+
 def _head(axis: Any, positions: np.ndarray, values: np.ndarray) -> None:
     """Sensors seen from above, the nose up; distance from the middle is the angle from the top of the head."""
     there = ~np.isnan(positions).any(1)
@@ -83,8 +91,8 @@ def _head(axis: Any, positions: np.ndarray, values: np.ndarray) -> None:
         "share of relevance by sensor, first recording, from above", loc="left", fontsize=9, color=INK
     )
     axis.axis("off")
-    bar = axis.figure.colorbar(drawn, ax=axis, shrink=0.7, format="%.2g")
-    bar.outline.set_visible(False)
+    axis.set(xlim=(-1.3, 1.3), ylim=(-1.25, 1.2))
+    _bar(axis, drawn, "%.2g")
 
 
 def _matrix(axis: Any, codebook: np.ndarray, words: Sequence[str]) -> None:
@@ -99,5 +107,4 @@ def _matrix(axis: Any, codebook: np.ndarray, words: Sequence[str]) -> None:
     axis.set_xticks(range(len(named)), named, rotation=90, fontsize=8)
     axis.set_yticks(range(len(named)), named, fontsize=8)
     _bare(axis)
-    bar = axis.figure.colorbar(drawn, ax=axis, shrink=0.7, format="%.1f")
-    bar.outline.set_visible(False)
+    _bar(axis, drawn, "%.1f")

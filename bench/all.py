@@ -2,7 +2,7 @@
 
     python bench/all.py            (make bench)
 
-Real recordings are another matter, since they take hours: see bench/real.py.
+What needs real recordings, or runs, is apart: bench/real.py, bench/auditory.py and bench/faithful.py say how.
 """
 
 from __future__ import annotations
@@ -16,6 +16,12 @@ BENCHES = {
     "1-features.md": ["features.py", "--threads", "2"],
     "2-training.md": ["training.py", "--threads", "2"],
     "3-relevance.md": ["lrp.py"],
+    "4-shortcut.md": ["shortcut.py"],
+    "6-localise.md": ["localise.py"],
+    "8-encode.md": ["encode.py", "--threads", "2"],
+    "9-nulls.md": ["nulls.py"],
+    "10-superlet.md": ["superlet.py", "--threads", "2"],
+    "11-export.md": ["export.py"],
 }
 
 

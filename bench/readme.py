@@ -16,6 +16,7 @@ from heschl.recipe.plain import read_yaml
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+SPEED = ("1-features", "2-training", "3-relevance", "8-encode", "10-superlet")
 
 
 def main() -> None:
@@ -93,8 +94,9 @@ def spread(values: list[dict[str, float]]) -> str:
 
 
 def speed() -> str:
-    """The tables that the benches wrote, one after another."""
-    return "\n".join(read_text(path) for path in sorted(RESULTS.glob("*.md")))
+    """The tables of speed that the benches wrote, one after another; the site shows all tables."""
+    paths = [RESULTS / f"{name}.md" for name in SPEED]
+    return "\n".join(read_text(path) for path in paths if path.exists())
 
 
 if __name__ == "__main__":

@@ -76,3 +76,16 @@ def test_what_it_rests_on_is_written(run: Run) -> None:
     ] == pytest.approx(1, abs=1e-4)
     assert float(attention[0]["start"]) == 0 and float(attention[-1]["high"]) == pytest.approx(40)
     assert (folder / "explained.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_real_eeg_without_speech_is_at_chance(shared: Path, tmp_path: Path) -> None:
+    """The whole way on recordings of people who looked at a cross: a claim of more than chance is a fault of ours."""
+    changes = {"corpus.root": str(shared / "data" / "feis" / "eeg_fixation"), "machine.threads": 1}
+    run = train("feis-fixation", {**changes, "train.epochs": 2}, runs=tmp_path, quiet=True)
+    held = decode(run, permutations=200)
+    assert not held["simulated"] and held["words"] == 16 and held["subjects"] == 16
+    for who in ("network", "linear"):
+        top = held[who]["top_1"]
+        assert held[who]["p"] > 0.01, f"the {who} claims {top['value']:.3f} on EEG that carries no speech"
+        assert top["low"] <= 0.08 and top["value"] < 0.1

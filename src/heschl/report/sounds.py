@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from heschl.files import read_audio
+from heschl.steps.telling import telling
 from heschl.types import HeschlError
 
 SECONDS = 6.0  # longer clips are cut, so that the page stays small
@@ -27,38 +27,12 @@ def heard_groups(
     ----------
     rows: predictions.csv: id, file, start, stop, said, answered, probability, and a column `p:LABEL` each.
     """
-    order = sorted(rows, key=lambda row: (-float(row["probability"]), row["id"]))
-    right = _spread([row for row in order if row["said"] == row["answered"]], each)
-    wrong = [row for row in order if row["said"] != row["answered"]]
-    surest = _spread(wrong, each)
-    groups = [("Understood, and surest of it", right), ("Misunderstood, though sure", surest)]
-    pairs = Counter((row["said"], row["answered"]) for row in wrong)
-    if pairs:
-        (said, answered), n = pairs.most_common(1)[0]
-        chosen = [
-            row for row in wrong if (row["said"], row["answered"]) == (said, answered) and row not in surest
-        ]
-        if n > 1 and chosen:
-            groups.append(
-                (f"The commonest confusion: “{said}” taken for “{answered}”, {n} times", chosen[:each])
-            )
     made: list[dict[str, Any]] = []
-    for title, chosen in groups:
+    for title, chosen in telling(rows, each):
         cards = [card for k, row in enumerate(chosen) if (card := _card(row, labels, f"{len(made)}{k}"))]
         if cards:
             made.append({"title": title, "clips": cards})
     return made
-
-
-def _spread(rows: Sequence[Mapping[str, str]], n: int) -> list[Mapping[str, str]]:
-    """The first n rows that differ in what was said, then the first others."""
-    chosen: list[Mapping[str, str]] = []
-    for distinct in (True, False):
-        for row in rows:
-            known = {other["said"] for other in chosen}
-            if len(chosen) < n and row not in chosen and (not distinct or row["said"] not in known):
-                chosen.append(row)
-    return chosen
 
 
 def _card(row: Mapping[str, str], labels: Sequence[str], name: str) -> dict[str, Any] | None:

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import torch
 
-from heschl.files import audio_info, read_json, replacing, write_csv, write_json
+from heschl.files import audio_info, read_csv, read_json, replacing, write_csv, write_json
 from heschl.recipe import Part
 from heschl.run import Run, open_run
 from heschl.steps.crossval import _backend
@@ -40,6 +40,7 @@ from heschl.steps.explaining import (
     target_of,
 )
 from heschl.steps.networks import Network, open_network
+from heschl.steps.telling import telling
 from heschl.types import Clip, Explanation, HeschlError, Skipped
 
 UNIT = 8  # clips that one process explains before it says so
@@ -148,7 +149,8 @@ def explain_run(
     part: "train", "validation" or "test"; clips: ids, and files: recordings, instead of a part.
     method, preset, target: as `explain`; by default what the recipe's `explain` says first, or LRP.
     sound: also write what was relied on, what spoke against it and the rest as sounds.
-    show: how many clips of a part are drawn and heard, spread over classes and speakers (None: 12; named clips: all).
+    show: how many clips of a part are drawn and heard (None: 12; named clips: all). Where the part was scored, those
+        that tell most (`heschl.steps.telling`), else or beyond them clips spread over classes and speakers.
     seed: of the clips that are shown, of chance in tests and curves.
     workers: processes on this machine. dask: address of a dask scheduler, which then does the work.
     progress: told how many clips are done, of how many.
@@ -172,7 +174,10 @@ def explain_run(
     _check_target(run, target)
     folder = run.folder / "explain" / _folder_name(how.name, target)
     _begin(folder, settings)
-    shown = {clip.id for clip in (picked if named and show is None else _spread(run, picked, show, seed))}
+    if named:
+        shown = {clip.id for clip in (picked if show is None else _spread(run, picked, show, seed))}
+    else:
+        shown = _shown(run, part, picked, show, seed)
     told = list(skipped)
     rows: list[dict[str, Any]] = []
     groups = [picked[k : k + UNIT] for k in range(0, len(picked), UNIT)]
@@ -403,6 +408,20 @@ def _picked(
             f"the {part} part of {run.folder} holds no clip: choose another part, or name clips"
         )
     return found, missing
+
+
+def _shown(run: Run, part: str, clips: Sequence[Clip], n: int | None, seed: int) -> set[str]:
+    """Ids of n clips: those that tell most of what was scored, by turns of their groups, then others."""
+    n = SHOW if n is None else n
+    spread = [clip.id for clip in _spread(run, clips, n, seed)]
+    scored = run.folder / "evaluate" / part / "predictions.csv"
+    rows = read_csv(scored) if scored.exists() else []
+    if not rows or "said" not in rows[0]:  # not scored, or an answer for every frame
+        return set(spread)
+    there = {clip.id for clip in clips}
+    turns = itertools.zip_longest(*(group for _, group in telling(rows, -(-n // 3) or 1)))
+    first = [row["id"] for turn in turns for row in turn if row is not None and row["id"] in there]
+    return set([*dict.fromkeys([*first, *spread])][:n])
 
 
 def _spread(run: Run, clips: Sequence[Clip], n: int | None, seed: int) -> list[Clip]:

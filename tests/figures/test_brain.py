@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heschl.figures.brain import Hemisphere, area_hues, brain_course, brain_strip, draw, frames
-from heschl.figures.cortex import SAMPLES, corner_normals, inside, look, paint, spread
+from heschl.figures.brain import Hemisphere, area_hues, brain_course, brain_strip, draw
+from heschl.figures.cortex import SAMPLES, corner_normals, ground, inside, look, paint, spread
+from heschl.figures.film import film_pictures, look_pictures
 
 
 def ball(n: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -126,5 +127,40 @@ def test_figures_of_a_small_brain() -> None:
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert "100\u202fms" in texts and texts.count("STG") == 1 and texts.count("STG-R") == 1
     assert brain_strip(drawn, None, areas, "Areas")
-    film = frames(drawn, values, [0.0, 0.1, 0.2], areas, pixels=400)
+    film = film_pictures(drawn, values, [0.0, 0.1, 0.2], areas, pixels=400)
     assert len(film) == 3 and film[0].dtype == np.uint8 and (film[0] != film[1]).any()
+    for k, n in enumerate((3, 1, 3, 1)):  # what lies on the other face does not change
+        looks = list(
+            look_pictures(
+                drawn, k, values * 0 + np.r_[areas_mask(areas, 2 * len(points))][:, None] * [1, 2, 3], areas
+            )
+        )
+        assert len(looks) == n and looks[0].dtype == np.uint8 and looks[0].shape[2] == 4
+
+
+def areas_mask(areas: dict[str, np.ndarray], n: int) -> np.ndarray:
+    mask = np.zeros(n)
+    for sources in areas.values():
+        mask[sources] = 1
+    return mask
+
+
+def test_painting_a_part_is_painting_the_whole() -> None:
+    points, faces = ball()
+    view, sulci = (
+        look(points, faces, (1, 0.4, 0.2), (0, 0, 1), 40),
+        np.random.default_rng(0).random(len(points)),
+    )
+    values = np.where(points[:, 1] > 0.7, 1.0, 0.0)
+    red = lambda share: np.stack([np.ones_like(share), 0 * share, 0 * share, np.ones_like(share)], -1)  # noqa: E731
+    part = paint(view, sulci, values, red, (0, 1), 0.2)
+    # the definition, over every pixel
+    height = (values[view.corners] * view.weights).sum(-1)
+    fade = np.clip((height - 0.2) / 0.15, 0, 1)[..., None]
+    lit = np.clip(red(height)[..., :3] * (0.62 + 0.46 * view.light)[..., None], 0, 1)
+    bare = ground(view, sulci).sampled
+    rgb = (bare + fade * 0.94 * (lit - bare)) * view.seen[..., None]
+    rows, columns = part.shape[:2]
+    expected = rgb.reshape(rows, SAMPLES, columns, SAMPLES, 3).mean((1, 3))
+    np.testing.assert_allclose(part[..., :3] * part[..., 3:], expected, atol=1e-12)
+    assert np.abs(part - paint(view, sulci)).max() > 0.2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from heschl.figures.cortex import View, inside, look, paint, spread
+from heschl.figures.cortex import Ground, View, ground, inside, look, paint, spread
 from heschl.figures.style import AREAS, INK, PAPER, SOFT, WIDE, new_figure, styled, to_hex
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Drawn(NamedTuple):
     left: Hemisphere
     right: Hemisphere
     views: tuple[View, ...]
+    grounds: tuple[Ground, ...]
 
     def of(self, side: str) -> Hemisphere:
         return self.left if side == "left" else self.right
@@ -50,7 +51,14 @@ def draw(left: Hemisphere, right: Hemisphere, pixels: int = PIXELS) -> Drawn:
     """Looks at both hemispheres from the side and from the middle; keep what it gives."""
     both = {"left": left, "right": right}
     views = tuple(look(both[side].points, both[side].faces, eye, (0, 0, 1), pixels) for side, eye in LOOKS)
-    return Drawn(left, right, views)
+    return drawn_of(left, right, views)
+
+
+def drawn_of(left: Hemisphere, right: Hemisphere, views: tuple[View, ...]) -> Drawn:
+    """What `draw` gives, of views that were kept."""
+    both = {"left": left, "right": right}
+    grounds = tuple(ground(view, both[side].sulci) for (side, _), view in zip(LOOKS, views))
+    return Drawn(left, right, views, grounds)
 
 
 @lru_cache(maxsize=1)
@@ -109,8 +117,8 @@ def brain_course(
     """
     hues = hues or area_hues(areas)
     rows = 1 if values is None else values.shape[1]
-    limit = _limit(values, limit)
-    mesh, borders = _on_mesh(drawn, values), _borders(drawn, areas)
+    limit = limit_of(values, limit)
+    mesh, borders = on_mesh(drawn, values), borders_of(drawn, areas)
     with styled():
         height = 0.45 + rows * WIDE / 4 * 0.76 + (0.42 if values is not None else 0.1)
         figure = new_figure(WIDE, height, title)
@@ -148,16 +156,34 @@ def draw_look(
     limit: float,
     named: bool = True,
 ) -> None:
-    """One of the four looks, in axes of its own: ``values`` (vertex,), ``borders`` as `_borders` gives them."""
-    half, view = drawn.of(LOOKS[k][0]), drawn.views[k]
-    picture = paint(view, half.sulci, values, sequential(), (0.0, limit), FADED * limit)
+    """One of the four looks, in axes of its own: ``values`` (vertex,), ``borders`` as `borders_of` gives them."""
+    picture = painted(drawn, k, values, limit)
     axes.imshow(picture, interpolation="antialiased")
     axes.set_axis_off()
+    outline(axes, picture.shape, borders, hues, named)
+
+
+def painted(drawn: Drawn, k: int, values: Array | None, limit: float) -> Array:
+    """(row, column, 4) of one look: ``values`` (vertex,) over lit cortex."""
+    half = drawn.of(LOOKS[k][0])
+    return paint(
+        drawn.views[k], half.sulci, values, sequential(), (0.0, limit), FADED * limit, drawn.grounds[k]
+    )
+
+
+def outline(
+    axes: Axes,
+    shape: tuple[int, ...],
+    borders: Mapping[str, tuple[Array, bool]],
+    hues: Mapping[str, str],
+    named: bool = True,
+) -> None:
+    """The areas of one look, and their names where they are best seen."""
     taken: list[tuple[float, float]] = []
     for name, (share, best) in borders.items():
         axes.contour(share, levels=[0.5], colors=[hues[name]], linewidths=1.6)
         if named and best:
-            _name(axes, name, share, hues[name], taken, picture.shape)
+            _name(axes, name, share, hues[name], taken, shape)
 
 
 def _name(
@@ -195,33 +221,6 @@ def area_hues(areas: Mapping[str, Any]) -> dict[str, str]:
     return hues
 
 
-def frames(
-    drawn: Drawn,
-    values: Array,
-    times: Sequence[float],
-    areas: Mapping[str, Array],
-    limit: float | None = None,
-    pixels: int = 1120,
-) -> list[Array]:
-    """Pictures (row, column, 3) uint8 of a film: four looks in a row, the time written on each."""
-    hues, limit = area_hues(areas), _limit(values, limit)
-    mesh, borders = _on_mesh(drawn, values) or {}, _borders(drawn, areas)
-    made = []
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    with styled():
-        for k, time in enumerate(times):
-            figure = new_figure(pixels / 96, pixels / 96 * 0.215)
-            for column in range(4):
-                axes = figure.add_subplot(1, 4, column + 1)
-                draw_look(axes, drawn, column, mesh[LOOKS[column][0]][:, k], borders[column], hues, limit)
-            figure.text(0.004, 0.93, f"{1000 * time:.0f} ms of network time", color=INK, va="top")
-            canvas: Any = FigureCanvasAgg(figure)
-            canvas.draw()
-            made.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-    return made
-
-
 def _bar(figure: Figure, axes: Axes, limit: float, unit: str) -> None:
     import matplotlib as mpl
 
@@ -233,14 +232,14 @@ def _bar(figure: Figure, axes: Axes, limit: float, unit: str) -> None:
     bar.set_label(unit)
 
 
-def _limit(values: Array | None, limit: float | None) -> float:
+def limit_of(values: Array | None, limit: float | None) -> float:
     if limit is not None:
         return limit
     largest = 0.0 if values is None else float(np.abs(values).max())
     return largest or 1.0
 
 
-def _on_mesh(drawn: Drawn, values: Array | None) -> dict[str, Array] | None:
+def on_mesh(drawn: Drawn, values: Array | None) -> dict[str, Array] | None:
     """Hemisphere -> (vertex, moment) absolute values."""
     if values is None:
         return None
@@ -252,14 +251,14 @@ def _on_mesh(drawn: Drawn, values: Array | None) -> dict[str, Array] | None:
     }
 
 
-def _borders(drawn: Drawn, areas: Mapping[str, Array]) -> list[dict[str, tuple[Array, bool]]]:
+def borders_of(drawn: Drawn, areas: Mapping[str, Array]) -> list[dict[str, tuple[Array, bool]]]:
     """For each look: area -> (how much of each pixel belongs to it, whether it is to be named there)."""
     if not areas:
         return [{} for _ in LOOKS]
     masks = np.zeros((len(drawn.left.sources) + len(drawn.right.sources), len(areas)))
     for k, sources in enumerate(areas.values()):
         masks[sources, k] = 1
-    mesh = _on_mesh(drawn, masks) or {}
+    mesh = on_mesh(drawn, masks) or {}
     shares = [
         {name: inside(view, mesh[side][:, k] > 0.5) for k, name in enumerate(areas)}
         for (side, _), view in zip(LOOKS, drawn.views)

@@ -53,16 +53,17 @@ def look(points: Array, faces: Array, to_viewer: Sequence[float], up: Sequence[f
     y = (high[1] - flat[:, 1]) * scale + SAMPLES
     normals = corner_normals(points, faces)
     front = faces[_face_normals(points, faces) @ eye > 0]
-    corners, weights, depth, where = _splat(np.stack([x, y], 1), flat[:, 2], front, size)
-    nearest = np.lexsort((depth, where))[np.r_[np.diff(np.sort(where)) > 0, True]]
+    triangle, weights, depth, where = _splat(np.stack([x, y], 1), flat[:, 2], front, size)
+    order = np.argsort(depth, kind="stable")
+    nearest = np.full(height * size, -1)
+    nearest[where[order]] = order  # of several, the last stays: the nearest to the eye
+    seen = nearest >= 0
     picture = {
-        name: np.zeros((height * size, 3), kind)
-        for name, kind in (("corners", np.int64), ("weights", np.float64))
+        "corners": np.zeros((height * size, 3), np.int64),
+        "weights": np.zeros((height * size, 3)),
     }
-    picture["corners"][where[nearest]] = corners[nearest]
-    picture["weights"][where[nearest]] = weights[nearest]
-    seen = np.zeros(height * size, bool)
-    seen[where[nearest]] = True
+    picture["corners"][seen] = front[triangle[nearest[seen]]]
+    picture["weights"][seen] = weights[nearest[seen]]
     bent = (normals[picture["corners"]] * picture["weights"][..., None]).sum(1)
     bent /= np.linalg.norm(bent, axis=1, keepdims=True) + 1e-12
     direction = LIGHT[0] * right + LIGHT[1] * upward + LIGHT[2] * eye
@@ -76,6 +77,20 @@ def look(points: Array, faces: Array, to_viewer: Sequence[float], up: Sequence[f
     )
 
 
+class Ground(NamedTuple):
+    """Bare cortex of one view: sampled (row, column, 3), and as a picture (row, column, 4)."""
+
+    sampled: Array
+    picture: Array
+
+
+def ground(view: View, sulci: Array) -> Ground:
+    """Bare lit cortex, to be painted on. sulci: (vertex,) 0 on gyri to 1 in sulci."""
+    base = GYRUS + (SULCUS - GYRUS) * _at(view, sulci)[..., None]
+    rgb = np.clip(base * (0.42 + 0.66 * view.light)[..., None], 0, 1)
+    return Ground(rgb, _smaller(rgb, view.seen))
+
+
 def paint(
     view: View,
     sulci: Array,
@@ -83,6 +98,7 @@ def paint(
     colours: Any = None,
     limits: tuple[float, float] = (0.0, 1.0),
     threshold: float = 0.0,
+    on: Ground | None = None,
 ) -> Array:
     """(row, column, 4) red, green, blue, alpha in 0 to 1: lit cortex, with values over it where they are large enough.
 
@@ -91,20 +107,41 @@ def paint(
     sulci: (vertex,) 0 on gyri to 1 in sulci.
     values: (vertex,) or None for bare cortex. colours: a matplotlib colour map over ``limits``.
     threshold: smaller absolute values leave the cortex bare; they fade in above it.
+    on: the view's `ground`, where it is kept.
     """
-    depth = _at(view, sulci)[..., None]
-    base = GYRUS + (SULCUS - GYRUS) * depth
-    shade = (0.42 + 0.66 * view.light)[..., None]
-    rgb = np.clip(base * shade, 0, 1)
-    if values is not None:
-        height = _at(view, values)
-        low, high = limits
-        tint = np.asarray(colours((height - low) / (high - low)))[..., :3]
-        fade = np.clip((np.abs(height) - threshold) / (0.15 * max(abs(low), abs(high))), 0, 1)[..., None]
-        lit = np.clip(tint * (0.62 + 0.46 * view.light)[..., None], 0, 1)
-        rgb = rgb + fade * 0.94 * (lit - rgb)
-    alpha = view.seen.astype(float)
-    rows, columns = view.seen.shape
+    on = on or ground(view, sulci)
+    picture = on.picture.copy()
+    strong = np.zeros(0, bool) if values is None else np.abs(values) > threshold
+    if values is None or not strong.any():
+        return picture
+    # only the rectangle that holds something is painted
+    touched = strong[view.corners].any(-1) & view.seen
+    if not touched.any():
+        return picture
+    rows, columns = (_span(touched.any(axis)) for axis in (1, 0))
+    part = View(*(one[rows, columns] for one in view))
+    height = _at(part, values)
+    low, high = limits
+    tint = np.asarray(colours((height - low) / (high - low)))[..., :3]
+    fade = np.clip((np.abs(height) - threshold) / (0.15 * max(abs(low), abs(high))), 0, 1)[..., None]
+    lit = np.clip(tint * (0.62 + 0.46 * part.light)[..., None], 0, 1)
+    rgb = on.sampled[rows, columns]
+    rgb = rgb + fade * 0.94 * (lit - rgb)
+    small = [slice(one.start // SAMPLES, one.stop // SAMPLES) for one in (rows, columns)]
+    picture[small[0], small[1]] = _smaller(rgb, part.seen)
+    return picture
+
+
+def _span(touched: Array) -> slice:
+    """From the first to the last, in whole pixels of the picture."""
+    where = np.flatnonzero(touched)
+    return slice(int(where[0]) // SAMPLES * SAMPLES, -(-(int(where[-1]) + 1) // SAMPLES) * SAMPLES)
+
+
+def _smaller(rgb: Array, seen: Array) -> Array:
+    """(row, column, 4) of samples (row, column, 3): the mean of each pixel's, alpha their share."""
+    alpha = seen.astype(float)
+    rows, columns = seen.shape
     block = (rows // SAMPLES, SAMPLES, columns // SAMPLES, SAMPLES)
     share = alpha.reshape(block).mean((1, 3))
     summed = (rgb * alpha[..., None]).reshape(*block, 3).mean((1, 3))
@@ -171,21 +208,27 @@ def _axes(to_viewer: Sequence[float], up: Sequence[float]) -> tuple[Array, Array
 
 
 def _splat(flat: Array, depth: Array, faces: Array, width: int) -> tuple[Array, Array, Array, Array]:
-    """Every triangle as points closer than a pixel: their corners, weights, depth, and the pixel they fall on."""
+    """Every triangle as points closer than a pixel: which triangle, weights, depth, and the pixel they fall on."""
     spans = flat[faces].max(1) - flat[faces].min(1)
-    corners, weights = [], []
     steps = np.maximum(2, np.ceil(spans.max(1) * 1.5).astype(int) + 1)
+    found: list[tuple[Array, ...]] = []
     for n in np.unique(steps):
-        own = faces[steps == n]
+        own = np.flatnonzero(steps == n)
         a, b = np.meshgrid(np.linspace(0, 1, n), np.linspace(0, 1, n), indexing="ij")
         keep = a + b <= 1 + 1e-9
         grid = np.stack([1 - a[keep] - b[keep], a[keep], b[keep]], 1)
-        corners.append(np.repeat(own, len(grid), 0))
-        weights.append(np.tile(grid, (len(own), 1)))
-    corner, weight = np.concatenate(corners), np.concatenate(weights)
-    place = (flat[corner] * weight[..., None]).sum(1)
-    pixel = np.floor(place[:, 1]).astype(np.int64) * width + np.floor(place[:, 0]).astype(np.int64)
-    return corner, weight, (depth[corner] * weight).sum(1), pixel
+        corners = faces[own]
+        x, y, z = (
+            np.floor(grid @ flat[corners, 0].T),
+            np.floor(grid @ flat[corners, 1].T),
+            grid @ depth[corners].T,
+        )
+        triangle = np.broadcast_to(own, x.shape)
+        weights = np.broadcast_to(grid[:, None], (*x.shape, 3))
+        pixel = y.astype(np.int64) * width + x.astype(np.int64)
+        found.append((triangle.ravel(), weights.reshape(-1, 3), z.ravel(), pixel.ravel()))
+    triangles, weights, depths, pixels = (np.concatenate(part) for part in zip(*found))
+    return triangles, weights, depths, pixels
 
 
 def _at(view: View, values: Array) -> Array:

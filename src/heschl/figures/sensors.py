@@ -1,0 +1,201 @@
+"""What sensors outside the head see: a strip of topographies on one bar, all channels over time, areas beneath."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from heschl.figures.brain import area_hues, sequential
+from heschl.figures.style import INK, LINE, SOFT, TEXT, apart, new_figure, styled, to_hex
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = np.ndarray[Any, np.dtype[Any]]
+NETWORK_TIME = "network time, s (no brain's latency)"
+MOMENTS = 5  # topographies in a row
+NARROW = 5.0  # inches: below it, three
+
+# kind of channel -> what one is called, unit, units in one of MNE's
+KINDS = {
+    "eeg": ("electrode", "µV", 1e6),
+    "mag": ("magnetometer", "fT", 1e15),
+    "grad": ("gradiometer", "fT/cm", 1e13),
+}
+
+
+class Seen(NamedTuple):
+    """Channels of one kind.
+
+    kind: "eeg", "mag" or "grad". data: (channel, time), V, T or T/m. times: (time,) seconds. info: `mne.Info` of
+    these channels.
+    """
+
+    kind: str
+    data: Array
+    times: Array
+    info: Any
+
+
+@lru_cache(maxsize=1)
+def diverging() -> Any:
+    """The one map of signed signals: purple below zero, the paper itself at zero, green above; even steps of lightness
+    (OKLab) on both sides. It is not relevance's map, as it says another thing."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    steps = np.linspace(0, 1, 33)
+    sides = []
+    for hue in (305, 150):
+        lightness, chroma = (
+            np.interp(steps, [0, 1], [0.995, 0.40]),
+            np.interp(steps, [0, 0.6, 1], [0, 0.13, 0.11]),
+        )
+        angle = np.radians(hue)
+        sides.append(
+            [
+                to_hex(np.array([light, c * np.cos(angle), c * np.sin(angle)]))
+                for light, c in zip(lightness, chroma)
+            ]
+        )
+    return LinearSegmentedColormap.from_list("signal", sides[0][::-1] + sides[1][1:])
+
+
+def moments(data: Array, times: Array, n: int = MOMENTS) -> list[float]:
+    """Times of the n topographies: the signal's strongest moment in each of n equal stretches."""
+    strength = np.asarray(data).std(0)
+    parts = [part for part in np.array_split(np.arange(len(times)), min(n, len(times))) if len(part)]
+    return [float(times[part[int(strength[part].argmax())]]) for part in parts]
+
+
+def sensors_figure(
+    seen: Seen,
+    courses: Mapping[str, Array],
+    title: str,
+    at: Sequence[float] = (),
+    width: float = TEXT,
+) -> Figure:
+    """Topographies at some moments, every channel over time, and beneath them the areas that make it.
+
+    Parameters
+    ----------
+    courses: area -> (time,) net moment, A m.
+    at: network times of the topographies, seconds; empty takes the signal's own (`moments`).
+    """
+    _, unit, scale = KINDS[seen.kind]
+    narrow = width < NARROW
+    at = list(at) or moments(seen.data, seen.times, 3 if narrow else MOMENTS)
+    data = seen.data * scale
+    heads_data = np.sqrt(np.square(data[0::2]) + np.square(data[1::2])) if seen.kind == "grad" else data
+    limit = float(np.abs(heads_data).max()) or 1.0
+    with styled():
+        each = (width - 0.75) / len(at)
+        lines = 1 + (len(title) > width * 10.8)
+        figure = new_figure(width, 0.2 * lines + min(each, 1.6) + 0.5 + (3.1 if not narrow else 3.3), title)
+        top, below = figure.subfigures(2, 1, height_ratios=(min(each, 1.6) + 0.35, 3.1))
+        heads = top.subplots(1, len(at) + 1, width_ratios=[1.0] * len(at) + [0.07])
+        for axes, time in zip(heads, at):
+            _head(axes, seen, data, time, limit)
+        _bar(top, heads[-1], limit, unit, seen.kind == "grad")
+        channels, areas = below.subplots(2, 1, sharex=True, height_ratios=(1.15, 1))
+        _butterfly(channels, seen.times, data, at, unit)
+        _areas(areas, seen.times, courses, at)
+        areas.set_xlabel("network time, s" if narrow else NETWORK_TIME)
+    return figure
+
+
+def _head(axes: Axes, seen: Seen, data: Array, time: float, limit: float) -> None:
+    import mne
+
+    k = int(np.abs(seen.times - time).argmin())
+    row, info = data[:, k], seen.info
+    with mne.utils.use_log_level("error"):
+        mne.viz.plot_topomap(
+            row,
+            info,
+            axes=axes,
+            show=False,
+            cmap=sequential() if seen.kind == "grad" else diverging(),
+            vlim=(0 if seen.kind == "grad" else -limit, limit),  # of gradiometers, the size of each pair
+            sensors=False,
+            contours=4,
+            ch_type=seen.kind,
+        )
+    for line in axes.lines:
+        line.set(color=SOFT, linewidth=0.9)
+    for drawn in axes.collections:
+        drawn.set(linewidth=0.35)
+    axes.set_title(f"{1000 * seen.times[k]:.0f}\u202fms", loc="center", color=INK)
+
+
+def _bar(figure: Any, axes: Axes, limit: float, unit: str, sizes: bool) -> None:
+    import matplotlib as mpl
+
+    low, colours = (0.0, sequential()) if sizes else (-limit, diverging())
+    bar = figure.colorbar(mpl.cm.ScalarMappable(mpl.colors.Normalize(low, limit), colours), cax=axes)
+    bar.outline.set_visible(False)
+    bar.set_ticks([0, limit] if sizes else [low, 0, limit])
+    bar.set_ticklabels(["0", f"{limit:.2g}"] if sizes else [f"\u2212{limit:.2g}", "0", f"+{limit:.2g}"])
+    bar.ax.set_title(unit, loc="left", color=SOFT)
+
+
+def _butterfly(axes: Axes, times: Array, data: Array, at: Sequence[float], unit: str) -> None:
+    axes.plot(times, data.T, color=SOFT, linewidth=0.5, alpha=0.55)
+    _marks(axes, at)
+    largest = float(np.abs(data).max()) or 1.0
+    axes.set_ylim(-1.12 * largest, 1.12 * largest)
+    axes.set_yticks([-largest, 0, largest], [f"\u2212{largest:.2g}", "0", f"{largest:.2g}"])
+    axes.set_ylabel(unit)
+    axes.text(
+        0.0, 1.01, f"all {len(data)} channels", transform=axes.transAxes, color=INK, va="bottom", fontsize=9
+    )
+
+
+def _areas(axes: Axes, times: Array, courses: Mapping[str, Array], at: Sequence[float]) -> None:
+    hues = area_hues(courses)
+    tops = [1e9 * course for course in courses.values()]
+    largest = max(float(np.abs(one).max()) for one in tops) or 1.0
+    lowest = min(0.0, *(float(one.min()) for one in tops))
+    heights = apart([float(one[-1]) for one in tops], 0.17 * (largest - lowest))
+    for (name, course), height in zip(courses.items(), heights):
+        axes.plot(times, 1e9 * course, color=hues[name], linewidth=1.5)
+        axes.annotate(
+            name,
+            (float(times[-1]), height),
+            (12, 0),
+            textcoords="offset points",
+            color=INK,
+            va="center",
+            fontweight="bold",
+            annotation_clip=False,
+        )
+        axes.plot(
+            [1.015],
+            [height],
+            marker="_",
+            color=hues[name],
+            transform=axes.get_yaxis_transform(),
+            clip_on=False,
+        )
+    _marks(axes, at)
+    axes.set_ylim(lowest - 0.05 * largest, 1.12 * largest)
+    axes.set_yticks([0, largest], ["0", f"{largest:.2g}"])
+    axes.set_ylabel("nA\u202fm")
+    axes.set_xlim(float(times[0]), float(times[-1]) or 1.0)
+    axes.text(
+        0.0,
+        1.01,
+        "net moment of each area",
+        transform=axes.transAxes,
+        color=INK,
+        va="bottom",
+        fontsize=9,
+    )
+
+
+def _marks(axes: Axes, at: Sequence[float]) -> None:
+    for time in at:
+        axes.axvline(time, color=LINE, linewidth=0.8, zorder=0)

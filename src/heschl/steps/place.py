@@ -1,0 +1,387 @@
+"""Where a run's layers would lie in a brain, what sensors would see of them: files that other tools open, and pictures.
+
+Illustrative throughout: a table puts the layers at areas. Written are, under RUN/place/NAME/:
+
+    activity.h5    each area's matrix (clip, time, neuron): h5py.File("activity.h5")["STG"][:]
+    courses.h5     the areas' net moments (clip, area, time), and what sensors see of each, (sensor, area)
+    NAME.h5, -lh.stc, -rh.stc, SENSORS-ave.fif    of the clip that is shown (-epo.fif with noise): plain MNE opens them
+    areas, course, SENSORS pictures (PNG, SVG), film.gif, surface.html, sound.wav, frames/ for the page
+    summary.json   all this in numbers, with its status
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from heschl.brain.activity_file import growing_activity
+from heschl.brain.anatomy import Anatomy, need_mne, template
+from heschl.brain.areas import assign
+from heschl.brain.convert import write_fif, write_map, write_stc
+from heschl.brain.forward import project
+from heschl.brain.inverse import cross_talk
+from heschl.brain.noise import trials
+from heschl.brain.place import MOMENT, ClipCourses, Rate, clip_courses, population_rate, topographies
+from heschl.brain.sensors import sensors_info
+from heschl.files import replacing, write_csv, write_json, write_wav
+from heschl.run import Run, open_run
+from heschl.steps.explain import find_clips
+from heschl.steps.inputs import chosen
+from heschl.steps.networks import Network, Progress, answers, open_network
+from heschl.steps.placing import Part, check_placeable, recorded
+from heschl.types import Activity, BrainMap, Clip, HeschlError, Skipped
+
+CLIPS = 40
+ASKED = 16  # clips among which the one that is shown is looked for
+TRIALS = 100
+STATUS = "illustrative"
+CAVEAT = "Illustrative: a table puts this network's layers at these areas; no recording of a brain does."
+
+
+class Shown(NamedTuple):
+    """The clip that is drawn.
+
+    heard: what it is, for a title. wave: (sample,) at ``rate`` Hz as the network hears it, or None for stored frames.
+    """
+
+    clip: Clip
+    heard: str
+    wave: np.ndarray | None
+    rate: float
+
+
+class Placement(NamedTuple):
+    """All that was placed: of every clip, and of the shown one (``index``)."""
+
+    courses: ClipCourses
+    index: int
+    shown: Shown
+    map: BrainMap
+    layers: dict[str, tuple[str, ...]]
+
+
+def place_run(
+    run: Run | Path | str,
+    clips: int | Sequence[Clip | str | Path] = CLIPS,
+    *,
+    part: str = "test",
+    sensors: Any = "biosemi64",
+    areas: Any = None,
+    noise: float | None = None,
+    film: bool = False,
+    rate: Rate = "norm",
+    moment: float = MOMENT,
+    name: str | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Records, places, projects and draws; writes RUN/place/NAME/.
+
+    Parameters
+    ----------
+    run: a run folder, or the name of a model that comes along.
+    clips: at most so many of the part, evenly over speakers; or ids of the corpus, clips, and recordings of any kind.
+    sensors: one or several of `heschl.brain.forward.leadfield`'s.
+    areas: a table, see `heschl.brain.areas.assign`.
+    noise: signal-to-noise ratio of one trial, decibels; then 100 trials are simulated and their mean is drawn, and an
+        inverse (dSPM) is told with what it can tell apart.
+    film: also write film.gif.
+    rate: of a layer's units, "norm" or "mean". moment: highest net moment of each area, A m.
+    name: of the folder; None is the part, or the first recording's.
+
+    Returns
+    -------
+    what summary.json holds.
+
+    Raises
+    ------
+    HeschlError: the network has no areas with times or hears no sound; a clip, area or sensor is not known; mne lacks.
+    """
+    need_mne("placing")
+    run = open_run(run)
+    if rate not in ("norm", "mean"):
+        raise HeschlError(f"rate is '{rate}': choose 'norm' or 'mean'")
+    kinds = list(sensors) if isinstance(sensors, list | tuple) else [sensors]
+    infos = {
+        _sensors_name(one): sensors_info(one) for one in kinds
+    }  # before anything is heard: a slip costs nothing
+    network = open_network(run)
+    check_placeable(network)
+    if not isinstance(areas, dict):
+        assign(list(network.model.areas), areas)  # type: ignore[arg-type]
+    picked, named = _picked(run, clips, part, seed)
+    folder = run.folder / "place" / (name or named)
+    shown = _shown(network, picked)
+    skipped: list[Skipped] = []
+    placement, facts = _placed(network, picked, shown, folder, areas, rate, moment, skipped, progress)
+    if skipped:
+        write_csv(folder / "skipped.csv", [one._asdict() for one in skipped], Skipped._fields)
+    summary = {
+        "run": run.name,
+        "folder": str(folder),
+        "status": STATUS,
+        "caveat": CAVEAT,
+        "time": "network time: the middle of what each step hears, no brain's latency",
+        "synthetic": bool(run.origin.get("corpus", {}).get("synthetic")) and isinstance(clips, int),
+        "skipped": len(skipped),
+        **facts,
+        "sensors": {},
+    }
+    write_map(folder / "map.h5", placement.map)
+    write_stc(folder / "map", placement.map)
+    seen = {}
+    for label, info in infos.items():
+        seen[label], summary["sensors"][label] = _sensed(placement, label, info, folder, noise, seed)
+    from heschl.steps.place_show import show
+
+    summary |= show(folder, placement, seen, film)
+    write_json(folder / "summary.json", summary)
+    return summary
+
+
+# --- what is heard -----------------------------------------------------------------------------------------
+
+
+def _picked(
+    run: Run, clips: int | Sequence[Clip | str | Path], part: str, seed: int
+) -> tuple[list[Clip], str]:
+    if isinstance(clips, int):
+        if clips < 1:
+            raise HeschlError(f"{clips} clips are asked for: one is the least")
+        return chosen(run, part, clips, seed)[0], part
+    found = find_clips(run, clips)
+    stem = Path(found[0].id).stem
+    return found, "".join(c if c.isalnum() or c in "-_" else "-" for c in stem) or "clips"
+
+
+def _shown(network: Network, clips: Sequence[Clip]) -> Clip:
+    """Of the first clips the one that the network is surest of and right; else the first that can be read."""
+    if len(clips) == 1 or network.frames:
+        return clips[0]
+    best, most = clips[0], -1.0
+    for answer in answers(network, clips[:ASKED], skipped=[]):
+        share = np.exp(answer.logits - answer.logits.max())
+        k = int(share.argmax())
+        right = network.labels[k] in answer.clip.labels.values()
+        if right and float(share[k] / share.sum()) > most:
+            best, most = answer.clip, float(share[k] / share.sum())
+    return best
+
+
+def _called(clip: Clip, network: Network) -> str:
+    """What the clip is, in a title."""
+    for label in clip.labels.values():
+        if label in network.labels:
+            return f"“{label}”"
+    words = [span.symbol for span in clip.spans if span.tier == "word"]
+    if words:
+        return "“" + " ".join(words[:4]) + (" …”" if len(words) > 4 else "”")
+    return Path(clip.id).name if len(Path(clip.id).name) < 30 else "a recording"
+
+
+def _placed(
+    network: Network,
+    clips: Sequence[Clip],
+    wanted: Clip,
+    folder: Path,
+    areas: Any,
+    rate: Rate,
+    moment: float,
+    skipped: list[Skipped],
+    progress: Progress | None,
+) -> tuple[Placement, dict[str, Any]]:
+    """Writes activity.h5 as it is recorded, and keeps of each layer one number a step."""
+    rates: dict[str, list[np.ndarray]] = {}
+    times: dict[str, torch.Tensor] = {}
+    units: dict[str, int] = {}
+    ids: list[str] = []
+    seconds: list[float] = []
+    shown: Shown | None = None
+    with growing_activity(folder / "activity.h5") as add:
+        for one in recorded(network, clips, skipped, progress):
+            add(one.activity, [clip.id for clip in one.clips], one.seconds)
+            ids += [clip.id for clip in one.clips]
+            seconds += one.seconds
+            for area, activity in one.activity.items():
+                rates.setdefault(area, []).extend(population_rate(activity, rate))
+                units[area] = activity.values.shape[-1]
+                if area not in times or len(activity.times) > len(times[area]):
+                    times[area] = activity.times
+            shown = _heard(network, one, wanted) or shown
+        if not ids:
+            raise HeschlError(
+                f"none of {len(clips)} clips could be read, the first because: {skipped[0].why}"
+                if skipped
+                else "there is no clip to place"
+            )
+    assert shown is not None
+    activity = {}
+    for area, rows in rates.items():
+        table = np.zeros((len(rows), len(times[area]), 1))
+        for held, row in zip(table, rows, strict=True):
+            held[: len(row), 0] = row  # silent after a clip's end
+        activity[area] = Activity(area, torch.from_numpy(table), times[area])
+    # of one unit, norm is its size and mean itself: the rates stay what they are
+    found = clip_courses(activity, areas, rate, moment)
+    index = ids.index(shown.clip.id)
+    end = np.searchsorted(found.times, seconds[index] + 1e-9)
+    layers = _layers(list(activity), areas, found)
+    placement = Placement(found, index, shown, map_of(found, index, end=int(end)), layers)
+    _write_courses(folder / "courses.h5", found, ids, seconds)
+    facts = {
+        "clips": len(ids),
+        "shown": shown.clip.id,
+        "heard": shown.heard,
+        "seconds": seconds[index],
+        "rate": rate,
+        "moment_nAm": 1e9 * moment,
+        "layers": {
+            area: {
+                "units": units[area],
+                "steps": len(times[area]),
+                "areas": [name for name, own in layers.items() if area in own],
+            }
+            for area in activity
+        },
+        "areas": {
+            one.area.name: {
+                "hemisphere": one.area.hemisphere,
+                "centre_mm": [round(1000 * v, 1) for v in one.area.centre],
+                "space": one.area.space,
+                "radius_mm": round(1000 * one.area.radius, 1),
+                "delay_s": one.area.delay,
+                "sources": len(one.sources),
+                "kept_in_folds": round(one.kept, 3),
+                "source": one.area.source,
+                "note": one.area.note,
+                "layers": list(layers[one.area.name]),
+            }
+            for one in found.patches
+        },
+    }
+    return placement, facts
+
+
+def _heard(network: Network, part: Part, wanted: Clip) -> Shown | None:
+    """The wanted clip of this part; or, while there is none, its first."""
+    ids = [clip.id for clip in part.clips]
+    if wanted.id not in ids:
+        return None
+    k = ids.index(wanted.id)
+    wave = np.asarray(part.waves[k]) if part.waves.ndim == 2 else None
+    return Shown(part.clips[k], _called(part.clips[k], network), wave, network.sample_rate)
+
+
+def _layers(names: Sequence[str], areas: Any, found: ClipCourses) -> dict[str, tuple[str, ...]]:
+    _, chosen_areas = assign(names, areas)
+    return {area: tuple(layer for layer in names if area in chosen_areas[layer]) for area in found.names}
+
+
+def map_of(found: ClipCourses, clip: int, anatomy: Anatomy | None = None, end: int | None = None) -> BrainMap:
+    """One clip's moments at every source, as `heschl.place` gives them; ``end`` cuts its steps."""
+    anatomy = anatomy or template()
+    times = found.times[:end]
+    values = np.zeros((len(anatomy.positions), len(times)))
+    for one, course in zip(found.patches, found.values[clip]):
+        values[one.sources] += course[: len(times)] / (len(one.sources) * one.kept)
+    return BrainMap(values, anatomy.positions, times, "A m", "MNI305", STATUS)
+
+
+def _write_courses(path: Path, found: ClipCourses, ids: Sequence[str], seconds: Sequence[float]) -> None:
+    import h5py
+
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["about"] = (
+            "Net moments of areas, A m, axes (clip, area, time); times in s of network time."
+        )
+        file.attrs["status"] = STATUS
+        file["moments"], file["times"], file["seconds"] = found.values, found.times, list(seconds)
+        file["areas"], file["clips"] = list(found.names), list(ids)
+
+
+# --- what is seen ------------------------------------------------------------------------------------------
+
+
+def _sensors_name(sensors: Any) -> str:
+    if isinstance(sensors, str | Path):
+        return (
+            Path(sensors).name.removesuffix(".gz").removesuffix(".fif")
+            if Path(sensors).suffix
+            else str(sensors)
+        )
+    return "sensors"
+
+
+def _sensed(
+    placement: Placement, label: str, info: Any, folder: Path, noise: float | None, seed: int
+) -> tuple[Any, dict[str, Any]]:
+    """What these sensors see of the shown clip, and of every clip; gives the evoked answer that is drawn."""
+    import h5py
+
+    found = placement.courses
+    evoked = project(placement.map, info)
+    facts: dict[str, Any] = {
+        "channels": {
+            kind: evoked.get_channel_types().count(kind) for kind in evoked.get_channel_types(unique=True)
+        }
+    }
+    gains = topographies(found.patches, info)
+    with h5py.File(folder / "courses.h5", "a") as file:
+        for key, value in ((f"{label}/gain", gains), (f"{label}/channels", list(evoked.ch_names))):
+            file[key] = value
+        file[label].attrs["about"] = (
+            "gain @ moments is what the sensors see of a clip: (sensor, area), V or T per A m"
+        )
+    if noise is not None:
+        epochs = trials(evoked, TRIALS, snr=noise, seed=seed)
+        write_fif(folder / f"{label}-epo.fif", epochs)
+        comment = evoked.comment
+        evoked = epochs.average()
+        evoked.comment = comment
+        facts |= {"noise_db": noise, "trials": TRIALS}
+    write_fif(folder / f"{label}-ave.fif", evoked)
+    talk = cross_talk(found.patches, evoked.info)
+    facts["cross_talk"] = {
+        "names": list(talk.names),
+        "matrix": np.round(talk.matrix, 3).tolist(),
+        "groups": [list(group) for group in talk.groups],
+        "text": str(talk),
+    }
+    peaks = {}
+    for kind in evoked.get_channel_types(unique=True):
+        peaks[kind] = float(np.abs(evoked.copy().pick(kind).data).max())
+    facts["peak"] = peaks
+    if noise is not None:
+        facts["inverse"] = _inverse(placement, evoked)
+    return evoked, facts
+
+
+def _inverse(placement: Placement, evoked: Any) -> dict[str, Any]:
+    """What dSPM reads in each area at the signal's strongest moment: fitted to simulated data."""
+    from heschl.brain.inverse import estimate, inverse_operator, peak
+
+    found = estimate(evoked, inverse_operator(evoked.info), "dSPM")
+    k = int(np.square(found.values).mean(0).argmax())
+    best, where = peak(found)
+    return {
+        "status": found.status,
+        "method": "dSPM",
+        "time_s": float(found.times[k]),
+        "read": {
+            one.area.name: float(found.values[one.sources, k].mean()) for one in placement.courses.patches
+        },
+        "peak_mm": [round(1000 * float(v), 1) for v in where],
+        "peak_in": [one.area.name for one in placement.courses.patches if best in one.sources],
+    }
+
+
+def write_sound(folder: Path, shown: Shown) -> str | None:
+    """The clip as the network hears it, as a file; None for stored frames."""
+    if shown.wave is None or not np.abs(shown.wave).max(initial=0) > 0:
+        return None
+    write_wav(folder / "sound.wav", np.clip(shown.wave, -1, 1), round(shown.rate))
+    return "sound.wav"

@@ -280,6 +280,9 @@ class Straightened(TorchFunctionMode):
             return z * torch.where(z == 0, 0, slope)
         if name in ("sigmoid", "softmax"):
             return func(*args, **kwargs).detach()
+        if name == "glu":  # the signal takes all and its gate nothing, as in recurrent cells
+            signal, gate = args[0].chunk(2, *args[1:], **kwargs)
+            return signal * gate.sigmoid().detach()
         if name == "log_softmax":
             return args[0]
         if name in ("lstm", "gru", "layer_norm", "group_norm"):

@@ -7,7 +7,7 @@ import pytest
 
 from heschl.figures.brain import Hemisphere, area_hues, brain_course, brain_strip, draw
 from heschl.figures.cortex import SAMPLES, corner_normals, ground, inside, look, paint, spread
-from heschl.figures.film import film_pictures, look_pictures
+from heschl.figures.film import film_pictures, moving
 
 
 def ball(n: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -127,15 +127,19 @@ def test_figures_of_a_small_brain() -> None:
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert "100\u202fms" in texts and texts.count("STG") == 1 and texts.count("STG-R") == 1
     assert brain_strip(drawn, None, areas, "Areas")
-    film = film_pictures(drawn, values, [0.0, 0.1, 0.2], areas, pixels=400)
+    rising = areas_mask(areas, 2 * len(points))[:, None] * [1, 2, 3]
+    looks = moving(drawn, rising, areas)
+    assert [len(look.moments) for look in looks] == [
+        3,
+        0,
+        3,
+        0,
+    ]  # what lies on the other face does not change
+    whole = looks[0].picture(2)
+    assert whole.dtype == np.uint8 and whole.shape == looks[0].still.shape
+    assert (whole != looks[0].still).any() and (looks[0].picture(0) != whole).any()
+    film = film_pictures(looks, [0.0, 0.1, 0.2], pixels=400)
     assert len(film) == 3 and film[0].dtype == np.uint8 and (film[0] != film[1]).any()
-    for k, n in enumerate((3, 1, 3, 1)):  # what lies on the other face does not change
-        looks = list(
-            look_pictures(
-                drawn, k, values * 0 + np.r_[areas_mask(areas, 2 * len(points))][:, None] * [1, 2, 3], areas
-            )
-        )
-        assert len(looks) == n and looks[0].dtype == np.uint8 and looks[0].shape[2] == 4
 
 
 def areas_mask(areas: dict[str, np.ndarray], n: int) -> np.ndarray:

@@ -23,6 +23,9 @@ NAMES = ("left", "left, from the middle", "right", "right, from the middle")
 PIXELS = 540  # of one look
 SMALLEST = 60  # pixels of an area that are worth an outline
 NAMED = 0.25  # of an area's largest look: where less is seen, it is not named
+Borders = list[
+    dict[str, tuple[Array, bool]]
+]  # of each look: area -> its share of each pixel, whether it is named
 FADED = 0.12  # of the largest value: below it the cortex stays bare
 
 
@@ -84,7 +87,7 @@ def brain_strip(
     title: str,
     unit: str = "",
     limit: float | None = None,
-    hues: Mapping[str, str] | None = None,
+    borders: Borders | None = None,
 ) -> Figure:
     """One row of four looks with areas and, where given, values.
 
@@ -93,9 +96,10 @@ def brain_strip(
     values: (source,) of left then right hemisphere, or None for the areas alone.
     areas: name -> indices of its sources, left then right.
     limit: value of the strongest colour; None takes the largest.
+    borders: of the areas, where `borders_of` was asked already.
     """
     return brain_course(
-        drawn, None if values is None else values[:, None], [], areas, title, unit, limit, hues
+        drawn, None if values is None else values[:, None], [], areas, title, unit, limit, borders
     )
 
 
@@ -107,7 +111,7 @@ def brain_course(
     title: str,
     unit: str = "",
     limit: float | None = None,
-    hues: Mapping[str, str] | None = None,
+    borders: Borders | None = None,
 ) -> Figure:
     """Activity at chosen times: a row of four looks for each, one bar.
 
@@ -115,10 +119,10 @@ def brain_course(
     ----------
     values: (source, moment). times: network time of each moment, seconds; empty leaves the rows unnamed.
     """
-    hues = hues or area_hues(areas)
+    hues = area_hues(areas)
     rows = 1 if values is None else values.shape[1]
     limit = limit_of(values, limit)
-    mesh, borders = on_mesh(drawn, values), borders_of(drawn, areas)
+    mesh, borders = on_mesh(drawn, values), borders or borders_of(drawn, areas)
     with styled():
         height = 0.45 + rows * WIDE / 4 * 0.76 + (0.42 if values is not None else 0.1)
         figure = new_figure(WIDE, height, title)
@@ -142,7 +146,7 @@ def brain_course(
                     )
         if values is not None:
             said = f"{unit}; network time, not a brain's latency" if len(times) else unit
-            _bar(figure, figure.add_subplot(grid[-1, 1:3]), limit, said)
+            bar_of(figure, figure.add_subplot(grid[-1, 1:3]), limit, said, upright=False)
     return figure
 
 
@@ -221,11 +225,12 @@ def area_hues(areas: Mapping[str, Any]) -> dict[str, str]:
     return hues
 
 
-def _bar(figure: Figure, axes: Axes, limit: float, unit: str) -> None:
+def bar_of(figure: Figure, axes: Axes, limit: float, unit: str, upright: bool = True) -> None:
+    """The bar of magnitudes, from zero, with its unit."""
     import matplotlib as mpl
 
     scaled = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, limit), sequential())
-    bar = figure.colorbar(scaled, cax=axes, orientation="horizontal")
+    bar = figure.colorbar(scaled, cax=axes, orientation="vertical" if upright else "horizontal")
     bar.outline.set_visible(False)
     bar.set_ticks([0, limit / 2, limit])
     bar.set_ticklabels(["0", f"{limit / 2:.2g}", f"{limit:.2g}"])
@@ -251,7 +256,7 @@ def on_mesh(drawn: Drawn, values: Array | None) -> dict[str, Array] | None:
     }
 
 
-def borders_of(drawn: Drawn, areas: Mapping[str, Array]) -> list[dict[str, tuple[Array, bool]]]:
+def borders_of(drawn: Drawn, areas: Mapping[str, Array]) -> Borders:
     """For each look: area -> (how much of each pixel belongs to it, whether it is to be named there)."""
     if not areas:
         return [{} for _ in LOOKS]

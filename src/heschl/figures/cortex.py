@@ -111,25 +111,30 @@ def paint(
     """
     on = on or ground(view, sulci)
     picture = on.picture.copy()
-    strong = np.zeros(0, bool) if values is None else np.abs(values) > threshold
-    if values is None or not strong.any():
-        return picture
-    # only the rectangle that holds something is painted
-    touched = strong[view.corners].any(-1) & view.seen
-    if not touched.any():
-        return picture
-    rows, columns = (_span(touched.any(axis)) for axis in (1, 0))
-    part = View(*(one[rows, columns] for one in view))
+    box = None if values is None else where(view, np.abs(values) > threshold)
+    if values is not None and box is not None:  # only the rectangle that holds something is painted
+        picture[smaller(box)] = painted_part(view, on, box, values, colours, limits, threshold)
+    return picture
+
+
+def painted_part(
+    view: View,
+    on: Ground,
+    box: tuple[slice, slice],
+    values: Array,
+    colours: Any,
+    limits: tuple[float, float],
+    threshold: float,
+) -> Array:
+    """As `paint`, of one rectangle (see `where`): (row, column, 4)."""
+    part = View(*(one[box] for one in view))
     height = _at(part, values)
     low, high = limits
     tint = np.asarray(colours((height - low) / (high - low)))[..., :3]
     fade = np.clip((np.abs(height) - threshold) / (0.15 * max(abs(low), abs(high))), 0, 1)[..., None]
     lit = np.clip(tint * (0.62 + 0.46 * part.light)[..., None], 0, 1)
-    rgb = on.sampled[rows, columns]
-    rgb = rgb + fade * 0.94 * (lit - rgb)
-    small = [slice(one.start // SAMPLES, one.stop // SAMPLES) for one in (rows, columns)]
-    picture[small[0], small[1]] = _smaller(rgb, part.seen)
-    return picture
+    rgb = on.sampled[box]
+    return _smaller(rgb + fade * 0.94 * (lit - rgb), part.seen)
 
 
 def _span(touched: Array) -> slice:
@@ -151,9 +156,31 @@ def _smaller(rgb: Array, seen: Array) -> Array:
 
 def inside(view: View, members: Array) -> Array:
     """(row, column) how much of each pixel's triangle belongs to a set of corners (vertex,) bool: 0 to 1."""
-    share = _at(view, members.astype(float)) * view.seen
-    rows, columns = share.shape
-    return np.asarray(share.reshape(rows // SAMPLES, SAMPLES, columns // SAMPLES, SAMPLES).mean((1, 3)))
+    rows, columns = view.seen.shape
+    found = np.zeros((rows // SAMPLES, columns // SAMPLES))
+    box = where(view, members)
+    if box is None:
+        return found
+    part = View(*(one[box] for one in view))
+    share = _at(part, members.astype(float)) * part.seen
+    high, wide = share.shape
+    found[smaller(box)] = share.reshape(high // SAMPLES, SAMPLES, wide // SAMPLES, SAMPLES).mean((1, 3))
+    return found
+
+
+def where(view: View, members: Array) -> tuple[slice, slice] | None:
+    """The rectangle of samples, whole pixels, in which some corners (vertex,) bool are seen; None where none is."""
+    touched = members[view.corners].any(-1) & view.seen
+    if not touched.any():
+        return None
+    rows, columns = (_span(touched.any(axis)) for axis in (1, 0))
+    return rows, columns
+
+
+def smaller(box: tuple[slice, slice]) -> tuple[slice, slice]:
+    """A rectangle of samples as one of pixels."""
+    rows, columns = (slice(one.start // SAMPLES, one.stop // SAMPLES) for one in box)
+    return rows, columns
 
 
 def spread(values: Array, sources: Array, faces: Array, n: int, smooth: int = 2) -> Array:

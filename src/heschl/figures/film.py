@@ -5,83 +5,114 @@ Outlines and names are drawn once; each moment is painted under them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from heschl.figures.brain import (
     FADED,
     LOOKS,
+    Borders,
     Drawn,
     area_hues,
     borders_of,
     limit_of,
     on_mesh,
     outline,
-    painted,
+    sequential,
 )
+from heschl.figures.cortex import painted_part, smaller, where
 from heschl.figures.style import INK, PAPER, new_figure, styled
 
 Array = np.ndarray[Any, np.dtype[Any]]
 _DPI = 192
+_PAPER = np.array([int(PAPER[k : k + 2], 16) for k in (1, 3, 5)], float)
 
 
-def look_pictures(
-    drawn: Drawn, k: int, values: Array, areas: Mapping[str, Array], limit: float | None = None
-) -> Iterator[Array]:
-    """(row, column, 4) uint8 of one look at each moment; one picture alone where nothing of it ever changes.
+class Look(NamedTuple):
+    """One look that moves: ``still`` (row, column, 4) uint8, and what changes of it, ``moments`` (moment, row, column, 4),
+    which lies with its upper left corner at ``at`` (row, column). Where nothing ever changes, there are no moments.
+    """
+
+    still: Array
+    at: tuple[int, int]
+    moments: Array
+
+    def picture(self, moment: int) -> Array:
+        """(row, column, 4) uint8, whole."""
+        whole = self.still.copy()
+        if len(self.moments):
+            part = self.moments[moment]
+            whole[self.at[0] : self.at[0] + part.shape[0], self.at[1] : self.at[1] + part.shape[1]] = part
+        return whole
+
+
+def moving(
+    drawn: Drawn,
+    values: Array,
+    areas: Mapping[str, Array],
+    limit: float | None = None,
+    borders: Borders | None = None,
+) -> list[Look]:
+    """The four looks over time; only the rectangle in which something is active is painted for each moment.
 
     Parameters
     ----------
-    k: which look of `heschl.figures.brain.LOOKS`. values: (source, moment). areas: name -> indices of sources.
+    values: (source, moment). areas: name -> indices of sources. limit: value of the strongest colour.
     """
     limit = limit_of(values, limit)
-    mesh = (on_mesh(drawn, values) or {})[LOOKS[k][0]]
-    borders = borders_of(drawn, areas)[k]
-    over = _overlay(drawn.grounds[k].picture.shape, borders, area_hues(areas))
-    view = drawn.views[k]
-    corners = np.unique(view.corners[view.seen])
-    changes = bool((mesh[corners] > FADED * limit).any())
-    for moment in mesh.T if changes else mesh.T[:1]:
-        yield np.round(255 * _laid(painted(drawn, k, moment, limit), over)).astype(np.uint8)
+    mesh = on_mesh(drawn, values) or {}
+    borders = borders or borders_of(drawn, areas)
+    made = []
+    for k, (side, _) in enumerate(LOOKS):
+        view, on, ours = drawn.views[k], drawn.grounds[k], mesh[side]
+        over = _overlay(on.picture.shape, borders[k], area_hues(areas))
+        still = _bytes(_laid(on.picture, over))
+        box = where(view, (ours > FADED * limit).any(1))
+        if box is None:
+            made.append(Look(still, (0, 0), np.zeros((0, 0, 0, 4), np.uint8)))
+            continue
+        part = smaller(box)
+        painted = (
+            painted_part(view, on, box, moment, sequential(), (0.0, limit), FADED * limit)
+            for moment in ours.T
+        )
+        moments = np.stack([_bytes(_laid(one, over[part])) for one in painted])
+        made.append(Look(still, (part[0].start, part[1].start), moments))
+    return made
 
 
-def film_pictures(
-    drawn: Drawn,
-    values: Array,
-    times: Sequence[float],
-    areas: Mapping[str, Array],
-    limit: float | None = None,
-    pixels: int = 1120,
-) -> list[Array]:
-    """(row, column, 3) uint8, for each moment: four looks in a row on paper, the time written above."""
+def film_pictures(looks: Sequence[Look], times: Sequence[float], pixels: int = 1120) -> list[Array]:
+    """(row, column, 3) uint8, for each moment: the looks in a row on paper, the time written above."""
     from PIL import Image
 
-    limit = limit_of(values, limit)
-    wide, head = pixels // len(LOOKS), 30
-    columns: list[list[Array]] = []
-    for k in range(len(LOOKS)):
-        own = []
-        for picture in look_pictures(drawn, k, values, areas, limit):
-            high = round(picture.shape[0] * (wide - 8) / picture.shape[1])
-            own.append(
-                np.asarray(Image.fromarray(picture).resize((wide - 8, high), Image.Resampling.LANCZOS))
-            )
-        columns.append(own if len(own) > 1 else own * len(times))
-    tall = head + max(own[0].shape[0] for own in columns) + 4
-    paper = np.array([int(PAPER[k : k + 2], 16) for k in (1, 3, 5)], float)
+    wide, head = pixels // len(looks), 30
+    size = [(wide - 8, round(look.still.shape[0] * (wide - 8) / look.still.shape[1])) for look in looks]
+    sheet = np.tile(_PAPER, (head + max(high for _, high in size) + 4, wide * len(looks), 1))
     made = []
     for k, time in enumerate(times):
-        sheet = np.tile(paper, (tall, wide * len(LOOKS), 1))
-        for column, own in enumerate(columns):
-            one = own[k] / 255.0
+        for column, look in enumerate(looks):
+            if k and not len(look.moments):
+                continue
+            one = (
+                np.asarray(
+                    Image.fromarray(look.picture(k)).resize(
+                        size[column], Image.Resampling.BILINEAR, reducing_gap=2
+                    )
+                )
+                / 255
+            )
             place = sheet[head : head + one.shape[0], column * wide + 4 : column * wide + 4 + one.shape[1]]
-            place[:] = one[..., :3] * 255 * one[..., 3:] + place * (1 - one[..., 3:])
-        words = _words(f"{1000 * time:.0f} ms of network time", wide * len(LOOKS), head)
-        sheet[:head] = words[..., :3] * 255 * words[..., 3:] + sheet[:head] * (1 - words[..., 3:])
+            place[:] = one[..., :3] * 255 * one[..., 3:] + _PAPER * (1 - one[..., 3:])
+        words = _words(f"{1000 * time:.0f} ms of network time", wide * len(looks), head)
+        sheet[:head] = words[..., :3] * 255 * words[..., 3:] + _PAPER * (1 - words[..., 3:])
         made.append(np.round(sheet).astype(np.uint8))
     return made
+
+
+def _bytes(picture: Array) -> Array:
+    return np.round(255 * picture).astype(np.uint8)
 
 
 def _overlay(shape: tuple[int, ...], borders: Any, hues: Mapping[str, str]) -> Array:

@@ -65,10 +65,14 @@ def diverging() -> Any:
 
 
 def moments(data: Array, times: Array, n: int = MOMENTS) -> list[float]:
-    """Times of the n topographies: the signal's strongest moment in each of n equal stretches."""
+    """Times of n pictures: the strongest moment in each of n equal stretches, no two closer than half a stretch."""
     strength = np.asarray(data).std(0)
-    parts = [part for part in np.array_split(np.arange(len(times)), min(n, len(times))) if len(part)]
-    return [float(times[part[int(strength[part].argmax())]]) for part in parts]
+    found: list[int] = []
+    for part in np.array_split(np.arange(len(times)), min(n, len(times))):
+        least = found[-1] + len(part) / 2 if found else 0
+        free = part[part >= least]
+        found.append(int(free[strength[free].argmax()] if len(free) else part[-1]))
+    return [float(times[k]) for k in found]
 
 
 def sensors_figure(
@@ -89,29 +93,41 @@ def sensors_figure(
     narrow = width < NARROW
     at = list(at) or moments(seen.data, seen.times, 3 if narrow else MOMENTS)
     data = seen.data * scale
-    heads_data = np.sqrt(np.square(data[0::2]) + np.square(data[1::2])) if seen.kind == "grad" else data
-    limit = float(np.abs(heads_data).max()) or 1.0
     with styled():
         each = (width - 0.75) / len(at)
         lines = 1 + (len(title) > width * 10.8)
         figure = new_figure(width, 0.2 * lines + min(each, 1.6) + 0.5 + (3.1 if not narrow else 3.3), title)
         top, below = figure.subfigures(2, 1, height_ratios=(min(each, 1.6) + 0.35, 3.1))
         heads = top.subplots(1, len(at) + 1, width_ratios=[1.0] * len(at) + [0.07])
-        for axes, time in zip(heads, at):
-            _head(axes, seen, data, time, limit)
-        _bar(top, heads[-1], limit, unit, seen.kind == "grad")
+        draw_heads(top, heads, seen, at)
         channels, areas = below.subplots(2, 1, sharex=True, height_ratios=(1.15, 1))
         _butterfly(channels, seen.times, data, at, unit)
-        _areas(areas, seen.times, courses, at)
+        draw_areas(areas, seen.times, courses, at)
         areas.set_xlabel("network time, s" if narrow else NETWORK_TIME)
     return figure
 
 
-def _head(axes: Axes, seen: Seen, data: Array, time: float, limit: float) -> None:
+def draw_heads(
+    figure: Any, axes: Sequence[Axes], seen: Seen, at: Sequence[float], timed: bool = True
+) -> None:
+    """Topographies at some moments, in axes each, and in the last axes their one bar."""
+    _, unit, scale = KINDS[seen.kind]
+    data = seen.data * scale
+    pairs = seen.kind == "grad"  # what is shown is the size of each pair
+    sizes = np.sqrt(np.square(data[0::2]) + np.square(data[1::2])) if pairs else data
+    limit = float(np.abs(sizes).max()) or 1.0
+    for one, time in zip(axes, at):
+        k = int(np.abs(seen.times - time).argmin())
+        _head(one, seen, data[:, k], limit)
+        if timed:
+            one.set_title(f"{1000 * seen.times[k]:.0f}\u202fms", loc="center", color=INK)
+    _bar(figure, axes[len(at)], limit, unit, pairs)
+
+
+def _head(axes: Axes, seen: Seen, row: Array, limit: float) -> None:
     import mne
 
-    k = int(np.abs(seen.times - time).argmin())
-    row, info = data[:, k], seen.info
+    info = seen.info
     with mne.utils.use_log_level("error"):
         mne.viz.plot_topomap(
             row,
@@ -122,13 +138,13 @@ def _head(axes: Axes, seen: Seen, data: Array, time: float, limit: float) -> Non
             vlim=(0 if seen.kind == "grad" else -limit, limit),  # of gradiometers, the size of each pair
             sensors=False,
             contours=4,
+            res=44,
             ch_type=seen.kind,
         )
     for line in axes.lines:
         line.set(color=SOFT, linewidth=0.9)
     for drawn in axes.collections:
         drawn.set(linewidth=0.35)
-    axes.set_title(f"{1000 * seen.times[k]:.0f}\u202fms", loc="center", color=INK)
 
 
 def _bar(figure: Any, axes: Axes, limit: float, unit: str, sizes: bool) -> None:
@@ -154,7 +170,7 @@ def _butterfly(axes: Axes, times: Array, data: Array, at: Sequence[float], unit:
     )
 
 
-def _areas(axes: Axes, times: Array, courses: Mapping[str, Array], at: Sequence[float]) -> None:
+def draw_areas(axes: Axes, times: Array, courses: Mapping[str, Array], at: Sequence[float]) -> None:
     hues = area_hues(courses)
     tops = [1e9 * course for course in courses.values()]
     largest = max(float(np.abs(one).max()) for one in tops) or 1.0

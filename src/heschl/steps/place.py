@@ -23,7 +23,7 @@ from heschl.brain.anatomy import Anatomy, need_mne, template
 from heschl.brain.areas import assign
 from heschl.brain.convert import write_fif, write_map, write_stc
 from heschl.brain.forward import project
-from heschl.brain.inverse import cross_talk
+from heschl.brain.inverse import cross_talk, estimate, inverse_operator, peak
 from heschl.brain.noise import trials
 from heschl.brain.place import MOMENT, ClipCourses, Rate, clip_courses, population_rate, topographies
 from heschl.brain.sensors import sensors_info
@@ -344,13 +344,6 @@ def _sensed(
         evoked.comment = comment
         facts |= {"noise_db": noise, "trials": TRIALS}
     write_fif(folder / f"{label}-ave.fif", evoked)
-    talk = cross_talk(found.patches, evoked.info)
-    facts["cross_talk"] = {
-        "names": list(talk.names),
-        "matrix": np.round(talk.matrix, 3).tolist(),
-        "groups": [list(group) for group in talk.groups],
-        "text": str(talk),
-    }
     peaks = {}
     for kind in evoked.get_channel_types(unique=True):
         peaks[kind] = float(np.abs(evoked.copy().pick(kind).data).max())
@@ -361,10 +354,11 @@ def _sensed(
 
 
 def _inverse(placement: Placement, evoked: Any) -> dict[str, Any]:
-    """What dSPM reads in each area at the signal's strongest moment: fitted to simulated data."""
-    from heschl.brain.inverse import estimate, inverse_operator, peak
-
-    found = estimate(evoked, inverse_operator(evoked.info), "dSPM")
+    """What dSPM reads in each area at the signal's strongest moment, fitted to simulated data; and beside it what it
+    can tell apart."""
+    operator = inverse_operator(evoked.info)
+    found = estimate(evoked, operator, "dSPM")
+    talk = cross_talk(placement.courses.patches, evoked.info, operator, "dSPM")
     k = int(np.square(found.values).mean(0).argmax())
     best, where = peak(found)
     return {
@@ -373,6 +367,12 @@ def _inverse(placement: Placement, evoked: Any) -> dict[str, Any]:
         "time_s": float(found.times[k]),
         "read": {
             one.area.name: float(found.values[one.sources, k].mean()) for one in placement.courses.patches
+        },
+        "cross_talk": {
+            "names": list(talk.names),
+            "matrix": np.round(talk.matrix, 3).tolist(),
+            "groups": [list(group) for group in talk.groups],
+            "text": str(talk),
         },
         "peak_mm": [round(1000 * float(v), 1) for v in where],
         "peak_in": [one.area.name for one in placement.courses.patches if best in one.sources],

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from heschl.figures.brain import LOOKS, Drawn, brain_course, brain_strip
-from heschl.figures.film import film_pictures, look_pictures
+from heschl.figures.brain import borders_of, brain_course, brain_strip
+from heschl.figures.film import Look, film_pictures, moving
 from heschl.figures.sensors import KINDS, Seen, moments, sensors_figure
+from heschl.figures.story import story_figure
 from heschl.figures.style import save
 from heschl.figures.surface import surface_element, surface_page
-from heschl.files import replacing, write_bytes, write_text
+from heschl.files import replacing, write_text
 from heschl.steps.place import CAVEAT, Placement, write_sound
 from heschl.steps.views import drawn_brain
 
 ROWS = 3  # moments of the course that is drawn
-FRAMES = 30  # of the page's slider
-FILM = 48  # pictures of the film, at most
+FRAMES = 40  # of the page's slider, and of the film
 UNIT = "nA\u202fm at each source"
 
 
@@ -35,27 +34,39 @@ def show(folder: Path, placement: Placement, seen: Mapping[str, Any], film: bool
     heard = placement.shown.heard
     limit = float(np.abs(values).max())
     figures: dict[str, Any] = {}
-    save(
-        brain_strip(drawn, None, areas, "Where the table puts this network's layers (illustrative)"),
-        folder / "areas",
-    )
+    borders = borders_of(drawn, areas)
+    title = "Where the table puts this network's layers (illustrative)"
+    save(brain_strip(drawn, None, areas, title, borders=borders), folder / "areas")
     at = [int(np.abs(map_.times - time).argmin()) for time in moments(values, map_.times, ROWS)]
-    course = brain_course(
-        drawn,
-        values[:, at],
-        map_.times[at].tolist(),
-        areas,
-        f"Where this network's layers are active while it hears {heard} (illustrative)",
-        UNIT,
-        limit,
-    )
+    title = f"Where this network's layers are active while it hears {heard} (illustrative)"
+    course = brain_course(drawn, values[:, at], map_.times[at].tolist(), areas, title, UNIT, limit, borders)
     save(course, folder / "course")
     for label, evoked in seen.items():
-        for kind in evoked.get_channel_types(unique=True):
-            figure = sensors_figure(_seen(evoked, kind), courses, sensors_title(evoked, kind, heard))
-            name = label if len(evoked.get_channel_types(unique=True)) == 1 else f"{label}-{kind}"
-            save(figure, folder / name)
-            figures[name] = sensors_title(evoked, kind, heard)
+        kinds = evoked.get_channel_types(unique=True)
+        for kind in kinds:
+            one, title = _seen(evoked, kind), sensors_title(evoked, kind, heard)
+            name = label if len(kinds) == 1 else f"{label}-{kind}"
+            save(sensors_figure(one, courses, title), folder / name)
+            figures[name] = title
+            if "story" not in figures:
+                figures["story"] = (
+                    f"From the sound of {heard} to the scalp, by way of this network (illustrative)"
+                )
+                sound = None if placement.shown.wave is None else (placement.shown.wave, placement.shown.rate)
+                story = story_figure(
+                    drawn,
+                    values,
+                    courses,
+                    areas,
+                    one,
+                    moments(one.data, one.times),
+                    figures["story"],
+                    UNIT,
+                    sound,
+                    limit,
+                    borders,
+                )
+                save(story, folder / "story")
     each = {
         name: 1e9 * course / (len(one.sources) * one.kept)
         for (name, course), one in zip(courses.items(), found.patches)
@@ -67,14 +78,14 @@ def show(folder: Path, placement: Placement, seen: Mapping[str, Any], film: bool
     write_text(folder / "surface.part.html", element)
     title = f"This network's layers while it hears {heard}"
     write_text(folder / "surface.html", surface_page(element, title, CAVEAT, len(moments_)))
-    looks = _frames(folder / "frames", drawn, values[:, moments_], areas, limit)
+    looks = moving(drawn, values[:, moments_], areas, limit, borders)
     if film:
-        _film(folder / "film.gif", drawn, map_, values, areas, limit)
+        _film(folder / "film.gif", looks, map_.times[moments_])
     return {
         "figures": {"areas": "areas", "course": "course", **figures},
         "frames": {
             "times": map_.times[moments_].round(4).tolist(),
-            "looks": looks,
+            "looks": _frames(folder / "frames", looks),
             "limit": limit,
             "unit": UNIT,
         },
@@ -92,7 +103,7 @@ def sensors_title(evoked: Any, kind: str, heard: str) -> str:
     what = KINDS[kind][0]
     n = evoked.get_channel_types().count(kind)
     of = f"the mean of {evoked.nave} noisy trials" if evoked.nave > 1 else "no noise"
-    return f"What {n} {what}s would see of it while the network hears {heard} (illustrative, {of})"
+    return f"What {n} {what}s would see while the network hears {heard} (illustrative, {of})"
 
 
 def _even(n: int, most: int) -> np.ndarray:
@@ -100,37 +111,32 @@ def _even(n: int, most: int) -> np.ndarray:
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
 
 
-def _frames(
-    folder: Path, drawn: Drawn, values: np.ndarray, areas: Mapping[str, Any], limit: float
-) -> list[int]:
-    """LOOK-MOMENT.webp of looks that change, LOOK-000.webp of the others; gives how many each look has."""
+def _frames(folder: Path, looks: Sequence[Look]) -> list[dict[str, Any]]:
+    """LOOK.webp, and LOOK-MOMENT.webp of what changes of it; gives where that lies, as shares of the look."""
     from PIL import Image
 
-    counts = []
+    folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.webp"):
         old.unlink()
-    for k in range(len(LOOKS)):
-        count = 0
-        for picture in look_pictures(drawn, k, values, areas, limit):
-            out = io.BytesIO()
-            Image.fromarray(picture).save(out, "WEBP", quality=82, method=2)
-            write_bytes(folder / f"{k}-{count:03d}.webp", out.getvalue())
-            count += 1
-        counts.append(count)
-    return counts
+    told = []
+    for k, look in enumerate(looks):
+        Image.fromarray(look.still).save(folder / f"{k}.webp", quality=88, method=3)
+        for n, part in enumerate(look.moments):
+            Image.fromarray(part).save(folder / f"{k}-{n:03d}.webp", quality=88, method=3)
+        high, wide = look.still.shape[:2]
+        top, left = look.at
+        box = [left / wide, top / high, look.moments.shape[2] / wide, look.moments.shape[1] / high]
+        told.append({"moments": len(look.moments), "box": [round(v, 5) for v in box], "shape": [high, wide]})
+    return told
 
 
-def _film(
-    path: Path, drawn: Drawn, map_: Any, values: np.ndarray, areas: Mapping[str, Any], limit: float
-) -> None:
+def _film(path: Path, looks: Sequence[Look], times: np.ndarray) -> None:
     from PIL import Image
 
-    chosen = _even(len(map_.times), FILM)
-    pictures = film_pictures(drawn, values[:, chosen], map_.times[chosen].tolist(), areas, limit)
-    images = [Image.fromarray(one) for one in pictures]
+    images = [Image.fromarray(one) for one in film_pictures(looks, times.tolist())]
     colours = images[len(images) // 2].quantize(192)
     images = [one.quantize(palette=colours, dither=Image.Dither.NONE) for one in images]
-    seconds = float(map_.times[-1] - map_.times[0]) or 1.0
+    seconds = float(times[-1] - times[0]) or 1.0
     each = max(20, round(3000 * seconds / len(images)))  # a third of real time, so that it can be followed
     with replacing(path) as temporary:
         images[0].save(temporary, "GIF", save_all=True, append_images=images[1:], duration=each, loop=0)

@@ -267,20 +267,28 @@ def report(
     part: Annotated[
         str, typer.Option("--part", help="Whose scores: test, validation, train or on-FOLDER.")
     ] = "test",
+    audio: Annotated[
+        bool, typer.Option("--audio/--no-audio", help="Embed recordings: they are of people's voices.")
+    ] = True,
+    pseudonyms: Annotated[
+        bool, typer.Option("--pseudonyms", help="Call speakers and folders by other names, to publish it.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Writes a page about a run: what was trained on what, how good it is, and how it sounds. One file, offline.
+    """Writes a page about a run: what was trained on what, how good it is, what it relies on. One file, offline.
 
     Example: heschl report runs/kws-small-0123456789
     """
     from heschl.report.page import write_page
 
-    page = write_page(run, part)
+    page = write_page(run, part, audio, pseudonyms)
     if json:
         give({"page": str(page.resolve())})
         return
     say(f"Open this page in a browser: {page.resolve()}")
     if not (run / "evaluate").is_dir():
         say(next_line("heschl", "evaluate", run))
+    elif not (run / "explain").is_dir():
+        say(next_line("heschl", "explain", run))
     else:
         say(next_line("heschl", "recipes"))

@@ -16,10 +16,12 @@ import soundfile
 import torch
 
 from heschl.files import read_json
+from heschl.report.explained import _taken
 from heschl.report.page import write_page
 from heschl.report.sounds import heard_groups, sound
 from heschl.run import Run
 from heschl.steps.evaluate import evaluate
+from heschl.steps.explain import explain_run
 from heschl.training.fit import train
 
 RECIPE = {
@@ -41,6 +43,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HESCHL_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         return train(RECIPE, runs=tmp_path_factory.mktemp("runs"), quiet=True)
+
+
+@pytest.fixture(scope="module")
+def explained(run):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("heschl.figures.explanation.save_all", lambda *_: [])  # rendered anew by the page
+        patch.setattr("heschl.figures.style.save", lambda *_: [])
+        evaluate(run)
+        held = explain_run(run, show=3)
+    yield run, held
+    shutil.rmtree(run.folder / "explain")
 
 
 class Balanced(HTMLParser):
@@ -186,3 +199,48 @@ def test_nothing_scrolls_sideways(run, tmp_path, width):
 
 def test_the_page_lies_in_the_run(run):
     assert write_page(run) == Path(run.folder) / "report.html"
+
+
+@pytest.mark.slow
+def test_what_it_relied_on_is_on_the_page_with_its_answers_and_its_test(explained):
+    run, held = explained
+    text = write_page(run).read_text(encoding="utf-8")
+    assert text.count('class="seen"') == len(held["shown"]) == 3
+    answer = read_json(next((run.folder / "explain").glob("*/clips/*/answer.json")))
+    positive = answer["sounds"]["positive"]
+    assert f"{100 * positive['probability']:.0f}\u202f%" in text
+    whole = answer["curves"]["most relevant first"]
+    assert f"{100 * np.interp(0.2, *whole):.0f}&#8239;%" in text
+    assert "Bach S" in text and "How was it done?" in text and "such claims are often wrong" in text
+    parser = Balanced()
+    parser.feed(text)
+    assert parser.open == []
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'href="#(\w+)"', text)) <= set(ids)
+    assert len(text) < 15e6 and write_page(run).read_text(encoding="utf-8") == text
+    assert re.findall(r'<audio[^>]*aria-label="[^"]+', text) and "<audio controls>" not in text
+
+
+@pytest.mark.slow
+def test_a_page_without_voices_and_names_holds_neither(explained):
+    run, _ = explained
+    plain = write_page(run).read_text(encoding="utf-8")
+    text = write_page(run, audio=False, pseudonyms=True).read_text(encoding="utf-8")
+    speakers = set(run.split.groups.values())
+    assert "<audio" in plain and str(run.folder) in plain
+    assert any(re.search(rf"\b{speaker}\b", plain) for speaker in speakers)
+    assert "<audio" not in text and "base64,UklG" not in text
+    said = re.sub(r"data:[^\"']+", "", text)
+    assert not [speaker for speaker in speakers if re.search(rf"(?<![\w.#-]){speaker}(?![\w])", said)]
+    assert str(run.folder) not in text and str(Path.home()) not in text and "speaker 1" in text
+
+
+def test_a_picture_that_fails_its_test_says_so():
+    shares = [0.0, 0.2, 1.0]
+    curves = {"most relevant first": [shares, [0.9, 0.8, 0]], "at random": [shares, [0.9, 0.7, 0]]}
+    assert "does not show" in _taken(curves)["doubt"]
+    curves["most relevant first"] = [shares, [0.9, 0.1, 0]]
+    held = _taken(curves)
+    assert held["doubt"] == "" and [round(row["share"], 9) for row in held["taken"]] == [0.1, 0.7]
+    assert held["whole"] == "90\u202f%"

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heschl.files import read_csv, read_json, read_text, write_text
+from heschl.report.disguise import Names
+from heschl.report.explained import explained_facts, explanations
+from heschl.report.methods import methods
 from heschl.report.sounds import heard_groups
 from heschl.run import Run, open_run
 from heschl.tasks.scores import told
@@ -31,12 +34,15 @@ SAYS = {
 FULL_ON_PHONE = 16  # a larger confusion matrix is shown on wide screens only
 
 
-def write_page(run: Run | Path | str, part: str = "test") -> Path:
+def write_page(
+    run: Run | Path | str, part: str = "test", audio: bool = True, pseudonyms: bool = False
+) -> Path:
     """Writes RUN/report.html and gives its path.
 
     Parameters
     ----------
     part: whose scores are shown, a folder under RUN/evaluate; where it is not there, any that is.
+    audio: embed recordings. pseudonyms: speakers and folders go by other names, see `heschl.report.disguise`.
 
     Raises
     ------
@@ -47,8 +53,9 @@ def write_page(run: Run | Path | str, part: str = "test") -> Path:
     run = open_run(run)
     template = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     home = Path(__file__).parent
-    facts = page_facts(run, _scored(run, part))
-    text = template.from_string(read_text(home / "page.html")).render(facts, css=_css(home))
+    names = Names(run, pseudonyms)
+    facts = page_facts(run, _scored(run, part), names, audio)
+    text = names.text(template.from_string(read_text(home / "page.html")).render(facts, css=_css(home)))
     path = run.folder / "report.html"
     write_text(path, text)
     return path
@@ -72,12 +79,16 @@ def _css(home: Path) -> Any:
 # --- what the page says ------------------------------------------------------------------------------------
 
 
-def page_facts(run: Run, folder: Path | None) -> dict[str, Any]:
+def page_facts(
+    run: Run, folder: Path | None, names: Names | None = None, audio: bool = True
+) -> dict[str, Any]:
     """Everything that the template asks for."""
     from importlib.metadata import version
 
+    names = names or Names(run)
     corpus = run.origin.get("corpus", {})
     held = read_json(folder / "scores.json") if folder else None
+    found = explanations(run)
     facts: dict[str, Any] = {
         "version": version("heschl"),
         "name": run.name,
@@ -85,22 +96,26 @@ def page_facts(run: Run, folder: Path | None) -> dict[str, Any]:
         "title": _headline(run, held),
         "lead": _lead(run, held),
         "synthetic": "",
-        "notes": corpus.get("notes", []),
+        "notes": [] if names.pseudonyms else corpus.get("notes", []),
+        "pseudonyms": names.pseudonyms,
+        "audio": audio,
         "score": None,
         "others": [],
         "confusion": None,
         "speakers": None,
         "heard": [],
+        "explained": explained_facts(run, folder, names, audio),
         "by": run.split.by,
         "unit": "clip",
         "curves": None,
         "skipped": _skipped(run),
         "recipe": read_text(run.folder / "recipe.yaml"),
         "versions": _versions(run),
+        "methods": methods(run, held, found[0].held if found else None),
         **_repeat(run),
     }
     if (held or {}).get("synthetic") or corpus.get("synthetic"):
-        own = [note for note in facts["notes"] if "machine" in note or "ynthetic" in note]
+        own = [note for note in corpus.get("notes", []) if "machine" in note or "ynthetic" in note]
         facts["synthetic"] = (
             " ".join(own) or "A machine spoke every recording: no score here says anything about people."
         )
@@ -111,7 +126,15 @@ def page_facts(run: Run, folder: Path | None) -> dict[str, Any]:
         monitor = run.recipe.train.monitor
         facts["curves"] = _both("curves", lambda width: curves(run.history, monitor, width))
     if held and folder:
-        facts |= _score_facts(run, held, folder)
+        facts |= _score_facts(run, held, folder, names)
+        if held["kind"] == "clips":
+            facts["heard"] = heard_groups(
+                read_csv(folder / "predictions.csv"),
+                run.labels,
+                audio=audio,
+                called=names.speaker,
+                without=(facts["explained"] or {}).get("ids", ()),
+            )
     return facts
 
 
@@ -201,8 +224,9 @@ def _repeat(run: Run) -> dict[str, str]:
     licence = (
         f" The recordings: {corpus.get('source', '')} ({corpus['licence']})." if corpus.get("licence") else ""
     )
+    explain = f"\nheschl explain {run.folder}" if (run.folder / "explain").is_dir() else ""
     return {
-        "command": f"heschl train {run.folder / 'recipe.yaml'}\nheschl evaluate {run.folder}\nheschl report {run.folder}",
+        "command": f"heschl train {run.folder / 'recipe.yaml'}\nheschl evaluate {run.folder}{explain}\nheschl report {run.folder}",
         "repeat": f"Seed {run.recipe.seed}; the same recipe on the same machine gives the same weights, bit for bit.{licence}",
     }
 
@@ -210,7 +234,7 @@ def _repeat(run: Run) -> dict[str, str]:
 # --- the scores --------------------------------------------------------------------------------------------
 
 
-def _score_facts(run: Run, held: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def _score_facts(run: Run, held: Mapping[str, Any], folder: Path, names: Names) -> dict[str, Any]:
     from heschl.figures.confusion import confusion_figure
     from heschl.figures.speakers import speakers
 
@@ -228,6 +252,7 @@ def _score_facts(run: Run, held: Mapping[str, Any], folder: Path) -> dict[str, A
         wide["phone"] = ""
     facts["confusion"] = {**wide, "top": [row for row in held.get("confusions", [])[:8] if row["n"] > 1]}
     rows = read_csv(folder / "per_speaker.csv") if (folder / "per_speaker.csv").exists() else []
+    rows = [{**row, "group": names.speaker(row["group"])} for row in rows]
     if len(rows) > 1:
         overall, chance = main["accuracy"]["value"], main["chance"]
         facts["speakers"] = _both(
@@ -237,8 +262,8 @@ def _score_facts(run: Run, held: Mapping[str, Any], folder: Path) -> dict[str, A
             ),
         )
     if held.get("unknown_labels"):
-        names = ", ".join(f"{name} ({n})" for name, n in held["unknown_labels"].items())
-        facts["others"].append(f"Not scored, as the network does not know these labels: {names}.")
+        unknown = ", ".join(f"{name} ({n})" for name, n in held["unknown_labels"].items())
+        facts["others"].append(f"Not scored, as the network does not know these labels: {unknown}.")
     if frames:
         if "without_silence" in held["scores"]:
             quiet = held["scores"]["without_silence"]
@@ -252,8 +277,6 @@ def _score_facts(run: Run, held: Mapping[str, Any], folder: Path) -> dict[str, A
                     f"{what} within {1000 * found['tolerance']:.0f} ms: F1 {found['f1']:.2f} "
                     f"(precision {found['precision'] or 0:.2f}, recall {found['recall'] or 0:.2f})."
                 )
-    else:
-        facts["heard"] = heard_groups(read_csv(folder / "predictions.csv"), run.labels)
     return facts
 
 

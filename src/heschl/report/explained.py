@@ -1,0 +1,299 @@
+"""What the network relied on, for the page: clips with picture, sounds and their test, and what holds over many.
+
+Everything comes from RUN/explain/*: `heschl explain` writes it, nothing is explained anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from heschl.files import read_audio, read_csv, read_json
+from heschl.report.disguise import Names
+from heschl.report.methods import called
+from heschl.report.sounds import SECONDS, sound
+from heschl.run import Run
+from heschl.steps.explain_show import slug
+from heschl.steps.explaining import Input, picture_of
+from heschl.steps.networks import Network, open_network
+from heschl.steps.telling import telling
+from heschl.types import Clip, HeschlError
+
+FIFTH = 0.2  # of the picture taken out, in the sentence under it
+MOST = 12  # clips with all their sounds on one page
+REGIONS = 8  # rows of one kind in the summary
+WAVES = 60.0  # seconds of sound on a page, beyond which it is embedded compressed
+TAKEN = {  # curves of answer.json, as the page calls them
+    "most relevant first": "the fifth that counted most",
+    "at random": "a fifth at random",
+    "loudest first": "the loudest fifth",
+}
+KINDS = {"phone": "Phones", "word": "Words", "band": "Bands of frequency"}
+
+
+class Found(NamedTuple):
+    """A folder of explanations and what its explain.json holds."""
+
+    folder: Path
+    held: Mapping[str, Any]
+
+
+class _Page(NamedTuple):
+    """What every clip's card is made with. sounds: the form they are embedded in, "" for none."""
+
+    run: Run
+    network: Network
+    found: Found
+    clips: Mapping[str, Clip]
+    names: Names
+    sounds: str
+
+
+def explanations(run: Run) -> list[Found]:
+    """All that was explained, what the page shows first: the network's own answers, and most clips."""
+    found = [Found(path.parent, read_json(path)) for path in (run.folder / "explain").glob("*/explain.json")]
+    return sorted(
+        found, key=lambda one: (one.held["target"] != "predicted", -one.held["clips"], str(one.folder))
+    )
+
+
+def explained_facts(run: Run, scored: Path | None, names: Names, audio: bool = True) -> dict[str, Any] | None:
+    """What the template's section of explanations asks for; None where nothing was explained."""
+    found = explanations(run)
+    if not found:
+        return None
+    first, *others = found
+    groups = list(_groups(first, scored))
+    seconds = sum(_seconds(first.folder / "clips" / slug(clip)) for _, clips in groups for clip in clips)
+    form = ("WAV" if 4 * seconds <= WAVES else "MP3") if audio else ""
+    page, made = _Page(run, open_network(run), first, _clips(run), names, form), []
+    for k, (title, ids) in enumerate(groups):
+        cards = [_card(page, clip, f"x{k}{place}") for place, clip in enumerate(ids)]
+        made.append({"title": title, "clips": cards})
+    return {
+        "sentence": _sentence(first.held),
+        "groups": made,
+        "ids": {clip for _, clips in groups for clip in clips},
+        "over": _over(first.held),
+        "summary": _summary(first.held),
+        "summary_note": _sentence_of(first.held.get("summary_note", "")),
+        "others": [_also(one) for one in others],
+        "agreement": _agreement(run),
+        "faithful": _faithful(run),
+    }
+
+
+# --- clips -------------------------------------------------------------------------------------------------
+
+
+def _groups(found: Found, scored: Path | None) -> Iterator[tuple[str, list[str]]]:
+    """The clips that tell most of those that are drawn; where none is known, some of those that are drawn."""
+    drawn = [
+        clip for clip in found.held["shown"] if (found.folder / "clips" / slug(clip) / "answer.json").exists()
+    ]
+    rows = read_csv(scored / "predictions.csv") if scored and (scored / "predictions.csv").exists() else []
+    any_told = False
+    if rows and "said" in rows[0] and found.held.get("part") == (scored.name if scored else None):
+        for title, chosen in telling(rows, MOST // 3):
+            ids = [row["id"] for row in chosen if row["id"] in drawn]
+            if ids:
+                any_told = True
+                yield title, ids
+    if not any_told and drawn:
+        yield "Some recordings", drawn[: MOST // 2]
+
+
+def _clips(run: Run) -> dict[str, Clip]:
+    """The corpus' clips, for their phones and words; none where it has moved."""
+    try:
+        return dict(run.corpus().by_id)
+    except HeschlError:
+        return {}
+
+
+def _seconds(folder: Path) -> float:
+    import soundfile
+
+    path = folder / "original.wav"
+    return min(SECONDS, soundfile.info(str(path)).duration) if path.exists() else 0.0
+
+
+def _card(page: _Page, clip: str, name: str) -> dict[str, Any]:
+    folder = page.found.folder / "clips" / slug(clip)
+    held, known = read_json(folder / "answer.json"), page.clips.get(clip)
+    target, answered = held["target"], held["answered"]
+    labels = known.labels if known else {}
+    said = labels.get(str(page.run.recipe.task.args.get("label", "")))
+    speaker = page.names.speaker(page.run.split.groups.get(clip) or labels.get("speaker", ""))
+    title = f"“{said}”" if said else "A recording" if page.names.pseudonyms else clip
+    if said and answered:
+        title += ", understood" if said == answered else f", taken for “{answered}”"
+    elif answered:
+        title += f", heard as “{answered}”"
+    sounds = [_sound(folder, one, target, page.sounds) for one in held["sounds"].values()]
+    mute = held.get("mute", "")
+    return {
+        "title": title,
+        "who": speaker,
+        "of": f"“{target}”" if answered else "its answers",
+        "figure": _figure(page, clip, folder, f"“{target}”" if answered else "its answers", name),
+        "sounds": sounds,
+        "cut": f"{SECONDS:g}" if any(one["cut"] for one in sounds) else "",
+        "mute": "" if page.names.pseudonyms else mute,
+        **_taken(held["curves"]),
+    }
+
+
+def _sound(folder: Path, one: Mapping[str, Any], target: str, form: str) -> dict[str, Any]:
+    source, cut = "", False
+    if form and not one["silent"] and (folder / one["file"]).exists():
+        wave, rate = read_audio(folder / one["file"])
+        cut = len(wave) > SECONDS * rate
+        source = sound(wave[: round(SECONDS * rate)], rate, form)
+    share = f"{100 * one['probability']:.0f}\u202f%"
+    if one["silent"]:
+        answer = "Silent: nothing of the sound belongs here."
+    elif not one["answered"]:
+        answer = f"The network gives {share} to what it answered to all of it."
+    elif one["answered"] == target:
+        answer = f"The network’s answer: “{target}”, {share}"
+    else:
+        answer = f"The network’s answer: “{one['answered']}”; “{target}” gets {share}"
+    return {
+        "label": one["words"][0].upper() + one["words"][1:],
+        "source": source,
+        "answer": answer,
+        "cut": cut,
+    }
+
+
+def _taken(curves: Mapping[str, Any]) -> dict[str, Any]:
+    """How much of the probability is left when a fifth of the picture is taken out, and whether that speaks for it."""
+    left = {name: float(np.interp(FIFTH, *curves[name])) for name in TAKEN if curves.get(name)}
+    if "most relevant first" not in left:
+        return {"taken": [], "whole": "", "doubt": "", "beside": ""}
+    whole = float(curves["most relevant first"][1][0])
+    doubt = beside = ""
+    if left["most relevant first"] >= left.get("at random", np.inf) - 0.02:
+        doubt = (
+            "Taking out what is marked here changes the answer no more than taking out as much at random: "
+            "this picture does not show what the answer rests on."
+        )
+    elif left["most relevant first"] >= left.get("loudest first", np.inf) - 0.02:
+        beside = "The loudest fifth matters as much: this test cannot tell the two apart."
+    rows = [{"name": TAKEN[name], "share": max(0.0, min(1.0, value))} for name, value in left.items()]
+    return {"taken": rows, "whole": f"{100 * whole:.0f}\u202f%", "doubt": doubt, "beside": beside}
+
+
+def _figure(page: _Page, clip: str, folder: Path, target: str, name: str) -> dict[str, Any]:
+    """The clip's picture at two widths, out of relevance.h5."""
+    import h5py
+    import markupsafe
+    import torch
+
+    from heschl.figures.explanation import Seen, explanation_figure
+    from heschl.figures.style import PHONE, TEXT, inline
+
+    wave, rate = read_audio(folder / "original.wav") if (folder / "original.wav").exists() else (None, 1.0)
+    known = page.clips.get(clip) or Clip(clip, folder / "original.wav", 1, {})
+    with h5py.File(page.found.folder / "relevance.h5", "r") as file:
+        group = file[slug(clip)]
+        x, relevance = (torch.from_numpy(group[key][()]) for key in ("x", "relevance"))
+        one = Input(known, x, float(group.attrs["rate"]), float(group.attrs["start"]))
+    seen = Seen(*picture_of(page.network, one, relevance), wave, rate, known.spans)
+    alt = f"what spoke for {target} in the spectrogram, and what against"
+    return {
+        key: markupsafe.Markup(
+            inline(explanation_figure(seen, width=width, target=target), f"{name}{key[0]}", alt)
+        )
+        for key, width in (("wide", TEXT), ("phone", PHONE))
+    }
+
+
+def _sentence_of(text: str) -> str:
+    return text and f"{text[0].upper()}{text[1:]}."
+
+
+# --- over many clips ---------------------------------------------------------------------------------------
+
+
+def _sentence(held: Mapping[str, Any]) -> str:
+    what = {"predicted": "its own answer", "true": "what was said"}.get(held["target"], f"“{held['target']}”")
+    speech = " of synthetic speech" if held.get("synthetic") else ""
+    n = held["clips"]
+    return (
+        f"{n:,} recording{'s' * (n != 1)}{speech} {'were' if n != 1 else 'was'} explained by {called(held['method'])}: each point of the "
+        f"picture has a share in {what}, warm where it spoke for it, cool where it spoke against it, uncoloured where "
+        "it did not matter."
+    )
+
+
+def _over(held: Mapping[str, Any]) -> str:
+    sounds = held.get("sounds") or {}
+    if "positive" not in sounds:
+        return ""
+    n = sounds["original"]["n"]
+    share = {name: f"{100 * one['mean']:.0f}\u202f%" for name, one in sounds.items()}
+    return (
+        f"Over the {n} recordings that were made audible, the network gives what is explained {share['original']} when it hears "
+        f"all of a recording, {share['positive']} when it hears only what it relied on, and {share['rest']} when it hears only "
+        "the rest. Those recordings were chosen, so this is no estimate for others."
+    )
+
+
+def _summary(held: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Shares of relevance beside shares of the picture: every band, and the phones and words that stand out."""
+    out = []
+    for kind in ("band", "phone", "word"):
+        rows = [row for row in held.get("summary", []) if row["kind"] == kind]
+        if kind != "band":
+            rows = sorted(rows, key=lambda row: -row["difference"])[:REGIONS]
+        if rows:
+            out.append({"title": KINDS[kind], "some": kind != "band", "rows": rows})
+    return out
+
+
+def _also(one: Found) -> str:
+    what = {"predicted": "its own answers", "true": "what was said"}.get(
+        one.held["target"], f"“{one.held['target']}”"
+    )
+    n = one.held["clips"]
+    return f"{called(one.held['method'])}, {n:,} recording{'s' * (n != 1)}, {what}"
+
+
+def _agreement(run: Run) -> list[dict[str, Any]]:
+    found = sorted((run.folder / "explain").glob("compare-*/compare.json"))
+    rows: list[dict[str, Any]] = read_json(found[0]).get("agreement", []) if found else []
+    return [row for row in rows if row.get("top_overlap") is not None]
+
+
+def _faithful(run: Run) -> dict[str, Any] | None:
+    """How true the methods are over speakers, as `heschl faithful` measured it."""
+    paths = sorted((run.folder / "explain" / "faithful").glob("*/scores.json"))
+    path = next((one for one in paths if one.parent.name == "test"), paths[0] if paths else None)
+    if path is None:
+        return None
+    held = read_json(path)
+    cells = "time_frequency" if any(row["cells"] == "time_frequency" for row in held["rows"]) else "time"
+    rows = [
+        {"method": row["method"], **{key: _signed(row[key]) for key in ("deletion_over_random", "deletion_over_energy")}}
+        for row in held["rows"]
+        if row["cells"] == cells and not row.get("control") and "deletion_over_random" in row
+    ]  # fmt: skip
+    return {
+        "rows": rows,
+        "clips": held["clips"],
+        "speakers": held.get("speakers"),
+        "group": held.get("group", "speaker"),
+        "cells": "moments" if cells == "time" else "cells of the picture",
+        "synthetic": held.get("synthetic", False),
+    }
+
+
+def _signed(score: Mapping[str, Any]) -> str:
+    low, high = score["low"], score["high"]
+    text = f"{100 * score['value']:+.0f}"
+    return (text + (f" [{100 * low:+.0f}, {100 * high:+.0f}]" if low is not None else "")).replace("-", "−")

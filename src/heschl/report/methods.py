@@ -1,0 +1,147 @@
+"""How it was done, as a paragraph that a paper could take, with its references; and how to cite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from heschl.run import Run
+
+REFERENCES = {
+    "audiomnist": "Becker S, Vielhaben J, Ackermann M, Müller K-R, Lapuschkin S, Samek W (2024). AudioMNIST: Exploring "
+    "explainable artificial intelligence for audio analysis on a simple benchmark. J. Franklin Inst. 361(1), 418–428.",
+    "words": "Warden P (2018). Speech Commands: a dataset for limited-vocabulary speech recognition. arXiv:1804.03209.",
+    "alexnet": "Krizhevsky A, Sutskever I, Hinton GE (2012). ImageNet classification with deep convolutional neural "
+    "networks. Advances in Neural Information Processing Systems 25.",
+    "bootstrap": "Field CA, Welsh AH (2007). Bootstrapping clustered data. J. R. Stat. Soc. B 69(3), 369–390.",
+    "lrp": "Bach S, Binder A, Montavon G, Klauschen F, Müller K-R, Samek W (2015). On pixel-wise explanations for "
+    "non-linear classifier decisions by layer-wise relevance propagation. PLoS ONE 10(7), e0130140.",
+    "lstm": "Arras L, Montavon G, Müller K-R, Samek W (2017). Explaining recurrent neural network predictions in "
+    "sentiment analysis. Proc. 8th WASSA, 159–168.",
+    "integrated": "Sundararajan M, Taly A, Yan Q (2017). Axiomatic attribution for deep networks. Proc. ICML 70, 3319–3328.",
+    "smoothgrad": "Smilkov D, Thorat N, Kim B, Viégas F, Wattenberg M (2017). SmoothGrad: removing noise by adding noise. "
+    "arXiv:1706.03825.",
+    "gradient": "Simonyan K, Vedaldi A, Zisserman A (2014). Deep inside convolutional networks: visualising image "
+    "classification models and saliency maps. arXiv:1312.6034.",
+    "occlusion": "Zeiler MD, Fergus R (2014). Visualizing and understanding convolutional networks. Proc. ECCV, 818–833.",
+    "deletion": "Samek W, Binder A, Montavon G, Lapuschkin S, Müller K-R (2017). Evaluating the visualization of what a "
+    "deep neural network has learned. IEEE Trans. Neural Netw. Learn. Syst. 28(11), 2660–2673.",
+    "holm": "Holm S (1979). A simple sequentially rejective multiple test procedure. Scand. J. Stat. 6(2), 65–70.",
+}
+METHODS = {  # beginning of a method's name -> how it is called, its references
+    "lrp": ("layer-wise relevance propagation", ("lrp",)),
+    "integrated_gradients": ("integrated gradients", ("integrated",)),
+    "smoothgrad": ("SmoothGrad", ("smoothgrad",)),
+    "gradient_x_input": ("gradient times input", ("gradient",)),
+    "gradient": ("the gradient", ("gradient",)),
+    "occlusion": ("occlusion", ("occlusion",)),
+    "aligned": ("occlusion of aligned segments", ("occlusion",)),
+}
+RECURRENT = ("crnn", "frame_lstm", "frame_mlp")
+
+
+def methods(
+    run: Run, held: Mapping[str, Any] | None, explained: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The paragraph, the references that it needs, and how to cite.
+
+    Parameters
+    ----------
+    held: scores.json of what the page shows. explained: explain.json likewise.
+    """
+    needed: list[str] = []
+    sentences = [*_training(run, needed)]
+    if held:
+        sentences += _scoring(held, needed)
+    if explained:
+        sentences += _explaining(run, explained, needed)
+    made = version("heschl")
+    return {
+        "sentences": " ".join(sentences),
+        "references": [REFERENCES[key] for key in dict.fromkeys(needed)],
+        "cite": f"The heschl developers. heschl: a workbench for interpretable speech networks, version {made}. "
+        f"Run {run.name}.",
+    }
+
+
+def called(method: str) -> str:
+    """A method of explanation, as a person calls it."""
+    words = next(
+        (held for name, (held, _) in METHODS.items() if method.startswith(name)), f"the function {method}"
+    )
+    after = method.partition(":")[2].replace("_", " ")
+    return f"{words} ({'rules ' if method.startswith('lrp') else ''}{after})" if after else words
+
+
+def _training(run: Run, needed: list[str]) -> list[str]:
+    recipe, corpus, split = run.recipe, run.origin.get("corpus", {}), run.split
+    part, train = recipe.model.use.removeprefix("heschl.models."), recipe.train
+    for key, words in (
+        ("audiomnist", (recipe.corpus.use, part)),
+        ("words", (recipe.corpus.use,)),
+        ("alexnet", (part,)),
+    ):
+        if any(key in word or (key == "audiomnist" and "audionet." in word) for word in words):
+            needed.append(key)
+    feature = recipe.feature.use.removeprefix("heschl.features.")
+    clip = (
+        f", each cut or padded to {recipe.clip.seconds:g}\u202fs"
+        if recipe.clip.seconds
+        else ", at full length"
+    )
+    kept = f", no {split.by} in two of them" if split.by != "clip" else ""
+    given = ", ".join(f"{key} {value}" for key, value in train.optimiser.args.items())
+    length = f"{train.epochs} epochs" if train.epochs is not None else f"{train.steps} steps"
+    changes = (
+        " Clips of the training part were changed by "
+        f"{', '.join(part.use.rsplit('.', 1)[-1] for part in recipe.augment)}."
+        if recipe.augment
+        else ""
+    )
+    schedule = f", schedule {train.schedule.use.rsplit('.', 1)[-1]}" if train.schedule else ""
+    synthetic = " of synthetic speech" if corpus.get("synthetic") else ""
+    return [
+        f"Recordings{synthetic} of the corpus {corpus.get('name', recipe.corpus.use)} were divided into training "
+        f"({len(split.train):,}), validation ({len(split.validation):,}) and test ({len(split.test):,}){kept}, and given to "
+        f"the network {part} as {feature}{clip}.{changes}",
+        f"It was trained for at most {length} of batches of {train.batch} with {train.optimiser.use.rsplit('.', 1)[-1]}"
+        f"{f' ({given})' if given else ''}{schedule}, {train.precision} arithmetic, seed {recipe.seed}; the weights with the best "
+        f"{train.monitor.replace('_', ' ')} on the validation part were kept.",
+    ]
+
+
+def _scoring(held: Mapping[str, Any], needed: list[str]) -> list[str]:
+    main = held["scores"] if held["kind"] == "clips" else held["scores"]["all"]
+    if main["interval_note"]:
+        return [f"Scores are of {main['n']:,} {main['unit']}s."]
+    needed.append("bootstrap")
+    return [
+        f"Scores are of {main['n']:,} {main['unit']}s; intervals are 95\u202f% percentile intervals of a bootstrap over whole "
+        f"{main['interval_over']}s."
+    ]
+
+
+def _explaining(run: Run, explained: Mapping[str, Any], needed: list[str]) -> list[str]:
+    method = str(explained["method"])
+    needed += next((keys for name, (_, keys) in METHODS.items() if method.startswith(name)), ())
+    if method.startswith("lrp") and any(name in run.recipe.model.use for name in RECURRENT[:2]):
+        needed.append("lstm")
+    sentences = [f"The answers to {explained['clips']:,} recordings were explained by {called(method)}."]
+    if explained.get("sounds"):
+        needed.append("audiomnist")
+        sentences.append(
+            "Explanations were made audible by masking the short-time Fourier transform of each recording with its "
+            "relevance, keeping its phase, and the network was asked about each part."
+        )
+    needed.append("deletion")
+    sentences.append(
+        "Each was tested by taking cells out of the picture, the most relevant first, beside random and loudest-first order."
+    )
+    if any(row.get("p_holm") is not None for row in explained.get("summary", [])):
+        needed.append("holm")
+        sentences.append(
+            "Shares of relevance and of area were averaged within speakers and compared by a two-sided sign-flip test over "
+            "speakers, corrected after Holm within each kind of region."
+        )
+    return sentences

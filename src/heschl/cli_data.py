@@ -27,7 +27,7 @@ recipes = typer.Typer()
 # --- corpora -----------------------------------------------------------------------------------------------
 
 
-@corpora.command("list")
+@corpora.command("list", short_help="List layouts to read, and corpora to fetch.")
 @border
 def corpora_list(json: Json = False) -> None:
     """Lists the layouts that heschl reads, and the corpora that it can fetch.
@@ -60,7 +60,7 @@ def corpora_list(json: Json = False) -> None:
     say(next_line("heschl", "corpora", "fetch", "fsdd"))
 
 
-@corpora.command("fetch")
+@corpora.command("fetch", short_help="Download a corpus, check it and unpack it.")
 @border
 def corpora_fetch(
     name: Annotated[str, typer.Argument(help="As `heschl corpora list` names it.")],
@@ -97,7 +97,7 @@ def corpora_fetch(
     say(next_line("heschl", "corpora", "check", folder, "--use", SOURCES[name].reader))
 
 
-@corpora.command("check")
+@corpora.command("check", short_help="Tell what is in a corpus and what is wrong with it.")
 @border
 def corpora_check(
     path: Annotated[
@@ -158,7 +158,7 @@ def _described(corpus: Any) -> list[str]:
     return lines
 
 
-@corpora.command("table")
+@corpora.command("table", short_help="Write a table of your recordings from their names.")
 @border
 def corpora_table(
     folder: Annotated[Path, typer.Argument(help="The folder that holds your recordings.")],
@@ -200,7 +200,7 @@ def corpora_table(
     say(next_line("heschl", "corpora", "check", target))
 
 
-@corpora.command("speak")
+@corpora.command("speak", short_help="Speak a corpus of your own words by machine.")
 @border
 def corpora_speak(
     words: Annotated[list[str], typer.Argument(metavar="WORD...", help="The words to be spoken.")],
@@ -241,7 +241,7 @@ def recipes_bare(context: typer.Context, json: Json = False) -> None:
         _list(json)
 
 
-@recipes.command("list")
+@recipes.command("list", short_help="List the recipes that come along.")
 @border
 def recipes_list(json: Json = False) -> None:
     """Lists every shipped recipe with its data, download and minutes on two cores.
@@ -275,7 +275,7 @@ def _cost(row: dict[str, Any]) -> str:
     return f"{minutes} min, {download}" if minutes else download
 
 
-@recipes.command("copy")
+@recipes.command("copy", short_help="Copy a recipe, to change it.")
 @border
 def recipes_copy(
     name: Annotated[str, typer.Argument(help="As `heschl recipes` names it.")],

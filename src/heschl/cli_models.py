@@ -13,7 +13,7 @@ from heschl.cli_talk import border, give, next_line, say, show_blocks
 models = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
-    help="The models to start from: list them, read a card, train the large ones.",
+    help="The models to start from: list them, read a card, train the large ones.\n\nExample: heschl models list",
 )
 
 # Networks that are too large to come along: name -> the recipe that makes them.
@@ -27,9 +27,9 @@ LARGE = {
 
 
 @models.callback(invoke_without_command=True)
-def default(context: typer.Context) -> None:
+def default(context: typer.Context, json: Json = False) -> None:
     if context.invoked_subcommand is None:
-        list_models()
+        list_models(json)
 
 
 @models.command("list", short_help="List the models that come along, and the ones to train.")
@@ -72,7 +72,7 @@ def list_models(json: Json = False) -> None:
 
 @models.command(short_help="Show a model's card.")
 @border
-def card(name: Annotated[str, typer.Argument(help="A model that comes along.")]) -> None:
+def card(name: Annotated[str, typer.Argument(help="A model that comes along.")], json: Json = False) -> None:
     """Shows what a model heard, how good it is on speakers that it never heard, and what it must not be used for.
 
     Example: heschl models card words
@@ -85,7 +85,11 @@ def card(name: Annotated[str, typer.Argument(help="A model that comes along.")])
     ours = packaged_runs()
     if name not in ours:
         raise HeschlError(f"no model is called {name}{nearest(name, ours)}: see `heschl models list`")
-    say(read_text(ours[name] / "README.md"))
+    text = read_text(ours[name] / "README.md")
+    if json:
+        give({"name": name, "card": text})
+        return
+    say(text)
 
 
 @models.command(short_help="Train a model that does not come along.")

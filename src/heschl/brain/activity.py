@@ -49,10 +49,14 @@ def record(
 
     Raises
     ------
-    HeschlError: the network has no such area, or its steps are not moments in time; x or rate is not fit.
+    HeschlError: the network has no such area, or none at all, or its steps are not moments in time; x or rate is not fit.
     """
     x = _checked(model, x, rate)
     modules = area_modules(model, [areas] if isinstance(areas, str) else areas)
+    if areas is None and not modules:
+        raise HeschlError(
+            f"{type(model).__name__} names no areas: give its class `areas`, a public name for each submodule to record"
+        )
     with eval_mode(model):
         timings = compose(model, x.shape[1:], modules)
         parts = [

@@ -109,6 +109,8 @@ def project(
         evoked = mne.EvokedArray(
             data, info, tmin=float(brain_map.times[0]), comment=f"simulated, {brain_map.status}", nave=1
         )
+        # mne begins on a whole sample after 0: up to half a step, 7 ms of a spectrogram, off the map's own times
+        evoked.shift_time(float(brain_map.times[0]), relative=False)
     return evoked
 
 

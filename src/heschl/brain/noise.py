@@ -100,9 +100,12 @@ def trials(
     if evoked.info["projs"]:
         data = _projector(evoked.info) @ data
     with quiet():
-        return mne.EpochsArray(
+        epochs = mne.EpochsArray(
             data, evoked.info.copy(), tmin=float(evoked.times[0]), baseline=None, proj=True
         )
+        return epochs.shift_time(
+            float(evoked.times[0]), relative=False
+        )  # as in `heschl.brain.forward.project`
 
 
 def _projector(info: Any) -> NDArray[np.float64]:

@@ -107,7 +107,7 @@ def audible_parts(
     faded = _fade(sound.shape[-1], rate).to(sound)
     parts = {name: heard * faded for name, heard in {"original": sound, **parts}.items()}
     if match:
-        parts = levelled(parts)
+        parts = levelled(parts, signal.rms(sound))
     return {name: heard.reshape(wave.shape).to(wave.dtype) for name, heard in parts.items()}
 
 
@@ -125,13 +125,13 @@ def masks(cells: Tensor, whole: float = 0.5) -> tuple[Tensor, Tensor]:
     return share.clamp(0, 1), (-share).clamp(0, 1)
 
 
-def levelled(parts: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Sounds (batch, time) at the RMS of their "original", or all alike lower, so that none exceeds full scale.
+def levelled(parts: dict[str, Tensor], level: Tensor) -> dict[str, Tensor]:
+    """Sounds (batch, time) at the RMS ``level`` (batch, 1), or all alike lower, so that none exceeds full scale.
 
     Silence, and what lies 60 dB under the original, becomes silence.
     """
     own = signal.rms(parts["original"])
-    level, heard = own, {}
+    heard = {}
     for name, sound in parts.items():
         rms, peak = signal.rms(sound), sound.abs().amax(-1, keepdim=True)
         heard[name] = (rms > SILENT * own) & (rms > 0)

@@ -259,7 +259,7 @@ def fill(view: View, baseline: float | str | Tensor, seed: int = 0, lengths: Ten
             return mean.expand(v.shape)
         spread = (torch.where(inside, v - mean, 0.0).square().sum(-1, keepdim=True) / count).sqrt()
         return mean + spread * normal(v.shape[1:], seed).to(v)
-    value = torch.as_tensor(baseline, device=v.device)
+    value = torch.as_tensor(baseline, dtype=v.dtype, device=v.device)  # a number in full precision
     if v.is_complex():
         if value.ndim:
             raise HeschlError(
@@ -267,7 +267,7 @@ def fill(view: View, baseline: float | str | Tensor, seed: int = 0, lengths: Ten
             )
         return torch.full_like(v, complex(value.item()))
     try:
-        return value.to(v.dtype).expand(v.shape)
+        return value.expand(v.shape)
     except RuntimeError as error:
         raise HeschlError(
             f"baseline is of shape {tuple(value.shape)}: give a number, or a tensor that broadcasts to {tuple(v.shape)}"

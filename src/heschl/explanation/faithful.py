@@ -174,6 +174,7 @@ def _like(name: str, given: Tensor | None, x: Tensor) -> Tensor:
         raise HeschlError(
             f"there is no {name} to order by: give a tensor of the shape of x, {tuple(x.shape)}"
         )
+    given = torch.as_tensor(given)
     if given.shape != x.shape:
         raise HeschlError(
             f"{name} is of shape {tuple(given.shape)} and x of {tuple(x.shape)}: they must agree"

@@ -34,11 +34,20 @@ def context_windows(frames: Any, context: int = 25) -> Any:
     (..., time, 2 * context + 1, feature): a view on the zero-padded frames, no window is copied. Window t holds
     frames t - context to t + context.
 
+    Raises
+    ------
+    HeschlError: frames without a time and a feature axis or without a frame, or a context that is no whole number.
+
     >>> context_windows(np.array([[1], [2], [3]]), context=1)[:, :, 0].tolist()
     [[0, 1, 2], [1, 2, 3], [2, 3, 0]]
     """
-    if context < 0:
+    if isinstance(context, bool) or context != int(context) or context < 0:
         raise HeschlError(f"context is {context}: it is the number of neighbours on each side, zero or more")
+    context = int(context)
+    if np.ndim(frames) < 2 or not np.shape(frames)[-2]:
+        raise HeschlError(
+            f"frames are of shape {tuple(np.shape(frames))}: give (..., time, feature) with one frame at least"
+        )
     if isinstance(frames, Tensor):
         padded = F.pad(frames, (0, 0, context, context))
         return padded.unfold(-2, 2 * context + 1, 1).transpose(-1, -2)

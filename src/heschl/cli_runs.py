@@ -14,6 +14,7 @@ from heschl.cli_talk import border, give, next_line, progress, say, show_table
 Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the run folders.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `heschl train` names it.")]
 DEMO = "kws-small"
+DEMO_CLIPS = 4  # that the demo explains
 
 
 @border
@@ -22,19 +23,21 @@ def demo(
     recipe: Annotated[str, typer.Option("--recipe", hidden=True)] = DEMO,
     json: Json = False,
 ) -> None:
-    """Trains a small network on the (synthetic) recordings that come along, scores it, and writes a page to open.
+    """Trains a small network on the (synthetic) recordings that come along, scores and explains it, and writes a page.
 
     Example: heschl demo
     """
     from heschl.report.page import write_page
     from heschl.training.fit import train as trained
 
-    say("1 of 3: training a small network on synthetic words that come with heschl", json_wanted=json)
+    say("1 of 4: training a small network on synthetic words that come with heschl", json_wanted=json)
     run = trained(recipe, {}, runs=runs)
-    say("2 of 3: scoring it on speakers that it has never heard", json_wanted=json)
+    say("2 of 4: scoring it on speakers that it has never heard", json_wanted=json)
     held = _evaluated(run)
     say(_sentence(held), json_wanted=json)
-    say("3 of 3: writing the page", json_wanted=json)
+    say("3 of 4: asking what it relied on, in a few of them", json_wanted=json)
+    _explained(run)
+    say("4 of 4: writing the page", json_wanted=json)
     page = write_page(run)
     if json:
         give(
@@ -164,6 +167,21 @@ def evaluate(
         say(f"  {held['skipped']:,} clips could not be used: skipped.csv says why")
     say(f"Tables and pictures are in {held['folder']}")
     say(next_line("heschl", "report", run))
+
+
+def _explained(run: Any) -> None:
+    """Explains the few clips that tell most, of a scored run."""
+    from heschl.files import read_csv
+    from heschl.steps.explain import explain_run
+    from heschl.steps.telling import telling
+
+    rows = read_csv(run.folder / "evaluate" / "test" / "predictions.csv")
+    if "said" in rows[0]:
+        chosen = [row["id"] for _, group in telling(rows, 2) for row in group][:DEMO_CLIPS]
+    else:
+        chosen = list(dict.fromkeys(row["id"] for row in rows))[: DEMO_CLIPS // 2]
+    with progress("explaining", "clips") as told:
+        explain_run(run, clips=chosen, progress=told)
 
 
 def _evaluated(run: Any, part: str = "test", on: Path | None = None, strict: bool = False) -> dict[str, Any]:

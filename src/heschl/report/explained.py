@@ -96,7 +96,7 @@ def _groups(found: Found, scored: Path | None) -> Iterator[tuple[str, list[str]]
     ]
     rows = read_csv(scored / "predictions.csv") if scored and (scored / "predictions.csv").exists() else []
     any_told = False
-    if rows and "said" in rows[0] and found.held.get("part") == (scored.name if scored else None):
+    if rows and "said" in rows[0] and scored and found.held.get("part") in (None, scored.name):
         for title, chosen in telling(rows, MOST // 3):
             ids = [row["id"] for row in chosen if row["id"] in drawn]
             if ids:

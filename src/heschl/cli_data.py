@@ -112,7 +112,11 @@ def corpora_check(
 
     Example: heschl corpora check mine/table.csv
     """
-    if use == "table":
+    from heschl.corpora import brain
+
+    if use in ("table", "brain") and brain.is_recordings(path):
+        lines = brain.check(path)
+    elif use == "table":
         from heschl.corpora import table
 
         lines = table.check(path)

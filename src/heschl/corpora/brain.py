@@ -129,6 +129,8 @@ def check(path: Path) -> list[str]:
         lines.append(
             f"  {one.id}: {minutes:.1f} min heard ({shown}); {len(one.channels)} {one.kind} channels at {one.rate:g} Hz"
         )
+        if facts(open_raw(one.signal), one.signal, one.kind).audio is None:
+            lines.append(f"  {one.id}: no audio channel was recorded, so onset and clock are not verified")
         if one.positions is None:
             lines.append(f"! {one.id}: no channel has a position: areas and maps of sensors need a montage")
         elif missing := int(np.isnan(one.positions).any(1).sum()):
@@ -236,8 +238,6 @@ def _recording(one: Source, base: Path, kind: str | None) -> tuple[Recording, li
                 f"{one.path}: {b.clip} begins at {b.start:.2f} s, before {a.clip} ends at {a.stop:.2f} s: mend the events"
             )
     told = [f"{one.id}: channels marked bad are left out ({', '.join(found.bad)})"] if found.bad else []
-    if found.audio is None:
-        told.append(f"{one.id}: no audio channel was recorded, so onset and clock are not verified")
     recording = Recording(
         one.id,
         one.subject,

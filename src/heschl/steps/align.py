@@ -1,0 +1,359 @@
+"""Do recordings agree with a network? Written to RUN/align/NAME/.
+
+First the envelope's response without any network, the sanity check; then every layer as a difference over acoustics and
+over the same architecture untrained, channel by channel (or area by area), per subject and over subjects.
+
+    align.json      everything below in short, with the label "fitted" or "fitted to simulated data"
+    response.csv    subject, channel: r of the envelope, chance, p, r of all acoustics       response.svg
+    trf.csv         lag, channel: the envelope's response, mean over subjects
+    layers.csv      subject, layer, place: both differences with their p                     layers.svg
+    group.csv       layer, place: means over subjects with corrected p                       clusters.csv
+    sync.csv        where an audio channel was recorded: offset and drift
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heschl.brain.areas import assign, patch, read_areas
+from heschl.brain.inverse import joined
+from heschl.brain.layers import LayerGain, table
+from heschl.brain.readout import Readout, electrodes_by_area, readout
+from heschl.corpora.brain import read
+from heschl.files import write_csv, write_json
+from heschl.run import Run, open_run
+from heschl.steps import align_group as over
+from heschl.steps.align_fit import Listener, Response, Settings, in_areas, layer, listener, response
+from heschl.steps.crossval import _backend
+from heschl.steps.heard import Layers, layers, sounds
+from heschl.types import Corpus, HeschlError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Say = Callable[[str], None]
+Told = Callable[[int, int], None]
+ACOUSTICS = "acoustics"
+
+
+def align(
+    run: Run | Path | str,
+    recordings: Corpus | Path | str,
+    settings: Settings | None = None,
+    *,
+    areas: Any = None,
+    name: str | None = None,
+    workers: int = 1,
+    runs: Path | str = "runs",
+    say: Say | None = None,
+    progress: Told | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Fits a run's layers, or acoustics alone, to recordings.
+
+    Parameters
+    ----------
+    run: a run folder, or "acoustics", which writes to RUNS/acoustics/align.
+    recordings: what `heschl.corpora.brain.read` reads, with its ``options`` (task, subjects, derivative, kind, ...).
+    areas: None for sensors; "default" or a table of areas: EEG and MEG are read in areas of the template head, and
+        electrodes in the brain are named by area.
+    name: of the folder; None makes one of the corpus' name. workers: processes.
+    say: told sentences on the way, the expected time among them. progress: told how many fits are done, of how many.
+
+    Returns
+    -------
+    what align.json holds.
+
+    Raises
+    ------
+    HeschlError: nothing can be read, or no subject can be fitted.
+    """
+    settings = settings or Settings()
+    say = say or (lambda _: None)
+    trained = None if str(run) == ACOUSTICS else open_run(run)  # type: ignore[arg-type]
+    corpus = recordings if isinstance(recordings, Corpus) else read(Path(recordings), **options)
+    listeners, left = _listeners(corpus, settings)
+    notes = [*corpus.notes, *(n for one in listeners for n in one.notes), *left]
+    heard = {s.clip for one in listeners for s in one.stretches}
+    clips = [clip for clip in corpus.clips if clip.id in heard]
+    sound, features = sounds(clips, settings.rate, settings.mels)
+    status = "fitted to simulated data" if corpus.synthetic else "fitted"
+    home = Path(runs) / ACOUSTICS if trained is None else trained.folder
+    folder = home / "align" / (name or _slug(corpus.name))
+
+    responses = dict(_each(response, [(one, sound, settings) for one in listeners], workers, None))
+    answers: list[Response] = [responses[k] for k in range(len(listeners))]
+    result: dict[str, Any] = {
+        "run": ACOUSTICS if trained is None else trained.name,
+        "recordings": corpus.name,
+        "status": status,
+        "subjects": [one.subject for one in listeners],
+        "kind": listeners[0].kind,
+        "minutes": {one.subject: round(one.minutes, 3) for one in listeners},
+        "acoustics": list(features),
+        "settings": settings.plain(),
+        "envelope": _envelope(listeners, answers, settings.level),
+        "folder": str(folder),
+    }
+    say(_sentence(result["envelope"], len(listeners)))
+    _write_response(folder, listeners, answers)
+
+    spots, read_as = _places(listeners, areas, trained)
+    if read_as is not None:
+        result["areas"] = read_as
+        notes += read_as.get("notes", [])
+    found: dict[tuple[int, str], LayerGain] = {}
+    if trained is not None:
+        inner = layers(trained, clips, settings.rate, settings.components, settings.seeds, say)
+        notes += inner.notes
+        found = _fits(spots, sound, inner, settings, workers, say, progress)
+        result |= _write_layers(folder, spots, found, list(inner.trained), settings)
+        if result["group"] and not corpus.synthetic:
+            notes.append(
+                "a layer that gains over both controls carries what the recording follows; it need not be how the brain does it"
+            )
+    result["notes"] = list(dict.fromkeys(notes))
+    sync = [row for one in listeners for row in one.syncs]
+    result["verified"] = sum(row["verified"] for row in sync)
+    write_csv(
+        folder / "sync.csv",
+        sync,
+        ["subject", "recording", "audio", "verified", "offset_s", "drift_ppm", "residual_s", "r"],
+    )
+    write_json(folder / "align.json", result)
+    _draw(folder, listeners, answers, spots, found, status)
+    return result
+
+
+# --- the parts -------------------------------------------------------------------------------------------
+
+
+def _listeners(corpus: Corpus, settings: Settings) -> tuple[list[Listener], list[str]]:
+    by_subject: dict[str, list[Any]] = {}
+    for recording in corpus.recordings:
+        by_subject.setdefault(recording.subject, []).append(recording)
+    found, left = [], [f"{item.where}: {item.why}" for item in corpus.skipped]
+    for subject, own in by_subject.items():
+        try:
+            found.append(listener(own, corpus, settings))
+        except HeschlError as error:
+            left.append(f"subject {subject} is left out: {error}")
+    if not found:
+        raise HeschlError(f"no subject can be aligned; the first reason: {left[0]}")
+    return found, left
+
+
+def _each(work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int, told: Told | None) -> Any:
+    """(number, result) of every job, in any order, here or in other processes."""
+    import joblib
+
+    with _backend(workers, None):
+        parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+        for done, pair in enumerate(
+            parallel(joblib.delayed(_numbered)(k, work, job) for k, job in enumerate(jobs)), 1
+        ):
+            if told:
+                told(done, len(jobs))
+            yield pair
+
+
+def _numbered(k: int, work: Callable[..., Any], job: tuple[Any, ...]) -> tuple[int, Any]:
+    return k, work(*job)
+
+
+def _fits(
+    spots: list[Listener],
+    sound: dict[str, Array],
+    inner: Layers,
+    settings: Settings,
+    workers: int,
+    say: Say,
+    progress: Told | None,
+) -> dict[tuple[int, str], LayerGain]:
+    """Every subject's every layer; the first by itself, so that the time of all can be told."""
+    keys = [(k, name) for k in range(len(spots)) for name in inner.trained]
+    jobs = [
+        (spots[k], sound, inner.trained[name], [one[name] for one in inner.untrained], settings)
+        for k, name in keys
+    ]
+    begun = time.perf_counter()
+    first = layer(*jobs[0])
+    each = time.perf_counter() - begun
+    left = each * (len(jobs) - 1) / workers
+    say(
+        f"about {left:.0f} s more for {len(jobs) - 1} fits, each with {settings.seeds} untrained networks and "
+        f"{settings.shifts} shifts"
+    )
+    found = {keys[0]: first}
+    for k, gain in _each(layer, jobs[1:], workers, progress):
+        found[keys[k + 1]] = gain
+    return found
+
+
+def _places(
+    listeners: list[Listener], areas: Any, run: Run | None
+) -> tuple[list[Listener], dict[str, Any] | None]:
+    """Subjects with areas for columns where areas are asked for and sensors lie outside the head."""
+    if areas is None:
+        return listeners, None
+    table_of = read_areas(areas)
+    if run is not None:
+        model = run.model()
+        table_of, chosen = assign(list(getattr(model, "areas", {})), areas)
+        names = list(dict.fromkeys(["HG", *(a for many in chosen.values() for a in many)]))
+    else:
+        names = list(dict.fromkeys(["HG", *table_of.stream]))
+    names = [n for name in names for n in (name, f"{name}-R") if n in table_of.areas]
+    patches = [patch(table_of.area(one)) for one in names]
+    if listeners[0].kind in ("ecog", "seeg"):
+        by = {}
+        for one in listeners:
+            if one.positions is None or one.space not in ("MNI152", "MNI305"):
+                raise HeschlError(
+                    f"the electrodes of subject {one.subject} lie in the space '{one.space}': areas need MNI152 or MNI305"
+                )
+            where = electrodes_by_area(one.positions, one.space, patches)
+            by[one.subject] = dict(zip(one.channels, where))
+        return listeners, {"electrodes": by, "names": names}
+    reads: list[Readout] = []
+    for one in listeners:
+        if one.info is None:
+            raise HeschlError(
+                f"the sensors of subject {one.subject} have no positions, which areas need: set a montage"
+            )
+        reads.append(readout(patches, one.info))
+    talk = np.max([one.talk for one in reads], axis=0)
+    groups = joined(names, talk)
+    told = [
+        f"{' and '.join(g)} cannot be told apart by these sensors and are read as one"
+        for g in groups
+        if len(g) > 1
+    ]
+    told.append("sensors are taken to lie on the template head")
+    return [in_areas(one, reads[k], groups) for k, one in enumerate(listeners)], {
+        "names": names,
+        "cross_talk": talk.round(3).tolist(),
+        "groups": [list(group) for group in groups],
+        "notes": told,
+    }
+
+
+def _envelope(listeners: Sequence[Listener], answers: Sequence[Response], level: float) -> dict[str, Any]:
+    best = [float(one.r.max()) for one in answers]
+    return {
+        "subjects_with_a_response": sum(bool((one.p <= level).any()) for one in answers),
+        "channels_with_a_response": {
+            who.subject: int((one.p <= level).sum()) for who, one in zip(listeners, answers)
+        },
+        "best_r": {who.subject: round(r, 4) for who, r in zip(listeners, best)},
+        "best_r_mean": float(np.mean(best)),
+        "chance": float(np.mean([one.chance.mean() for one in answers])),
+        "acoustics_best_r_mean": float(np.mean([one.acoustics.max() for one in answers])),
+    }
+
+
+def _sentence(found: dict[str, Any], n: int) -> str:
+    return (
+        f"The envelope alone is followed in {found['subjects_with_a_response']} of {n} subjects: r {found['best_r_mean']:.3f} "
+        f"at the best channel, chance {found['chance']:.3f} (95th percentile of shifts)"
+    )
+
+
+def _write_response(folder: Path, listeners: Sequence[Listener], answers: Sequence[Response]) -> None:
+    rows = [
+        {
+            "subject": who.subject,
+            "channel": channel,
+            "r_envelope": float(one.r[c]),
+            "chance_95": float(one.chance[c]),
+            "p": float(one.p[c]),
+            "r_acoustics": float(one.acoustics[c]),
+        }
+        for who, one in zip(listeners, answers)
+        for c, channel in enumerate(who.channels)
+    ]
+    write_csv(folder / "response.csv", rows, list(rows[0]))
+    lags = [
+        {"subject": who.subject, "lag_s": float(lag), **{c: float(v) for c, v in zip(who.channels, weights)}}
+        for who, one in zip(listeners, answers)
+        for lag, weights in zip(one.lags, one.weights)
+    ]
+    columns = list(dict.fromkeys(key for row in lags for key in row))
+    write_csv(folder / "trf.csv", lags, columns)
+
+
+def _write_layers(
+    folder: Path,
+    spots: Sequence[Listener],
+    found: dict[tuple[int, str], LayerGain],
+    names: Sequence[str],
+    settings: Settings,
+) -> dict[str, Any]:
+    rows = [
+        {"subject": spots[k].subject, "layer": name, **row}
+        for (k, name), gain in sorted(
+            found.items(), key=lambda item: (item[0][0], list(names).index(item[0][1]))
+        )
+        for row in table(gain, spots[k].channels)
+    ]
+    write_csv(folder / "layers.csv", rows, list(rows[0]))
+    group = over.group(spots, found, names, settings)
+    if group.rows:
+        write_csv(folder / "group.csv", group.rows, list(group.rows[0]))
+    if group.clusters:
+        write_csv(folder / "clusters.csv", group.clusters, list(group.clusters[0]))
+    claims = {
+        name: {spots[k].subject: int(g.claimed.sum()) for (k, n), g in found.items() if n == name}
+        for name in names
+    }
+    return {
+        "layers": list(names),
+        "claims": claims,
+        "group": group.rows
+        if len(spots[0].channels) <= 12
+        else [row for row in group.rows if row["beyond_both"]],
+        "clusters": group.clusters,
+        "strongest": group.strongest,
+        "group_notes": group.notes,
+    }
+
+
+def _draw(
+    folder: Path,
+    listeners: Sequence[Listener],
+    answers: Sequence[Response],
+    spots: Sequence[Listener],
+    found: dict[tuple[int, str], LayerGain],
+    status: str,
+) -> None:
+    from heschl.figures.align import layers_figure, response_figure
+    from heschl.figures.style import save
+
+    same = [k for k, one in enumerate(listeners) if one.channels == listeners[0].channels]
+    first = listeners[0]
+    figure = response_figure(
+        answers[0].lags,
+        np.mean([answers[k].weights for k in same], axis=0),
+        np.mean([answers[k].r for k in same], axis=0),
+        float(np.mean([answers[k].chance for k in same])),
+        first.info,
+        len(same),
+        status,
+    )
+    save(figure, folder / "response")
+    if not found:
+        return
+    names = list(dict.fromkeys(name for _, name in found))
+    alike = [k for k, one in enumerate(spots) if one.channels == spots[0].channels]
+    gain = np.array([[found[k, name].gain for name in names] for k in alike])
+    other = np.array([[found[k, name].gain_untrained.mean(0) for name in names] for k in alike])
+    figure = layers_figure(gain, other, names, spots[0].channels, spots[0].info, status)
+    save(figure, folder / "layers")
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "recordings"

@@ -1,0 +1,217 @@
+"""The work of `heschl align` on one subject: the envelope's response, and what each layer says beyond both controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from heschl.brain.encode import fit_encoding
+from heschl.brain.layers import LayerGain, layer_gain, standard
+from heschl.brain.nulls import shift_null
+from heschl.brain.readout import Readout
+from heschl.corpora import _brain_runs
+from heschl.corpora.brain import facts_of
+from heschl.steps.heard import apart, rows
+from heschl.types import Corpus, HeschlError, Recording
+
+Array = np.ndarray[Any, np.dtype[Any]]
+BASELINE = 0.1  # seconds before the sound that a response is shown from
+MARGIN = 0.06  # seconds more that are fitted on both sides and not shown: the outermost lags take up what lies beyond
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How recordings are aligned.
+
+    Attributes
+    ----------
+    rate: rows a second. lags: seconds by which the brain follows. band: Hz kept of the recording. power: Hz whose
+        amplitude is taken first (high gamma: 70 to 150), or None. mels: bands of the acoustic controls.
+    components: of each layer. seeds: untrained networks, 10 or more. shifts: of each null. folds: held out in turn.
+    alphas: penalties, or None. level: of the tests.
+    """
+
+    rate: int = 64
+    lags: tuple[float, float] = (0.0, 0.4)
+    band: tuple[float | None, float | None] = (1.0, 15.0)
+    power: tuple[float, float] | None = None
+    mels: int = 8
+    components: int = 8
+    seeds: int = 10
+    shifts: int = 99
+    folds: int = 5
+    alphas: tuple[float, ...] | None = None
+    level: float = 0.05
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Listener(NamedTuple):
+    """One subject's recordings, ready to be fitted.
+
+    y: stretches in units of each channel's own deviation in its recording. places: what columns are called: channels,
+        or areas once `read_areas` was applied. minutes: that are used.
+    """
+
+    subject: str
+    kind: str
+    channels: tuple[str, ...]
+    positions: Array | None
+    space: str | None
+    info: Any
+    stretches: list[_brain_runs.Stretch]
+    reach: int
+    minutes: float
+    notes: tuple[str, ...]
+    syncs: list[dict[str, Any]]
+
+
+def listener(recordings: Sequence[Recording], corpus: Corpus, settings: Settings) -> Listener:
+    """Reads all recordings of a subject, on the channels that all of them have.
+
+    Raises
+    ------
+    HeschlError: they have no channel in common, or what `load_runs` refuses.
+    """
+    first = recordings[0]
+    channels = tuple(name for name in first.channels if all(name in one.channels for one in recordings))
+    if not channels or len({one.kind for one in recordings}) > 1:
+        raise HeschlError(
+            f"the recordings of subject {first.subject} have no channel of one kind in common: align them apart"
+        )
+    stretches: list[_brain_runs.Stretch] = []
+    notes: list[str] = []
+    syncs: list[dict[str, Any]] = []
+    reach = 0
+    if len(channels) < len(first.channels):
+        notes.append(
+            f"subject {first.subject}: {len(first.channels) - len(channels)} channels are not in all recordings: left out"
+        )
+    for one in recordings:
+        loaded = _brain_runs.load_runs(one, corpus, settings.rate, settings.band, power=settings.power)
+        keep = [one.channels.index(name) for name in channels]
+        scale = np.concatenate([s.x for s in loaded.stretches]).std(0)[keep]
+        stretches += [s._replace(x=(s.x[:, keep] / scale).astype(np.float32)) for s in loaded.stretches]
+        notes += loaded.notes
+        reach = max(reach, loaded.reach)
+        for heard, sync in zip(one.heard, loaded.sync):
+            row = {
+                "subject": one.subject,
+                "recording": one.id,
+                "audio": heard.clip,
+                "verified": sync is not None,
+            }
+            if sync is not None:
+                row |= {
+                    "offset_s": sync.offset,
+                    "drift_ppm": 1e6 * sync.drift,
+                    "residual_s": sync.residual,
+                    "r": sync.r,
+                }
+            syncs.append(row)
+    picked = [first.channels.index(name) for name in channels]
+    places = None if first.positions is None else first.positions[picked]
+    info = None
+    if first.kind in ("eeg", "meg") and places is not None:
+        import mne
+
+        whole = facts_of(first)
+        info = mne.pick_info(whole, [whole["ch_names"].index(name) for name in channels])
+    seconds = sum(len(s.x) for s in stretches) / settings.rate
+    return Listener(
+        first.subject,
+        first.kind,
+        channels,
+        places,
+        first.space,
+        info,
+        stretches,
+        reach,
+        seconds / 60,
+        tuple(notes),
+        syncs,
+    )
+
+
+def in_areas(one: Listener, read: Readout, groups: Sequence[Sequence[str]]) -> Listener:
+    """The same subject with areas in place of sensors; areas that cannot be told apart are one."""
+    weights = np.stack([read.weights[[read.names.index(n) for n in group]].mean(0) for group in groups])
+    stretches = [s._replace(x=(s.x @ weights.T).astype(np.float32)) for s in one.stretches]
+    scale = np.concatenate([s.x for s in stretches]).std(0)
+    stretches = [s._replace(x=s.x / scale) for s in stretches]
+    return one._replace(
+        channels=tuple(" and ".join(group) for group in groups), stretches=stretches, positions=None
+    )
+
+
+class Response(NamedTuple):
+    """The envelope's response. r, p (corrected over channels), chance (95th percentile of the null, channel by channel):
+    (channel,). weights: (lag, channel). lags: seconds. acoustics: (channel,) r of all acoustic features."""
+
+    r: Array
+    p: Array
+    chance: Array
+    weights: Array
+    lags: Array
+    acoustics: Array
+
+
+def response(one: Listener, sound: Mapping[str, Array], settings: Settings) -> Response:
+    """Recording against the sound's envelope alone, and against all acoustic features."""
+    x, y = rows(sound, one.stretches)
+    x, y = apart(x, settings.folds, one.reach), apart(y, settings.folds, one.reach)
+    x = standard(x)
+    envelope = [run[:, :1] for run in x]
+    shown = (min(settings.lags[0], 0.0) - BASELINE, settings.lags[1])
+    lags = (shown[0] - MARGIN, shown[1] + MARGIN)
+    alphas = settings.alphas
+    fitted = fit_encoding(envelope, y, settings.rate, lags, alphas, folds=settings.folds)
+    null = shift_null(envelope, y, settings.rate, lags, alphas, settings.folds, settings.shifts)
+    whole = fit_encoding(x, y, settings.rate, settings.lags, alphas, folds=settings.folds)
+    kept = (fitted.lags >= shown[0] - 1e-6) & (fitted.lags <= shown[1] + 1e-6)
+    return Response(
+        fitted.r,
+        null.p_max,
+        np.quantile(null.null, 0.95, axis=0),
+        fitted.weights[0][kept],
+        fitted.lags[kept],
+        whole.r,
+    )
+
+
+def layer(
+    one: Listener,
+    sound: Mapping[str, Array],
+    trained: Mapping[str, Array],
+    untrained: Sequence[Mapping[str, Array]],
+    settings: Settings,
+) -> LayerGain:
+    """A layer as a difference over acoustics and over untrained networks."""
+
+    def cut(features: Mapping[str, Array]) -> tuple[list[Array], list[Array]]:
+        x, y = rows(features, one.stretches)
+        return x, y
+
+    sets = [cut(sound), cut(trained), *(cut(u) for u in untrained)]
+    lengths = [min(len(s[0][k]) for s in sets) for k in range(len(one.stretches))]
+
+    def ready(runs: Sequence[Array]) -> list[Array]:
+        return apart([run[:n] for run, n in zip(runs, lengths)], settings.folds, one.reach)
+
+    features = [ready(x) for x, _ in sets]
+    return layer_gain(
+        features[1],
+        features[2:],
+        features[0],
+        ready(sets[0][1]),
+        settings.rate,
+        settings.lags,
+        settings.alphas,
+        settings.folds,
+        settings.shifts,
+        level=settings.level,
+    )

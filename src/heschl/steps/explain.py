@@ -14,6 +14,7 @@ from urllib.parse import quote
 import h5py
 import numpy as np
 import torch
+from torch import Tensor
 
 from heschl.files import audio_info, read_csv, read_json, replacing, write_csv, write_json
 from heschl.recipe import Part
@@ -52,7 +53,7 @@ def explain(
     run: Run | Path | str,
     clips: Iterable[Clip | str | Path] | Clip | str | Path,
     method: str | Part = "lrp",
-    target: str | None = None,
+    target: str | int | Sequence[str | int] | Tensor | None = None,
 ) -> list[Explanation]:
     """What a run's network relied on in some clips.
 
@@ -63,8 +64,8 @@ def explain(
     method: "lrp" or "lrp:PRESET", "gradient", "gradient_x_input", "integrated_gradients", "smoothgrad",
         "occlusion_time", "occlusion_frequency", "aligned" (by phones) or "aligned:KIND", or the import path of a
         function (model, x, target) -> relevance.
-    target: a label; "true", what was said; or "predicted" (None is the same), the network's own answer. Networks over
-        frames are asked about every frame.
+    target: a label or its index; "true", what was said; or "predicted" (None is the same), the network's own answer;
+        or one of these for each clip. Networks over frames are asked about every frame.
 
     Returns
     -------
@@ -75,18 +76,29 @@ def explain(
     HeschlError: a clip cannot be found or read, or there is no such method or target.
     """
     run = open_run(run)
-    network, wanted = open_network(run), target or "predicted"
+    network = open_network(run)
     chosen = find_clips(run, [clips] if isinstance(clips, Clip | str | Path) else list(clips))
     how = method_of(method, folder=run._parts, trusted_only=run._trusted_only)
     inputs = [read_input(network, clip) for clip in chosen]
     aims = [
-        target_of(network, run.task(), one, answers_to(network, one.x[None])[0], wanted) for one in inputs
+        target_of(network, run.task(), one, answers_to(network, one.x[None])[0], wanted)
+        for one, wanted in zip(inputs, _wanted(target, len(inputs)), strict=True)
     ]
     found = relevances(network, how, inputs, [aim for aim, _ in aims])
     return [
         Explanation(one.clip.id, name, how.name, r, one.x, one.rate)
         for one, (_, name), r in zip(inputs, aims, found, strict=True)
     ]
+
+
+def _wanted(target: Any, clips: int) -> list[Any]:
+    """What is explained of each clip."""
+    if np.ndim(target) == 0:
+        return ["predicted" if target is None else target] * clips
+    each = list(target)
+    if len(each) != clips:
+        raise HeschlError(f"there are {len(each)} targets for {clips} clips: give one, or one for each clip")
+    return each
 
 
 def find_clips(run: Run, named: Sequence[Clip | str | Path]) -> list[Clip]:
@@ -104,8 +116,12 @@ def find_clips(run: Run, named: Sequence[Clip | str | Path]) -> list[Clip]:
             found.append(one)
             continue
         if isinstance(one, str):
-            corpus = corpus or run.corpus()
-            if one in corpus.by_id:
+            try:
+                corpus = corpus or run.corpus()
+            except HeschlError:  # a recording can be explained where the corpus is not
+                if not Path(one).expanduser().is_file():
+                    raise
+            if corpus and one in corpus.by_id:
                 found.append(corpus.by_id[one])
                 continue
         path = Path(one).expanduser()

@@ -7,6 +7,7 @@ the clip's frames: what a frame gets is the sum of what it gets in all windows t
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -101,16 +102,20 @@ def answers_to(network: Network, x: Tensor) -> Tensor:
 # --- what is explained -------------------------------------------------------------------------------------
 
 
-def target_of(network: Network, task: Any, one: Input, logits: Tensor, wanted: str) -> tuple[Tensor, str]:
+def target_of(
+    network: Network, task: Any, one: Input, logits: Tensor, wanted: str | int
+) -> tuple[Tensor, str]:
     """The class that is explained, () or (frame,), and its name.
 
-    wanted: "predicted", the network's own answer; "true", what was said; or a label. A network over frames is asked
+    wanted: "predicted", the network's own answer; "true", what was said; a label, or its index. A network over frames is asked
         about its answer at every frame; of one label, about the frames where it gives it, or all if it never does.
 
     Raises
     ------
     HeschlError: there is no such label, or the clip does not say what is true of it.
     """
+    if not isinstance(wanted, str):
+        wanted = _label(network, wanted)
     if wanted == "predicted":
         best = logits.argmax(-1)
         return best, "predicted" if network.frames else network.labels[int(best)]
@@ -129,6 +134,19 @@ def target_of(network: Network, task: Any, one: Input, logits: Tensor, wanted: s
         return torch.tensor(k), wanted
     mine = logits.argmax(-1) == k
     return torch.where(mine | ~mine.any(), k, NO_LABEL), wanted
+
+
+def _label(network: Network, index: Any) -> str:
+    """The label of a class number."""
+    try:
+        k = operator.index(index)
+    except TypeError:
+        raise HeschlError(f"the target is {index!r}: give a label, or its index") from None
+    if not 0 <= k < len(network.labels):
+        raise HeschlError(
+            f"there is no target {k}: the network has {len(network.labels)} answers, 0 to {len(network.labels) - 1}"
+        )
+    return network.labels[k]
 
 
 def share_of(logits: Tensor, target: Tensor) -> float:

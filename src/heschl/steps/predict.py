@@ -31,7 +31,7 @@ MARGIN = 1.0  # seconds of the neighbouring windows that a frame network also he
 
 def predict(
     run: Run | Path | str,
-    files: Iterable[Path | str],
+    files: Iterable[Path | str] | Path | str,
     *,
     hop: float | None = None,
     textgrids: Path | str | None = None,
@@ -42,7 +42,7 @@ def predict(
     Parameters
     ----------
     run: a run folder, or weights in its ``checkpoints``.
-    files: recordings, and folders, which are searched through.
+    files: recordings, and folders, which are searched through; or one of them.
     hop: seconds from one window of a long recording to the next; by default half a window.
     textgrids: for networks over frames, a folder for one Praat TextGrid a recording.
     progress: told how many windows are done, of how many.
@@ -60,6 +60,7 @@ def predict(
     import pandas as pd
 
     network = _opened(run)
+    files = [files] if isinstance(files, Path | str) else files
     if isinstance(network.feature, Stored):
         return predict_stored(network, files, progress)
     if textgrids is not None and not network.frames:

@@ -278,7 +278,8 @@ def _cost(row: dict[str, Any]) -> str:
     minutes = f"{row['minutes']:g}" if isinstance(row["minutes"], float) else row["minutes"]
     download = "no download" if row["download"] in ("", "none") else f"download: {row['download']}"
     # "110", "about 120 for 4 hours of speech", "days without a GPU"
-    return f"{re.sub(r'^(about )?([0-9.]+)', r'\1\2 min', minutes)}, {download}" if minutes else download
+    minutes = re.sub("^(about )?([0-9.]+)", r"\1\2 min", minutes)
+    return f"{minutes}, {download}" if minutes else download
 
 
 @recipes.command("copy", short_help="Copy a recipe, to change it.")

@@ -10,6 +10,7 @@ import typer
 
 from heschl import (
     cli_align,
+    cli_brain,
     cli_data,
     cli_decode,
     cli_explain,
@@ -72,6 +73,7 @@ app.command(short_help="Test whether explanations are true.")(cli_faithful.faith
 app.command(short_help="Zero samples, scale voices: AudioMNIST's experiments.")(cli_faithful.manipulate)
 app.command(short_help="Accuracy and explanations in noise, rooms and bands.")(cli_faithful.robust)
 app.command(short_help="Show and play what a network relied on.")(cli_explain.explain)
+app.command(short_help="Lay a network's layers in a brain (illustrative).")(cli_brain.place)
 app.command(short_help="Ask whether brain recordings agree with a network.")(cli_align.align)
 app.command(short_help="Score a decoder of brains, with controls.")(cli_decode.decode)
 app.command(short_help="Write the page of a run.")(cli_runs.report)

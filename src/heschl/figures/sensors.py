@@ -113,8 +113,8 @@ def draw_heads(
     """Topographies at some moments, in axes each, and in the last axes their one bar."""
     _, unit, scale = KINDS[seen.kind]
     data = seen.data * scale
-    pairs = seen.kind == "grad"  # what is shown is the size of each pair
-    sizes = np.sqrt(np.square(data[0::2]) + np.square(data[1::2])) if pairs else data
+    pairs = seen.kind == "grad"  # what is shown is the root mean square of each pair
+    sizes = np.sqrt((np.square(data[0::2]) + np.square(data[1::2])) / 2) if pairs else data
     limit = float(np.abs(sizes).max()) or 1.0
     for one, time in zip(axes, at):
         k = int(np.abs(seen.times - time).argmin())
@@ -178,24 +178,14 @@ def draw_areas(axes: Axes, times: Array, courses: Mapping[str, Array], at: Seque
     heights = apart([float(one[-1]) for one in tops], 0.17 * (largest - lowest))
     for (name, course), height in zip(courses.items(), heights):
         axes.plot(times, 1e9 * course, color=hues[name], linewidth=1.5)
-        axes.annotate(
-            name,
-            (float(times[-1]), height),
-            (12, 0),
-            textcoords="offset points",
-            color=INK,
-            va="center",
-            fontweight="bold",
-            annotation_clip=False,
-        )
-        axes.plot(
-            [1.015],
-            [height],
-            marker="_",
-            color=hues[name],
-            transform=axes.get_yaxis_transform(),
-            clip_on=False,
-        )
+        end: dict[str, Any] = {
+            "xy": (float(times[-1]), height),
+            "textcoords": "offset points",
+            "va": "center",
+            "annotation_clip": False,
+        }
+        axes.annotate("●", xytext=(4, 0), color=hues[name], fontsize=8, **end)
+        axes.annotate(name, xytext=(14, 0), color=INK, fontweight="bold", **end)
     _marks(axes, at)
     axes.set_ylim(lowest - 0.05 * largest, 1.12 * largest)
     axes.set_yticks([0, largest], ["0", f"{largest:.2g}"])

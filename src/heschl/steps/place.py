@@ -69,6 +69,7 @@ def place_run(
     clips: int | Sequence[Clip | str | Path] = CLIPS,
     *,
     part: str = "test",
+    show: str | None = None,
     sensors: Any = "biosemi64",
     areas: Any = None,
     noise: float | None = None,
@@ -85,6 +86,7 @@ def place_run(
     ----------
     run: a run folder, or the name of a model that comes along.
     clips: at most so many of the part, evenly over speakers; or ids of the corpus, clips, and recordings of any kind.
+    show: id of the clip that is drawn; None is the surest right one of the first.
     sensors: one or several of `heschl.brain.forward.leadfield`'s.
     areas: a table, see `heschl.brain.areas.assign`.
     noise: signal-to-noise ratio of one trial, decibels; then 100 trials are simulated and their mean is drawn, and an
@@ -114,8 +116,10 @@ def place_run(
     if not isinstance(areas, dict):
         assign(list(network.model.areas), areas)  # type: ignore[arg-type]
     picked, named = _picked(run, clips, part, seed)
+    if show is not None and show not in {clip.id for clip in picked}:
+        picked = [*find_clips(run, [show]), *picked]
     folder = run.folder / "place" / (name or named)
-    shown = _shown(network, picked)
+    shown = _shown(network, picked) if show is None else next(clip for clip in picked if clip.id == show)
     skipped: list[Skipped] = []
     placement, facts = _placed(network, picked, shown, folder, areas, rate, moment, skipped, progress)
     if skipped:
@@ -136,9 +140,9 @@ def place_run(
     seen = {}
     for label, info in infos.items():
         seen[label], summary["sensors"][label] = _sensed(placement, label, info, folder, noise, seed)
-    from heschl.steps.place_show import show
+    from heschl.steps.place_show import pictures
 
-    summary |= show(folder, placement, seen, film)
+    summary |= pictures(folder, placement, seen, film)
     write_json(folder / "summary.json", summary)
     return summary
 

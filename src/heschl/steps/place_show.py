@@ -23,7 +23,7 @@ FRAMES = 40  # of the page's slider, and of the film
 UNIT = "nA\u202fm at each source"
 
 
-def show(folder: Path, placement: Placement, seen: Mapping[str, Any], film: bool) -> dict[str, Any]:
+def pictures(folder: Path, placement: Placement, seen: Mapping[str, Any], film: bool) -> dict[str, Any]:
     """Draws everything; gives what was drawn, for summary.json."""
     drawn = drawn_brain()
     found, map_ = placement.courses, placement.map
@@ -134,9 +134,27 @@ def _film(path: Path, looks: Sequence[Look], times: np.ndarray) -> None:
     from PIL import Image
 
     images = [Image.fromarray(one) for one in film_pictures(looks, times.tolist())]
-    colours = images[len(images) // 2].quantize(192)
-    images = [one.quantize(palette=colours, dither=Image.Dither.NONE) for one in images]
+    palette = _palette(images[len(images) // 2], looks)
+    images = [one.quantize(palette=palette, dither=Image.Dither.NONE) for one in images]
     seconds = float(times[-1] - times[0]) or 1.0
     each = max(20, round(3000 * seconds / len(images)))  # a third of real time, so that it can be followed
     with replacing(path) as temporary:
         images[0].save(temporary, "GIF", save_all=True, append_images=images[1:], duration=each, loop=0)
+
+
+def _palette(image: Any, looks: Sequence[Look]) -> Any:
+    """256 colours for a film: half for all that is seen, half for what moves, which is small and bright."""
+    from PIL import Image
+
+    parts = [Image.fromarray(part).convert("RGB") for look in looks for part in look.moments[::4]]
+    moves = Image.new(
+        "RGB", (max((one.width for one in parts), default=1), sum(one.height for one in parts) or 1)
+    )
+    top = 0
+    for one in parts:
+        moves.paste(one, (0, top))
+        top += one.height
+    colours = [one.quantize(128).getpalette()[: 3 * 128] for one in (image, moves)]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*colours[0], *colours[1]])
+    return palette

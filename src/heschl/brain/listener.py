@@ -33,7 +33,7 @@ RATE = 128.0  # Hz of the recordings
 SAMPLE_RATE = 16000
 BEFORE = 2.0  # seconds of the recording before the story begins
 DELAYS = {"HG": 0.05, "STG": 0.10, "TP": 0.14, "TPJ": 0.14, "IFG": 0.18}  # seconds
-SHIFT, TURN = 0.004, np.deg2rad(2.0)  # of the sensors, each subject by its own draw
+SHIFT, TURN = 0.004, np.deg2rad(2.0)  # of the sensors, each subject another way
 SOURCES = 200  # of brain noise
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -85,17 +85,21 @@ def write(
     courses = {}
     for name, drive in drives.items():
         one = np.asarray(drive, float).reshape(-1)
-        if len(one) < n or not one[:n].std() > 0:
+        if len(one) < n - RATE or not one[:n].std() > 0:
             raise HeschlError(
                 f"the drive of {name} has {len(one)} samples and the story {n}, or it never changes: give {RATE:g} a second"
             )
+        one = np.pad(
+            one, (0, max(0, n - len(one))), mode="edge"
+        )  # a layer's last step may come before the end
         courses[name] = (one[:n] - one[:n].mean()) / one[:n].std()
     skull = (CONDUCTIVITY[0], CONDUCTIVITY[1] / 2, CONDUCTIVITY[2])
     rows = []
     folder.mkdir(parents=True, exist_ok=True)
     for k in range(subjects):
+        # the k-th subject has the same head in every simulation: its lead field is computed once and kept
+        axis, way = (v / np.linalg.norm(v) for v in np.random.default_rng(k).standard_normal((2, 3)))
         rng = np.random.default_rng((seed, k))
-        axis, way = (v / np.linalg.norm(v) for v in rng.standard_normal((2, 3)))
         head = scaled_template(1.0, moved(template().trans, SHIFT * way, TURN * axis), skull, "oct6")
         raw = _subject(courses, head, table, sensors, snr, rng)
         name = f"sub-{k + 1:02d}_raw.fif"
@@ -132,7 +136,7 @@ def _subject(
     import mne
 
     info = sensors_info(sensors)
-    eeg = "eeg" in info
+    eeg = "eeg" in info.get_channel_types(unique=True)
     info = signal_info(info, RATE, "average" if eeg else None)
     gain = leadfield(info, head, reference="average" if eeg else None)
     moments = np.zeros((gain.shape[1], len(next(iter(courses.values())))))

@@ -51,7 +51,7 @@ def readout(patches: Sequence[Patch], info: Any, snr: float = 3.0) -> Readout:
     places = np.array([channel["loc"][:3] for channel in info["chs"]])
     if not (np.isfinite(places).all(1) & places.any(1)).all():
         raise HeschlError("areas need the position of every sensor: set a montage, or mark the others as bad")
-    eeg = "eeg" in info
+    eeg = "eeg" in info.get_channel_types(unique=True)
     about = signal_info(info, float(info["sfreq"]), "average" if eeg else None)
     operator = inverse_operator(about, template())
     with quiet():

@@ -80,6 +80,13 @@ def sequential() -> Any:
     return LinearSegmentedColormap.from_list("heat", colours)
 
 
+def stops(n: int = 9) -> list[str]:
+    """n even steps of `sequential`, #rrggbb: a page's own bar."""
+    from matplotlib.colors import to_hex as named
+
+    return [named(colour) for colour in sequential()(np.linspace(0, 1, n))]
+
+
 def brain_strip(
     drawn: Drawn,
     values: Array | None,

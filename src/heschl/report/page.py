@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heschl.files import read_csv, read_json, read_text, write_text
+from heschl.report.brain import brain_section
 from heschl.report.disguise import Names
 from heschl.report.explained import explained_facts, explanations
 from heschl.report.methods import methods
@@ -105,6 +106,7 @@ def page_facts(
         "speakers": None,
         "heard": [],
         "explained": explained_facts(run, folder, names, audio),
+        "brain": brain_section(run, audio, names.pseudonyms),
         "by": run.split.by,
         "unit": "clip",
         "curves": None,

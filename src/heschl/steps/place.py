@@ -5,7 +5,7 @@ Illustrative throughout: a table puts the layers at areas. Written are, under RU
     activity.h5    each area's matrix (clip, time, neuron): h5py.File("activity.h5")["STG"][:]
     courses.h5     the areas' net moments (clip, area, time), and what sensors see of each, (sensor, area)
     NAME.h5, -lh.stc, -rh.stc, SENSORS-ave.fif    of the clip that is shown (-epo.fif with noise): plain MNE opens them
-    areas, course, SENSORS pictures (PNG, SVG), film.gif, surface.html, sound.wav, frames/ for the page
+    areas, course, SENSORS pictures (PNG, SVG), film.gif, surface.html, sound.wav; page/ for the run's page
     summary.json   all this in numbers, with its status
 """
 

@@ -12,7 +12,7 @@ from heschl.figures.brain import borders_of, brain_course, brain_strip
 from heschl.figures.film import Look, film_pictures, moving
 from heschl.figures.sensors import KINDS, Seen, moments, sensors_figure
 from heschl.figures.story import story_figure
-from heschl.figures.style import save
+from heschl.figures.style import PHONE, inline, save
 from heschl.figures.surface import surface_element, surface_page
 from heschl.files import replacing, write_text
 from heschl.steps.place import CAVEAT, Placement, write_sound
@@ -34,6 +34,7 @@ def pictures(folder: Path, placement: Placement, seen: Mapping[str, Any], film: 
     heard = placement.shown.heard
     limit = float(np.abs(values).max())
     figures: dict[str, Any] = {}
+    on_page: list[str] = []
     borders = borders_of(drawn, areas)
     title = "Where the table puts this network's layers (illustrative)"
     save(brain_strip(drawn, None, areas, title, borders=borders), folder / "areas")
@@ -46,8 +47,16 @@ def pictures(folder: Path, placement: Placement, seen: Mapping[str, Any], film: 
         for kind in kinds:
             one, title = _seen(evoked, kind), sensors_title(evoked, kind, heard)
             name = label if len(kinds) == 1 else f"{label}-{kind}"
-            save(sensors_figure(one, courses, title), folder / name)
+            figure = sensors_figure(one, courses, title)
+            save(figure, folder / name)
             figures[name] = title
+            if not on_page:
+                on_page.append(name)
+                phone = sensors_figure(one, courses, title, width=PHONE)
+                for part, drawing in (("wide", figure), ("phone", phone)):
+                    write_text(
+                        folder / "page" / f"{name}.{part}.html", inline(drawing, f"brain-{part}", title)
+                    )
             if "story" not in figures:
                 figures["story"] = (
                     f"From the sound of {heard} to the scalp, by way of this network (illustrative)"
@@ -75,7 +84,7 @@ def pictures(folder: Path, placement: Placement, seen: Mapping[str, Any], film: 
     element = surface_element(
         drawn, areas, {name: one[moments_] for name, one in each.items()}, map_.times[moments_], UNIT
     )
-    write_text(folder / "surface.part.html", element)
+    write_text(folder / "page" / "surface.html", element)
     title = f"This network's layers while it hears {heard}"
     write_text(folder / "surface.html", surface_page(element, title, CAVEAT, len(moments_)))
     looks = moving(drawn, values[:, moments_], areas, limit, borders)
@@ -85,10 +94,12 @@ def pictures(folder: Path, placement: Placement, seen: Mapping[str, Any], film: 
         "figures": {"areas": "areas", "course": "course", **figures},
         "frames": {
             "times": map_.times[moments_].round(4).tolist(),
-            "looks": _frames(folder / "frames", looks),
+            "strongest": int(np.square(values[:, moments_]).sum(0).argmax()),
+            "looks": _frames(folder / "page", looks),
             "limit": limit,
             "unit": UNIT,
         },
+        "on_page": on_page,
         "sound": write_sound(folder, placement.shown),
         "film": "film.gif" if film else None,
     }

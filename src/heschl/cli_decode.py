@@ -19,6 +19,14 @@ def decode(
         bool,
         typer.Option("--explain", help="Also what it rests on: sensors, frequencies, moments, attention."),
     ] = False,
+    controls: Annotated[
+        bool,
+        typer.Option("--controls", help="Also what must be at chance, words by time, and by hours of data."),
+    ] = False,
+    baseline: Annotated[
+        float | None,
+        typer.Option("--baseline", help="Seconds at each trial's beginning before anything was heard."),
+    ] = None,
     permutations: Annotated[int, typer.Option("--permutations", help="Of the test of each score.")] = 1000,
     json: Json = False,
 ) -> None:
@@ -29,7 +37,7 @@ def decode(
     from heschl.steps.decode import decode as decoded
 
     with progress("decoding", "trials") as told:
-        held = decoded(run, part, explain, permutations, progress=told)
+        held = decoded(run, part, explain, controls, baseline, permutations, progress=told)
     if json:
         give(held)
         return
@@ -55,11 +63,30 @@ def decode(
         say(
             f"  most relevance at {found['frequency']:.3g} Hz and {found['time']:.2f} s, of {found['trials']} trials"
         )
+    if controls:
+        _say_controls(held["controls"])
     for note in held["notes"]:
         say(f"note: {note}")
-    say(f"Tables{' and pictures' * explain} are in {held['folder']}")
+    say(f"Tables{' and pictures' * (explain or controls)} are in {held['folder']}")
     if not explain:
         say(next_line("heschl", "decode", run, "--explain"))
+
+
+def _say_controls(found: dict[str, Any]) -> None:
+    for row in found["rows"]:
+        p = "" if row["p"] is None else f"; p {row['p']:.2g}"
+        say(
+            f"  control: {row['control']}, {row['decoder']}: top-1 {100 * row['top_1']:.1f} % "
+            f"[{100 * row['top_1_low']:.1f}, {100 * row['top_1_high']:.1f}], chance {100 * row['top_1_chance']:.1f} %{p}"
+        )
+    for name in found["above_chance"]:
+        say(f"warning: {name} is above chance, and should not be: what is decoded may not be speech")
+    for cluster in (found["time"] or {"clusters": []})["clusters"]:
+        say(
+            f"  above chance from {cluster['start']:.2f} to {cluster['stop']:.2f} s over subjects: p {cluster['p']:.2g}"
+        )
+    for note in found["notes"]:
+        say(f"note: {note}")
 
 
 def _line(scores: dict[str, Any]) -> str:

@@ -78,6 +78,66 @@ def test_what_it_rests_on_is_written(run: Run) -> None:
     assert (folder / "explained.png").stat().st_size > 10_000
 
 
+def test_controls_are_written_and_at_chance(run: Run) -> None:
+    held = decode(run, controls=True, permutations=200)["controls"]
+    assert [(row["control"], row["decoder"]) for row in held["rows"]] == [
+        ("baseline, first 84 ms", "network"),
+        ("baseline, first 84 ms", "linear"),
+        ("words shuffled within blocks in training", "linear"),
+    ]
+    for row in held["rows"]:
+        assert row["top_1_chance"] == 0.25 and row["p"] > 0.01, row
+    assert not held["above_chance"]
+    assert any("eyes, muscles or heart" in note for note in held["notes"])
+    assert any("there are 2 subjects" in note for note in held["notes"])
+    assert [row["blocks"] for row in held["learning"]] == [1]  # the others are validation and test
+    assert held["learning"][0]["hours"] == pytest.approx(8 / 3600)  # four words by two voices, a second each
+    rows = read_csv(run.folder / "decode" / "time_resolved.csv")
+    assert {row["subject"] for row in rows} == {"sub-01", "sub-02"} and len(rows) == 16
+    assert (run.folder / "decode" / "controls.png").stat().st_size > 10_000
+
+
+def test_a_mirrored_baseline_holds_nothing_of_what_follows() -> None:
+    from heschl.steps.decode_controls import mirrored
+
+    x = np.arange(10.0)[None]
+    assert mirrored(x, 3)[0].tolist() == [0, 1, 2, 2, 1, 0, 0, 1, 2, 2]
+    other = x.copy()
+    other[:, 3:] = 7
+    assert np.array_equal(mirrored(x, 3), mirrored(other, 3))
+
+
+def test_controls_find_what_is_planted(run: Run) -> None:
+    """A baseline that knows the word, and a channel of an eye that does, are above chance: the controls can fail."""
+    from dataclasses import replace
+
+    from heschl.steps.decode import _answered
+    from heschl.steps.decode_controls import _body, control_decoding
+    from heschl.steps.decode_linear import powers
+    from heschl.tasks.retrieval import retrieval_scores
+
+    held, _ = _answered(run, "train", None)
+    power, _ = powers(held)
+    notes: list[str] = []
+    channels = {one.id: ("VEOG", *one.channels[1:]) for one in held.corpus.recordings}
+    looked = tuple(replace(one, channels=channels[one.id]) for one in held.corpus.recordings)
+    held = held._replace(corpus=replace(held.corpus, recordings=looked))
+    for one in power:  # the eye turns by the word
+        one.x[:, 0], one.test[:, 0] = one.y[:, None, None], held.truth[one.rows][:, None, None]
+        one.x[:, 0] += 0.01 * np.random.default_rng(0).standard_normal(one.x[:, 0].shape)
+    ((name, _, scores),) = _body(held, power, notes)
+    assert name == "VEOG alone" and not notes
+    assert (scores.argmax(1) == held.truth).all()
+
+    def scored(scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+        return retrieval_scores(scores, truth, 4, None, None, 200)
+
+    found = control_decoding(held, power, scored, run.folder / "planted", baseline=0.5)
+    assert "VEOG alone, linear" in found["above_chance"]
+    with pytest.raises(HeschlError, match="a baseline of 2 s"):
+        control_decoding(held, power, scored, run.folder / "planted", baseline=2.0)
+
+
 @pytest.mark.slow
 def test_real_eeg_without_speech_is_at_chance(shared: Path, tmp_path: Path) -> None:
     """The whole way on recordings of people who looked at a cross: a claim of more than chance is a fault of ours."""

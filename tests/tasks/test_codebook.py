@@ -14,7 +14,7 @@ from heschl.contract.tasks import made_up_corpus
 from heschl.models.neural_encoder import Encoded, NeuralEncoder
 from heschl.tasks import spaces
 from heschl.tasks.codebook import Codebook, balanced, cosines, representation_loss, spread
-from heschl.types import Batch, HeschlError
+from heschl.types import Batch, Clip, Corpus, HeschlError
 
 
 def published(r: torch.Tensor, book: torch.Tensor, y: torch.Tensor, counts: list[int]) -> torch.Tensor:
@@ -201,3 +201,28 @@ def test_mean_mel_and_fewer_dimensions() -> None:
     assert spaces.fitted(vectors, 2).shape == (6, 2)
     with pytest.raises(HeschlError, match="no sound of 'c'"):
         spaces.mean_mel(mels, ["c"])
+
+
+def test_shuffled_words_stay_in_their_block_and_subject() -> None:
+    from collections import Counter
+
+    from heschl.tasks.codebook import moved_labels
+
+    clips = [
+        Clip(f"{s}{b}{k}", Path("x"), 1.0, {"word": f"w{k % 3}{b}", "subject": s, "block": b})
+        for s in "xy"
+        for b in "ab"
+        for k in range(9)
+    ]
+    corpus = Corpus("made up", tuple(clips), "the test", "CC0")
+    moved = moved_labels(corpus, "word", "block")
+    for s in "xy":
+        for b in "ab":
+            own = [clip for clip in clips if clip.labels["subject"] == s and clip.labels["block"] == b]
+            assert Counter(moved[clip.id] for clip in own) == Counter(clip.labels["word"] for clip in own)
+    assert sum(moved[clip.id] != clip.labels["word"] for clip in clips) > 12
+    task = Codebook(shuffled="block").bind(corpus)
+    assert [task.classes[task.target(clip)] for clip in clips] == [moved[clip.id] for clip in clips]
+    assert task.in_epoch(0).target(clips[0]) == task.target(clips[0])
+    with pytest.raises(HeschlError, match="'run', and clip xa0 has no such label"):
+        Codebook(shuffled="run").bind(corpus)

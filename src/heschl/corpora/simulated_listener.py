@@ -31,12 +31,14 @@ import numpy as np
 
 from heschl.corpora import spoken
 from heschl.files import cache_folder, read_audio, read_json, write_json
-from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
+from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped, Span
 
 FORMAT = 1
 RATE = 128.0
 SECONDS = 1.0
 BEFORE = 0.1  # seconds of a trial before the word begins
+WINDOW = 0.032  # seconds of sound that each step of the drive is computed from
+AHEAD = WINDOW / 2  # so far ahead a step hears: the brain may know of a word that much before it begins
 EDGES = (100.0, 500.0, 1200.0, 2500.0, 7000.0)  # Hz, of the four bands
 NOTE = (
     "these brains are simulated: scores on them say what a decoder can find where something is known to be there, "
@@ -151,8 +153,9 @@ def _subject(path: Path) -> tuple[Recording, list[Clip]]:
             "heard": str(columns["clips"][k]),
             "recording": name,
         }
+        word = Span(labels["word"], BEFORE - AHEAD, time / rate, "word")
         found.append(
-            Clip(f"{name}/{k:05d}", path, rate, labels, (), 0.0, time / rate, "frames", f"x_data/{k}")
+            Clip(f"{name}/{k:05d}", path, rate, labels, (word,), 0.0, time / rate, "frames", f"x_data/{k}")
         )
     return recording, found
 
@@ -171,7 +174,7 @@ def _shuffled(clips: Sequence[Clip], seed: int) -> list[Clip]:
                 held.signal,
                 held.rate,
                 {**held.labels, "word": word},
-                (),
+                held.spans,
                 held.start,
                 held.stop,
                 "frames",
@@ -280,7 +283,7 @@ def drive(clip: Clip) -> np.ndarray:
     wave, rate = read_audio(clip.signal, clip.start, clip.stop)
     onset = next((span.start for span in clip.spans if span.tier == "word"), 0.0)
     steps, hop = round(SECONDS * RATE), rate / RATE
-    size = round(0.032 * rate)
+    size = round(WINDOW * rate)
     first = np.round((onset - BEFORE) * rate + hop * np.arange(steps) - size / 2).astype(int)
     padded = np.concatenate([np.zeros(2 * rate), wave, np.zeros(2 * rate)])
     frames = padded[first[:, None] + 2 * rate + np.arange(size)] * np.hanning(size)

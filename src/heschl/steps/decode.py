@@ -7,51 +7,43 @@ part alone), and the same linear decoder and network scored against labels permu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
-from heschl.steps.networks import Answer, Network, Progress, answers, open_network, read_wave, with_sensors
-from heschl.tasks.linear_decode import band_power, fit_lda
+from heschl.steps.decode_linear import Decoded, block_of, linear_scores, powers, shuffled
+from heschl.steps.networks import Answer, Progress, answers, open_network, with_sensors
 from heschl.tasks.retrieval import by_group, retrieval_scores
 from heschl.tasks.triplets import triplet_table, triplet_tests
-from heschl.types import Clip, Corpus, HeschlError, Skipped
+from heschl.types import HeschlError, Skipped
 
-BANDS, BINS = 4, 8  # of the linear decoder
 PERMUTATIONS = 1000
-
-
-class Decoded(NamedTuple):
-    """A network on the trials of a part: what `decode` and its pictures share."""
-
-    run: Run
-    corpus: Corpus
-    network: Network
-    trials: list[Clip]
-    truth: np.ndarray
-    logits: np.ndarray
 
 
 def decode(
     run: Run | Path | str,
     part: str = "test",
     explain: bool = False,
+    controls: bool = False,
+    baseline: float | None = None,
     permutations: int = PERMUTATIONS,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Scores a run on trials of brains and writes RUN/decode/.
 
     Written are scores.json, per_subject.csv, per_word.csv, similarity.csv (cosines between words), and triplets.csv and
-    triplet_tests.csv where the words hold triplets; with ``explain`` also what `heschl.steps.decode_explain` writes.
+    triplet_tests.csv where the words hold triplets; with ``explain`` also what `heschl.steps.decode_explain` writes, with
+    ``controls`` what `heschl.steps.decode_controls` writes.
 
     Parameters
     ----------
     part: "train", "validation" or "test". permutations: of the test of each score.
+    baseline: seconds at each trial's beginning in which nothing was heard, for the controls; None: until the first word
+        of the trial's spans.
 
     Returns
     -------
@@ -66,14 +58,15 @@ def decode(
     folder, words = held.run.folder / "decode", list(held.network.labels)
     n, labels = len(words), [clip.labels for clip in held.trials]
     subjects = [one.get("subject", "") for one in labels]
-    blocks = [f"{one.get('subject', '')}/{one.get('block', '')}" for one in labels]
+    blocks = [block_of(clip) for clip in held.trials]
     groups, over = _groups(held)
-    linear, told = _linear(held)
+    power, told = powers(held)
+    linear = linear_scores(held, power)
 
     def scored(scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
         return retrieval_scores(scores, truth, n, groups, blocks, permutations)
 
-    moved = _shuffled(held.truth, blocks)
+    moved = shuffled(held.truth, blocks)
     result: dict[str, Any] = {
         "run": held.run.name,
         "part": part,
@@ -102,6 +95,10 @@ def decode(
         from heschl.steps.decode_explain import explain_decoding
 
         result["explained"] = explain_decoding(held, folder)
+    if controls:
+        from heschl.steps.decode_controls import control_decoding
+
+        result["controls"] = control_decoding(held, power, scored, folder, baseline)
     result["folder"] = str(folder)
     write_json(folder / "scores.json", result)
     return result
@@ -135,56 +132,13 @@ def _groups(held: Decoded) -> tuple[list[str] | None, str]:
         names = [clip.labels.get(column, "") for clip in held.trials]
         if len(set(names)) > 4:
             return names, f"{len(set(names))} {column}s"
-    names = [f"{clip.labels.get('subject', '')}/{clip.labels.get('block', '')}" for clip in held.trials]
+    names = [block_of(clip) for clip in held.trials]
     if len(set(names)) > 2:
         return (
             names,
             f"{len(set(names))} blocks of {len({c.labels.get('subject', '') for c in held.trials})} subjects",
         )
     return None, "trials"
-
-
-def maps_of(held: Decoded, clips: Sequence[Clip], batch: int = 64) -> torch.Tensor:
-    """The network's inputs for trials: (trial, sensor, freq, step)."""
-    network, parts = held.network, []
-    for k in range(0, len(clips), batch):
-        waves = [read_wave(clip, network.sample_rate, None, network.sensors) for clip in clips[k : k + batch]]
-        with torch.inference_mode():
-            parts.append(network.feature(torch.from_numpy(np.stack(waves))))
-    return torch.cat(parts)
-
-
-def _linear(held: Decoded) -> tuple[np.ndarray, list[str]]:
-    """(trial, word) scores of the linear decoder, one a subject, and what must be said of it."""
-    task, n = held.run.task(), len(held.network.labels)
-    train = [held.corpus.by_id[one] for one in held.run.split.train if one in held.corpus.by_id]
-    scores, notes = np.zeros((len(held.trials), n)), []
-    for subject in sorted({clip.labels.get("subject", "") for clip in held.trials}):
-        own = [k for k, clip in enumerate(held.trials) if clip.labels.get("subject", "") == subject]
-        mine = [clip for clip in train if clip.labels.get("subject", "") == subject]
-        if not mine:
-            notes.append(
-                f"subject {subject} is not in training: the linear decoder, one a subject, guesses there"
-            )
-            continue
-        x = band_power(maps_of(held, mine).numpy(), BANDS, BINS)
-        kept = x.std(0) > 0
-        lda = fit_lda(x[:, kept], np.array([task.target(clip) for clip in mine]), n)
-        test = band_power(maps_of(held, [held.trials[k] for k in own]).numpy(), BANDS, BINS)
-        found = lda.scores(test[:, kept])
-        scores[own] = np.where(
-            np.isfinite(found), found, np.nanmin(np.where(np.isfinite(found), found, np.nan)) - 1
-        )
-    return scores, notes
-
-
-def _shuffled(truth: np.ndarray, blocks: Sequence[str], seed: int = 0) -> np.ndarray:
-    """The words permuted within blocks."""
-    out, names, random = truth.copy(), np.asarray(blocks), np.random.default_rng(seed)
-    for name in np.unique(names):
-        rows = np.flatnonzero(names == name)
-        out[rows] = truth[random.permutation(rows)]
-    return out
 
 
 def _designs(held: Decoded) -> list[str]:

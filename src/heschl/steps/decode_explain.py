@@ -18,7 +18,7 @@ from heschl.explanation.lrp import lrp
 from heschl.files import replacing, write_csv
 from heschl.models.neural_encoder import NeuralEncoder, Placed
 from heschl.models.spectral_transformer import rollout
-from heschl.steps.decode import Decoded, maps_of
+from heschl.steps.decode_linear import Decoded, maps_of
 from heschl.types import HeschlError
 
 MOST = 96  # trials of a recording that are explained, evenly over the part

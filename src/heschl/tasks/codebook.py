@@ -101,6 +101,23 @@ def _others(scores: Tensor, left_out: Tensor) -> Tensor:
     return torch.where(alone[:, 0], 0.0, total)
 
 
+def moved_labels(corpus: Corpus, label: str, within: str, seed: int = 0) -> dict[str, str]:
+    """Clip id -> label of another clip of the same subject and the same value of ``within``, permuted by the seed."""
+    groups: dict[tuple[str, str], list[Clip]] = {}
+    for clip in corpus.clips:
+        if within not in clip.labels:
+            raise HeschlError(f"task.shuffled is '{within}', and clip {clip.id} has no such label")
+        groups.setdefault((clip.labels.get("subject", ""), clip.labels[within]), []).append(clip)
+    moved: dict[str, str] = {}
+    for number, key in enumerate(sorted(groups)):
+        own = groups[key]
+        order = torch.randperm(
+            len(own), generator=torch.Generator().manual_seed(seed + 7919 * number)
+        ).tolist()
+        moved |= {clip.id: own[k].labels[label] for clip, k in zip(own, order)}
+    return moved
+
+
 @dataclass(frozen=True)
 class Codebook:
     """Tells a label's values (words, ...) apart by a codebook, for networks that give (logits, embedding, codebook).
@@ -113,6 +130,8 @@ class Codebook:
     temperature, positive, symmetric: the corrected options; the defaults are as published.
     fixed: a file of vectors that the codebook is filled with and kept at: "word number number ..." a line (.txt, or
         .csv with commas), or a pronouncing dictionary in cmudict's format (.dict, .gz) for phonological features.
+    shuffled: a label ("block") within whose values, subject by subject, words are permuted among clips before training: a
+        control, which must decode at chance. Scores of the run are against the true words.
 
     Of a network that gives logits alone, they are taken as the cosines, and the codebook's terms are left out.
 
@@ -129,8 +148,10 @@ class Codebook:
     positive: bool = False
     symmetric: bool = False
     fixed: str | None = None
+    shuffled: str | None = None
     warm: bool = field(default=False, init=False, compare=False)
     resolved: tuple[float, ...] | None = field(default=None, init=False, compare=False)
+    moved: Mapping[str, str] | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.labels is not None:
@@ -161,6 +182,8 @@ class Codebook:
         )
         bound = replace(self, labels=names.classes)
         object.__setattr__(bound, "resolved", balanced([counts[name] for name in names.classes], self.beta))
+        if self.shuffled is not None:
+            object.__setattr__(bound, "moved", moved_labels(corpus, self.label, self.shuffled))
         return bound
 
     def select(self, corpus: Corpus) -> Corpus:
@@ -175,7 +198,9 @@ class Codebook:
         return self._names.n_outputs(corpus)
 
     def target(self, clip: Clip, times: Tensor | None = None) -> int:
-        """The clip's class number."""
+        """The clip's class number; that of another clip of its block, where words are shuffled in training."""
+        if self.moved is not None and clip.id in self.moved:
+            return self.classes.index(self.moved[clip.id])
         return self._names.target(clip)
 
     def in_epoch(self, epoch: int) -> Codebook:
@@ -186,6 +211,7 @@ class Codebook:
         other = replace(self)
         object.__setattr__(other, "warm", warm)
         object.__setattr__(other, "resolved", self.resolved)
+        object.__setattr__(other, "moved", self.moved)
         return other
 
     def fill(self, model: nn.Module) -> str | None:

@@ -1,0 +1,133 @@
+"""The linear decoder that stands beside every network of brains, and its parts that the controls use apart.
+
+Shrinkage LDA on the mean power of `BANDS` bands and `BINS` time bins of the network's own maps, one a subject, fitted
+on the training part alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from heschl.run import Run
+from heschl.steps.networks import Network, beside, logits_of, read_wave
+from heschl.tasks.linear_decode import band_power, fit_lda
+from heschl.types import Clip, Corpus
+
+BANDS, BINS = 4, 8
+Change = Callable[[np.ndarray], np.ndarray]  # of one trial (sensor, ..., time), before the feature
+
+
+class Decoded(NamedTuple):
+    """A network on the trials of a part: what `decode`, its controls and its pictures share."""
+
+    run: Run
+    corpus: Corpus
+    network: Network
+    trials: list[Clip]
+    truth: np.ndarray
+    logits: np.ndarray
+
+
+class Powers(NamedTuple):
+    """One subject's power: x (trial, sensor, band, bin) and y (trial,) of training, its clips; test likewise, with the
+    rows of its trials in the part that is scored."""
+
+    subject: str
+    x: np.ndarray
+    y: np.ndarray
+    clips: list[Clip]
+    test: np.ndarray
+    rows: np.ndarray
+
+
+def maps_of(
+    held: Decoded, clips: Sequence[Clip], change: Change | None = None, batch: int = 64
+) -> torch.Tensor:
+    """The network's inputs for trials: (trial, sensor, freq, step), or (trial, sensor, step) of raw ones."""
+    parts = []
+    for k in range(0, len(clips), batch):
+        waves = _waves(held, clips[k : k + batch], change)
+        with torch.inference_mode():
+            parts.append(held.network.feature(torch.from_numpy(np.stack(waves))))
+    return torch.cat(parts)
+
+
+def logits_with(held: Decoded, clips: Sequence[Clip], change: Change, batch: int = 64) -> np.ndarray:
+    """(trial, word) what the network says of trials that were changed."""
+    parts = []
+    for k in range(0, len(clips), batch):
+        some = clips[k : k + batch]
+        parts.append(logits_of(held.network, _waves(held, some, change), beside(held.network, some))[0])
+    return np.concatenate(parts)
+
+
+def _waves(held: Decoded, clips: Sequence[Clip], change: Change | None) -> list[np.ndarray]:
+    network = held.network
+    waves = [read_wave(clip, network.sample_rate, None, network.sensors) for clip in clips]
+    return waves if change is None else [change(wave) for wave in waves]
+
+
+def powers(held: Decoded, change: Change | None = None) -> tuple[list[Powers], list[str]]:
+    """Every subject's power, and what must be said of those that have no training trials, who are not among them."""
+    task, split = held.run.task(), held.run.split
+    train = [held.corpus.by_id[one] for one in split.train if one in held.corpus.by_id]
+    found, notes = [], []
+    for subject in sorted({_subject(clip) for clip in held.trials}):
+        own = np.array([k for k, clip in enumerate(held.trials) if _subject(clip) == subject])
+        mine = [clip for clip in train if _subject(clip) == subject]
+        if not mine:
+            notes.append(
+                f"subject {subject} is not in training: the linear decoder, one a subject, guesses there"
+            )
+            continue
+        y = np.array([task.target(clip) for clip in mine])
+        x, test = (_power(maps_of(held, clips, change)) for clips in (mine, [held.trials[k] for k in own]))
+        found.append(Powers(subject, x, y, mine, test, own))
+    return found, notes
+
+
+def linear_scores(held: Decoded, given: Sequence[Powers]) -> np.ndarray:
+    """(trial, word) of the linear decoder; nothing but ties where a subject has no training trials, or one word of them."""
+    n = len(held.network.labels)
+    scores = np.zeros((len(held.trials), n))
+    for one in given:
+        x, test = (values.reshape(len(values), -1) for values in (one.x, one.test))
+        kept = x.std(0) > 0
+        if len(set(one.y.tolist())) < 2 or not kept.any():
+            continue
+        found = fit_lda(x[:, kept], one.y, n).scores(test[:, kept])
+        heard = np.isfinite(found)
+        scores[one.rows] = np.where(
+            heard, found, found[heard].min() - 1
+        )  # a word without training is the last
+    return scores
+
+
+def shuffled(values: np.ndarray, blocks: Sequence[str], seed: int = 0) -> np.ndarray:
+    """(trial,) values permuted within blocks."""
+    out, names, random = values.copy(), np.asarray(blocks), np.random.default_rng(seed)
+    for name in np.unique(names):
+        rows = np.flatnonzero(names == name)
+        out[rows] = values[random.permutation(rows)]
+    return out
+
+
+def block_of(clip: Clip) -> str:
+    """A trial's subject and block: what labels are permuted within."""
+    return f"{clip.labels.get('subject', '')}/{clip.labels.get('block', '')}"
+
+
+def _subject(clip: Clip) -> str:
+    return clip.labels.get("subject", "")
+
+
+def _power(maps: torch.Tensor) -> np.ndarray:
+    values = maps.numpy()
+    if values.ndim == 3:  # raw: a trial's own course, one band
+        values = values[:, :, None]
+    bands, bins = min(BANDS, values.shape[2]), min(BINS, values.shape[3])
+    return band_power(values, bands, bins).reshape(len(values), values.shape[1], bands, bins)

@@ -132,12 +132,12 @@ def summarise(
     tested = [row for row in rows if row["p"] is not None]
     blind = []
     for kind in sorted({row["kind"] for row in tested}):
-        own = [row for row in tested if row["kind"] == kind]
-        for row, corrected in zip(own, holm([row["p"] for row in own]), strict=True):
+        those = [row for row in tested if row["kind"] == kind]
+        for row, corrected in zip(those, holm([row["p"] for row in those]), strict=True):
             row["p_holm"] = corrected
-        least = len(own) * max(2 / 2 ** max(row["speakers"] for row in own), 1 / (flips + 1))
+        least = len(those) * max(2 / 2 ** max(row["speakers"] for row in those), 1 / (flips + 1))
         if least > 0.05:
-            blind.append(f"of the {len(own)} {kind}s none can have a corrected p below {least:.2g}")
+            blind.append(f"of the {len(those)} {kind}s none can have a corrected p below {least:.2g}")
     rows.sort(key=lambda row: (row["kind"], -row["difference"], row["name"]))
     few = len(rows) - len(tested)
     if len(speakers) < LEAST:

@@ -178,4 +178,4 @@ def fast_length(least: int) -> int:
     >>> [fast_length(n) for n in (1, 5, 6042, 6145)]
     [1, 6, 6144, 8192]
     """
-    return min(odd * 2 ** max(0, math.ceil(math.log2(least / odd))) for odd in (1, 3, 9))
+    return min(odd << max(0, math.ceil(math.log2(least / odd))) for odd in (1, 3, 9))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from heschl.cli_talk import border, give, next_line, progress, say, show_blocks
+from heschl.cli_talk import border, fail, give, next_line, progress, say, show_blocks
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for machines.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Whatever would be skipped is an error.")]
@@ -137,10 +137,12 @@ def corpora_check(
         )
     else:
         for line in lines:
-            say(line)
+            if len(wrong) != 1 or not line.startswith("! "):
+                say(line)
     if wrong:
-        say(f"{len(wrong)} thing{'s' * (len(wrong) > 1)} to mend in {path}, marked with !", json_wanted=True)
-        raise typer.Exit(1)
+        fail(
+            wrong[0] if len(wrong) == 1 else f"there are {len(wrong)} things to mend in {path}, marked with !"
+        )
     if not json:
         say(next_line("heschl", "recipes"))
 
@@ -335,13 +337,10 @@ def check(
         give({"recipe": recipe, "findings": [item._asdict() for item in findings], "right": not wrong})
     else:
         for item in findings:
-            say(("! " if item.level == "wrong" else "  ") + item.text)
+            if len(wrong) != 1 or item.level != "wrong":
+                say(("! " if item.level == "wrong" else "  ") + item.text)
     if wrong:
-        say(
-            f"heschl: {recipe} has {len(wrong)} fault{'s' * (len(wrong) > 1)}, marked with !",
-            json_wanted=True,
-        )
-        raise typer.Exit(1)
+        fail(wrong[0].text if len(wrong) == 1 else f"{recipe} has {len(wrong)} faults, marked with !")
     if not json:
         say(next_line("heschl", "train", recipe, *(overrides or [])))
 

@@ -277,7 +277,7 @@ def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
         ) from None
     except (SafetensorError, RuntimeError, EOFError, OSError, KeyError, UnicodeDecodeError) as error:
         raise HeschlError(
-            f"{path} could not be read as weights ({str(error).splitlines()[0][:80]})"
+            f"{path} could not be read as weights ({str(error).splitlines()[0][:80]}): copy it again, or train again"
         ) from None
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]

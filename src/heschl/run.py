@@ -164,8 +164,8 @@ class Run:
             return last_weights(folder / "last.ckpt", self.name)
         path = folder / f"{which}.safetensors"
         if not path.exists():
-            kept = ", ".join(sorted(item.stem for item in folder.glob("*.safetensors"))) or "none yet"
-            raise HeschlError(f"{path} is not there: the run holds the weights {kept}")
+            kept = ", ".join(sorted(item.stem for item in folder.glob("*.safetensors"))) or "none"
+            raise HeschlError(f"{path} is not there (kept weights: {kept}): train the run to its end")
         state = read_weights(path)
         owner = about_weights(path).get("run", self.name)
         if owner != self.name:
@@ -256,7 +256,10 @@ def open_run(folder: Path | str | Run, *, trusted_only: bool = False) -> Run:
             raise HeschlError(f"{folder} {what}: give the folder that `heschl train` named")
     facts = read_json(folder / "origin.json")
     raw = read_yaml(folder / "recipe.yaml")
-    recipe = load(raw, check_parts=False)
+    try:
+        recipe = load(raw, check_parts=False)
+    except HeschlError as error:
+        raise HeschlError(f"{folder / 'recipe.yaml'}: {str(error).removeprefix('the recipe: ')}") from None
     try:
         expected = run_name(recipe, facts["corpus"]["fingerprint"], facts.get("init_fingerprint", ""))
         name, _ = facts["run"], facts["labels"]

@@ -19,7 +19,8 @@ ROWS = [
     {"run"},
     {"training", "steps"},
     {"report"},
-    {"cli", "app"},
+    {"app"},
+    {"cli"},
 ]
 ROW = {name: row for row, names in enumerate(ROWS) for name in names}
 ONLY_HOME = {"lightning": "training", "matplotlib": "figures", "typer": "cli"}

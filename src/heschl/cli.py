@@ -10,6 +10,7 @@ import typer
 
 from heschl import (
     cli_align,
+    cli_app,
     cli_brain,
     cli_data,
     cli_decode,
@@ -79,6 +80,7 @@ app.command(short_help="Score a decoder of brains, with controls.")(cli_decode.d
 app.command(short_help="Write the page of a run.")(cli_runs.report)
 app.command(short_help="Write a network or its run in other tools' forms.")(cli_export.export)
 app.command(short_help="Find words in a long recording.")(cli_export.listen)
+app.command(name="app", short_help="Serve a page to speak to a network.")(cli_app.app)
 
 
 def main() -> None:

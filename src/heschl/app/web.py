@@ -1,0 +1,322 @@
+"""The page itself, drawn with gradio: everything that it shows comes from `heschl.app.answering`.
+
+It calls nobody: gradio's analytics are off, fonts are the reader's own, and the content-security policy that is sent
+with every answer lets the browser ask this server alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heschl.app import answering
+from heschl.app.answering import MEGABYTES, METHODS, OWN, SECONDS, Hidden, Model, Understood
+from heschl.app.look import WORDS, bars, changed, heard, pcm, style, svg, trouble
+from heschl.types import HeschlError
+
+PICTURE = 700 / 96  # inches
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob: ws: wss:; "
+    "worker-src 'self' blob:; frame-ancestors 'self'"
+)
+HELLO = (
+    "# Speak to a network\n\nIt answers, shows which part of the sound its answer relied on, and plays it. "
+    f"At most {SECONDS:g} s and {MEGABYTES} MB; what you give stays on the computer that runs this page, "
+    "and is removed within two hours."
+)
+
+
+def launch(
+    models: Mapping[str, Model], host: str = "127.0.0.1", port: int | None = None, **options: Any
+) -> Any:
+    """Serves the page at an address until it is stopped; what gradio's `launch` gives.
+
+    Raises
+    ------
+    HeschlError: gradio is missing, or the port is taken.
+    """
+    made = page(models)
+    try:
+        return made.queue(default_concurrency_limit=4).launch(
+            server_name=host,
+            server_port=port,
+            share=False,
+            max_file_size=f"{MEGABYTES}mb",
+            ssr_mode=False,
+            footer_links=[],
+            enable_monitoring=False,
+            css=style(),
+            theme=_theme(),
+            app_kwargs={"middleware": [_closed()]},
+            **options,
+        )
+    except OSError as error:
+        raise HeschlError(
+            f"the page cannot be served at {host}:{port or 7860} ({error}): name another --port"
+        ) from None
+
+
+def page(models: Mapping[str, Model]) -> Any:
+    """The page as gradio Blocks, not yet served."""
+    gr = _gradio()
+    first = next(iter(models.values()))
+    with gr.Blocks(title="Speak to a network", analytics_enabled=False, delete_cache=(600, 7200)) as made:
+        state = gr.State(None, time_to_live=7200)
+        gr.Markdown(HELLO)
+        with gr.Row():
+            with gr.Column(scale=1, min_width=300):
+                audio = gr.Audio(
+                    sources=["microphone", "upload"], type="filepath", label="Your recording", elem_id="given"
+                )
+                examples = _examples(gr, audio, first)
+                with gr.Row():
+                    model = gr.Dropdown(list(models), value=first.name, label="Network", elem_id="model")
+                    target = gr.Dropdown([OWN, *first.labels], value=OWN, label="Explain", elem_id="target")
+                method = gr.Dropdown(
+                    list(METHODS), value=next(iter(METHODS)), label="Method", elem_id="method"
+                )
+                ask = gr.Button("Ask the network", variant="primary", elem_id="ask")
+                said = gr.HTML(elem_id="said")
+            with gr.Column(scale=2, min_width=320):
+                picture = gr.HTML(elem_id="picture")
+                with gr.Row(elem_id="sounds"):
+                    players = [
+                        gr.Audio(label=words, interactive=False, visible=False, elem_id=f"play-{name}")
+                        for name, words in WORDS.items()
+                    ]
+                answers = gr.HTML(elem_id="answers")
+        with gr.Group(visible=False, elem_id="hide") as hiding:
+            gr.Markdown("### Hide a part of the sound")
+            with gr.Row():
+                start = gr.Slider(0, 1, 0, step=0.01, label="from, seconds", elem_id="start")
+                stop = gr.Slider(0, 1, 0, step=0.01, label="to, seconds", elem_id="stop")
+                low = gr.Slider(0, 8000, 0, step=50, label="from, Hz", elem_id="low")
+                high = gr.Slider(0, 8000, 8000, step=50, label="to, Hz", elem_id="high")
+            hidden = gr.HTML(elem_id="hidden")
+            left = gr.Audio(label="What is left", interactive=False, visible=False, elem_id="left")
+        brain = gr.Button("Show its course through the brain", visible=False, elem_id="to-brain")
+        course = gr.HTML(elem_id="course")
+
+        sliders, choice = [start, stop, low, high], [model, method, target]
+        shown = [said, picture, answers, *players, state, hiding, *sliders, brain, hidden, left, course]
+        answer = _answer(gr, models)
+        quiet: dict[str, Any] = {"api_visibility": "private"}
+        gr.on(
+            [ask.click, audio.upload, audio.stop_recording, method.input, target.input],
+            answer,
+            [audio, *choice],
+            shown,
+            **quiet,
+        )
+        model.input(
+            lambda name: gr.Dropdown([OWN, *models[name].labels], value=OWN), model, target, **quiet
+        ).then(answer, [audio, *choice], shown, **quiet)
+        for button, file in examples:
+            button.click(lambda file=file: file, None, audio, **quiet).then(
+                answer, [audio, *choice], shown, **quiet
+            )
+        gr.on(
+            [slider.change for slider in sliders],
+            _hide(gr, models),
+            [state, *sliders, model, method],
+            [hidden, left],
+            trigger_mode="always_last",
+            show_progress="hidden",
+            **quiet,
+        )
+        brain.click(_course(models), [state, model], course, **quiet)
+    return made
+
+
+# --- what happens ------------------------------------------------------------------------------------------
+
+
+def _answer(gr: Any, models: Mapping[str, Model]) -> Callable[..., list[Any]]:
+    def answer(path: str | None, model: str, method: str, target: str) -> list[Any]:
+        nothing = [gr.Audio(value=None, visible=False)] * len(WORDS)
+        try:
+            chosen = _chosen(models, model)
+            found = answering.understand(chosen, answering.accept(path), method, target)
+        except HeschlError as error:
+            off = gr.update(visible=False)
+            still = [gr.update()] * 4
+            return [
+                trouble(error),
+                "",
+                "",
+                *nothing,
+                None,
+                off,
+                *still,
+                off,
+                "",
+                gr.Audio(value=None, visible=False),
+                "",
+            ]
+        players = [
+            gr.Audio(value=None, visible=False)
+            if (one := found.sounds.get(name)) is None or one.silent
+            else gr.Audio(value=(found.rate, pcm(one.wave)), visible=True)
+            for name in WORDS
+        ]
+        seconds = float(len(found.wave) / found.rate)
+        highest = float(found.picture.frequencies[-1]) if found.picture.frequencies is not None else 8000.0
+        sliders = [
+            gr.Slider(maximum=round(seconds, 2), value=0),
+            gr.Slider(maximum=round(seconds, 2), value=0),
+            gr.Slider(maximum=round(highest), value=0),
+            gr.Slider(maximum=round(highest), value=round(highest)),
+        ]
+        shown = gr.update(visible=True)
+        return [
+            bars(found, chosen),
+            svg(answering.drawing(found, PICTURE), "p", f"what spoke for {found.of}, and what against"),
+            heard(found),
+            *players,
+            found,
+            shown,
+            *sliders,
+            shown,
+            "<p>Move “to, seconds” to hide from the left; the band says which frequencies go.</p>",
+            gr.Audio(value=None, visible=False),
+            "",
+        ]
+
+    return answer
+
+
+def _hide(gr: Any, models: Mapping[str, Model]) -> Callable[..., tuple[Any, Any]]:
+    def hide(
+        found: Understood | None, start: float, stop: float, low: float, high: float, model: str, method: str
+    ) -> tuple[Any, Any]:
+        part = Hidden(start, stop, low, high)
+        if found is None or part.empty:
+            return gr.update(), gr.Audio(value=None, visible=False)
+        try:
+            after = answering.hide(_chosen(models, model), found, part, method)
+        except HeschlError as error:
+            return trouble(error), gr.Audio(value=None, visible=False)
+        picture = svg(
+            answering.drawing(after, PICTURE, part), "h", f"what speaks for {after.of} when a part is hidden"
+        )
+        return changed(found, after) + picture, gr.Audio(value=(after.rate, pcm(after.wave)), visible=True)
+
+    return hide
+
+
+def _course(models: Mapping[str, Model]) -> Callable[..., str]:
+    def course(found: Understood | None, model: str) -> str:
+        if found is None:
+            return trouble(HeschlError("There is no recording yet: speak, or drop a file."))
+        try:
+            figure = answering.course(_chosen(models, model), found)
+        except HeschlError as error:
+            return trouble(error)
+        words = (
+            "Illustrative: a table puts this network’s layers at these areas; no recording of a brain does. "
+            "The time is the network’s, not a brain’s latency."
+        )
+        return f'<p class="doubt">{words}</p>' + svg(
+            figure, "b", "where the network’s layers are active, over time"
+        )
+
+    return course
+
+
+def _chosen(models: Mapping[str, Model], name: str) -> Model:
+    if name not in models:  # asked past the page
+        raise HeschlError(f"There is no network “{name}” here.")
+    return models[name]
+
+
+# --- around it ---------------------------------------------------------------------------------------------
+
+
+def _examples(gr: Any, audio: Any, model: Model) -> list[tuple[Any, str]]:
+    """Buttons that give a recording of the model's corpus, where it is there."""
+    files = example_files(model)
+    if not files:
+        return []
+    gr.Markdown("Or one of these, which it has not been trained on:")
+    with gr.Row():
+        return [(gr.Button(f"“{label}”", size="sm", min_width=60), str(file)) for label, file in files]
+
+
+def example_files(model: Model, n: int = 4) -> Sequence[tuple[str, Path]]:
+    """A few recordings of the test part with their labels, as files that the page may send."""
+    import tempfile
+
+    from heschl.files import read_audio, write_wav
+
+    try:
+        corpus = model.run.corpus()
+    except HeschlError:
+        return []
+    label = str(model.run.recipe.task.args.get("label", ""))
+    found: dict[str, Any] = {}
+    for one in model.run.split.test:
+        clip = corpus.by_id.get(one)
+        if clip is not None and clip.form == "wave":
+            found.setdefault(clip.labels.get(label) or f"recording {len(found) + 1}", clip)
+    labels = [*found]
+    chosen = [labels[round(k)] for k in np.linspace(0, len(labels) - 1, min(n, len(labels)))]
+    folder, files = Path(tempfile.mkdtemp(prefix="heschl-app-")), []
+    for k, name in enumerate(chosen):
+        try:
+            wave, rate = read_audio(found[name].signal, found[name].start, found[name].stop)
+        except HeschlError:
+            continue
+        file = folder / f"example-{k + 1}.wav"
+        write_wav(file, wave, rate)
+        files.append((name, file))
+    return files
+
+
+def _gradio() -> Any:
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = (
+        "False"  # before gradio is imported: it asks for its version else
+    )
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        import gradio
+    except ImportError:
+        raise HeschlError("the page needs gradio: pip install 'heschl[app]'") from None
+    return gradio
+
+
+def _theme() -> Any:
+    gr = _gradio()
+    sans, mono = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
+    return gr.themes.Base(primary_hue="blue", neutral_hue="gray", font=sans, font_mono=mono)
+
+
+def _closed() -> Any:
+    """Middleware that tells the browser to ask nobody else."""
+    from starlette.middleware import Middleware
+
+    return Middleware(_Policy)
+
+
+class _Policy:
+    """ASGI: adds the content-security policy to every answer."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def told(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message.setdefault("headers", []).extend(
+                    [
+                        (b"content-security-policy", POLICY.encode()),
+                        (b"referrer-policy", b"no-referrer"),
+                    ]
+                )
+            await send(message)
+
+        await self.app(scope, receive, told)

@@ -215,7 +215,7 @@ _SCRIPT = r"""function (d) {
     const c = Math.cos(yaw), s = Math.sin(yaw), e = Math.cos(pitch), f = Math.sin(pitch);
     const rows = [[c, s, 0], [-s * f, c * f, e], [s * e, -c * e, f]];
     gl.uniformMatrix3fv(gl.getUniformLocation(program, "turn"), false, [0, 1, 2].flatMap((j) => rows.map((row) => row[j])));
-    const zoom = 1.4, sx = zoom * Math.min(1, high / wide), sy = zoom * Math.min(1, wide / high);
+    const zoom = 1.25, sx = zoom * Math.min(1, high / wide), sy = zoom * Math.min(1, wide / high);
     gl.uniform2f(gl.getUniformLocation(program, "size"), sx, sy);
     gl.drawElements(gl.TRIANGLES, faces.length, gl.UNSIGNED_SHORT, 0);
     const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heschl.figures.style import BLUE, INK, SOFT, WIDE, new_figure, percent, styled
+from heschl.figures.style import BLUE, INK, SOFT, WIDE, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def _rows(axis: Axes, rows: Sequence[dict[str, Any]], chance: float) -> None:
         xlim=(0, max(4 * chance, *(1.1 * r["top_1_high"] for r in rows))),
     )
     axis.set_title("must be at chance (dashed): top-1, 95 %", loc="left", fontsize=9, color=INK)
-    percent(axis, "x")
+    _percent(axis.xaxis)
 
 
 def _learning(axis: Axes, learning: Sequence[dict[str, Any]], chance: float) -> None:
@@ -76,7 +76,7 @@ def _learning(axis: Axes, learning: Sequence[dict[str, Any]], chance: float) -> 
     axis.axhline(chance, color=SOFT, linestyle="--", linewidth=1)
     axis.set(ylim=(0, None), xlabel="hours of training data, each subject")
     axis.set_title("linear decoder, top-1 by data", loc="left", fontsize=9, color=INK)
-    percent(axis)
+    _percent(axis.yaxis)
 
 
 def _time(axis: Axes, time: dict[str, Any], chance: float) -> None:
@@ -98,6 +98,14 @@ def _time(axis: Axes, time: dict[str, Any], chance: float) -> None:
                 color=INK,
             )
     axis.set(ylim=(0, None), xlabel="seconds in the trial")
-    told = "shaded: clusters over subjects" if time["clusters"] else "thin: subjects"
-    axis.set_title(f"linear decoder by time bin ({told})", loc="left", fontsize=9, color=INK)
-    percent(axis)
+    told = "shaded: clusters" if time["clusters"] else "thin: subjects"
+    axis.set_title(f"linear decoder by time ({told})", loc="left", fontsize=9, color=INK)
+    _percent(axis.yaxis)
+
+
+def _percent(axis: Any) -> None:
+    """Few ticks in percent: scores near chance would be a line at the bottom of 0 to 100 %."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(4))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))

@@ -137,12 +137,10 @@ def corpora_check(
         )
     else:
         for line in lines:
-            if len(wrong) != 1 or not line.startswith("! "):
-                say(line)
+            say(line)
     if wrong:
-        fail(
-            wrong[0] if len(wrong) == 1 else f"there are {len(wrong)} things to mend in {path}, marked with !"
-        )
+        which = wrong[0] if len(wrong) == 1 else "they are marked with !"
+        fail(f"{len(wrong)} thing{'s' * (len(wrong) > 1)} to mend in {path}: {which}")
     if not json:
         say(next_line("heschl", "recipes"))
 
@@ -337,8 +335,7 @@ def check(
         give({"recipe": recipe, "findings": [item._asdict() for item in findings], "right": not wrong})
     else:
         for item in findings:
-            if len(wrong) != 1 or item.level != "wrong":
-                say(("! " if item.level == "wrong" else "  ") + item.text)
+            say(("! " if item.level == "wrong" else "  ") + item.text)
     if wrong:
         fail(wrong[0].text if len(wrong) == 1 else f"{recipe} has {len(wrong)} faults, marked with !")
     if not json:

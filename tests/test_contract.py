@@ -19,6 +19,7 @@ from heschl.contract.tasks import made_up_corpus
 
 # Shapes that are tried, in this order, for a network that does not name one as its `example`.
 SHAPES = [((40, 101), 12), ((1, 40, 101), 12), ((1, 16000), 12)]
+EXTRA = {"hf_audio": "transformers"}  # module -> the package of an extra that it cannot do without
 
 
 def modules(folder: str) -> list[str]:
@@ -63,6 +64,10 @@ def kept(findings: list[Any]) -> None:
 
 @pytest.mark.parametrize("name", modules("models"))
 def test_networks(name: str) -> None:
+    if name in EXTRA:
+        pytest.importorskip(
+            EXTRA[name], reason=f"{name} needs {EXTRA[name]}, of an extra that is not installed"
+        )
     for network in classes("models", name, is_network):
         kept(check_model(*example(network)))
 
@@ -70,6 +75,10 @@ def test_networks(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", modules("models"))
 def test_networks_learn_eight_clips(name: str) -> None:
+    if name in EXTRA:
+        pytest.importorskip(
+            EXTRA[name], reason=f"{name} needs {EXTRA[name]}, of an extra that is not installed"
+        )
     for network in classes("models", name, is_network):
         kept(check_model(*example(network), overfit_steps=400))
 

@@ -229,7 +229,7 @@ def _signal(root: Path, value: Any) -> Path | str:
         return _cached(held["bytes"])
     if isinstance(held.get("path"), str) and held["path"]:
         folder = root.parent if root.is_file() else root
-        return folder / held["path"]
+        return Path(folder, held["path"])
     return "it holds no sound: give bytes of a sound file, or its path"
 
 

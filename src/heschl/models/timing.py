@@ -16,7 +16,8 @@ The time of a step is network time, where it listens in the input; it is not a l
 A network may say, by class or instance attribute:
     time_axis: which axis of its input is time (default -1); None where it has none.
     timing: {submodule: axis of its output that is time, 0 where time lies in the batch, None for "one step that
-        hears the whole"}, for submodules of its own making that hear one step at a time.
+        hears the whole"}, for submodules of its own making that hear one step at a time; or a `Timing`, where a
+        network knows itself when a submodule's steps happen.
 """
 
 from __future__ import annotations
@@ -192,7 +193,7 @@ class _Trace(TorchFunctionMode):
 
     def follow(self, model: nn.Module) -> list[Any]:
         """Hooks on every layer that is followed as a whole."""
-        declared: dict[str, int | None] = getattr(model, "timing", {})
+        declared: dict[str, int | Timing | None] = getattr(model, "timing", {})
         handles: list[Any] = []
         wholes: list[str] = []
         for name, module in model.named_modules():
@@ -211,18 +212,22 @@ class _Trace(TorchFunctionMode):
     def _enter(self, _module: nn.Module, _inputs: Any) -> None:
         self.inside += 1
 
-    def _leave(self, name: str, declared: dict[str, int | None]) -> Any:
+    def _leave(self, name: str, declared: dict[str, int | Timing | None]) -> Any:
         def leave(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
             self.inside -= 1
             before, value = self.of(inputs[0]), first(output)
+            said = declared.get(name)
+            if isinstance(said, Timing):
+                self.known[id(value)] = (value, said)
+                return
             if before is None:  # made of weights alone
                 return
             if name not in declared:
                 after = after_layer(module, before, value, f"{self.network}'s layer {name}")
-            elif declared[name] is None:
+            elif said is None:
                 after = whole(before)
             else:
-                after = replace(before, axis=declared[name])
+                after = replace(before, axis=said)
             self.known[id(value)] = (value, after)
 
         return leave

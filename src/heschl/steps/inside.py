@@ -53,6 +53,8 @@ def untrained(run: Run, seed: int) -> nn.Module:
         made: nn.Module = build(
             run.recipe.model, "model", fill=fill, folder=run._parts, trusted_only=run._trusted_only
         )
+        if hasattr(made, "untrained"):  # a network that begins with weights from elsewhere draws them anew
+            made.untrained()  # type: ignore[operator]
     return made.eval()
 
 

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from heschl.app.answering import Model, Understood
+from heschl.app.answering import Hidden, Model, Understood, drawing
+from heschl.report.sounds import sound
 from heschl.types import HeschlError
 
 TOP = 5  # labels that are shown
+SHORT = 6.0  # seconds up to which sounds are sent as they are
 WORDS = {
     "original": "All of it",
     "positive": "What it relied on",
@@ -30,13 +32,14 @@ STYLE = """
 .doubt, .trouble { border-left: 3px solid var(--orange); padding: 1px 0 1px 14px; margin: 14px 0; }
 .trouble { border-color: var(--vermilion); }
 #said h2 { font-size: 24px; margin: 4px 0 6px; }
-#answers table { border-collapse: collapse; font-size: 15px; width: 100%; }
-#answers caption { text-align: left; color: var(--soft); font-size: 14px; padding-bottom: 4px; }
-#answers th, #answers td { text-align: left; font-weight: 400; padding: 5px 16px 5px 0; border-bottom: 1px solid var(--line); }
-.heat svg { display: block; max-width: 100%; height: auto; overflow: visible; }
-.heat svg text { font-family: inherit; }
+.players { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 14px 24px; font-size: 15px; margin: 12px 0; }
+.players b { font-weight: 600; } .players audio { width: 100%; height: 34px; display: block; margin: 3px 0; }
+.phone { display: none; } @media (max-width: 800px) { .desk { display: none; } .phone { display: block; } }
+body, .gradio-container { background: var(--paper) !important; } .dark .players audio { color-scheme: dark; }
+#hide { margin-top: 12px; } #hide h2 { font-size: 22px; }
+.heat svg, .brain svg { display: block; max-width: 100%; height: auto; overflow: visible; }
+.heat svg text, .brain svg text { font-family: inherit; }
 .dark .heat image { filter: invert(1) hue-rotate(180deg) brightness(1.06); }
-#course .heat image { filter: none; }
 :focus-visible { outline: 2px solid var(--blue) !important; outline-offset: 2px; }
 """
 
@@ -64,30 +67,40 @@ def changed(before: Understood, after: Understood) -> str:
     difference = 100 * (after.share - before.share)
     of = "its answers" if before.of == "predicted" else f"“{escape(before.of)}”"
     now = next(iter(after.shares))
+    player = f"<div class=players><div><b>What is left</b>{played(after.wave, after.rate, 'What is left')}</div></div>"
     sign = "+" if difference >= 0 else "−"
     return (
         f'<p aria-live="polite">{of[0].upper() + of[1:]}: {100 * before.share:.0f}\u202f% before, '
         f"<b>{100 * after.share:.0f}\u202f%</b> now ({sign}{abs(difference):.0f} points). It now hears “{escape(now)}”.</p>"
-        f"<div class=bars>{_bar('before', before.share, False)}{_bar('now', after.share, True)}</div>"
+        f"<div class=bars>{_bar('before', before.share, False)}{_bar('now', after.share, True)}</div>{player}"
     )
 
 
 def heard(found: Understood) -> str:
-    """The network's own answer to each sound."""
-    rows = []
+    """Players of the sounds, with the network's own answer under each."""
+    cards = []
     for name, one in found.sounds.items():
         if one.silent:
-            text = "silent: nothing of the sound belongs here"
-        elif not one.answer or one.answer == found.of:
-            text = f"{100 * one.share:.0f}\u202f%" + (f" “{escape(one.answer)}”" if one.answer else "")
+            player, text = "", "Silent: nothing of the sound belongs here."
+        elif not one.answer:
+            player, text = (
+                played(one.wave, found.rate, WORDS[name]),
+                f"{100 * one.share:.0f}\u202f% for what it answered",
+            )
+        elif one.answer == found.of:
+            player = played(one.wave, found.rate, WORDS[name])
+            text = f"The network’s answer: “{escape(one.answer)}”, {100 * one.share:.0f}\u202f%"
         else:
-            text = f"“{escape(one.answer)}”; “{escape(found.of)}” gets {100 * one.share:.0f}\u202f%"
-        rows.append(f"<tr><th scope=row>{WORDS[name]}</th><td>{text}</td></tr>")
-    return (
-        "<table><caption>What the network answers when it hears only</caption>"
-        + "".join(rows)
-        + f'</table><p class="doubt">{DOUBT}</p>'
-    )
+            player = played(one.wave, found.rate, WORDS[name])
+            text = f"The network’s answer: “{escape(one.answer)}”; “{escape(found.of)}” gets {100 * one.share:.0f}\u202f%"
+        cards.append(f"<div><b>{WORDS[name]}</b>{player}<p class=note>{text}</p></div>")
+    return f'<div class="players">{"".join(cards)}</div><p class="doubt">{DOUBT}</p>'
+
+
+def played(wave: np.ndarray, rate: int, words: str) -> str:
+    """A player of samples (time,)."""
+    source = sound(wave, rate, "WAV" if len(wave) < SHORT * rate else "MP3")
+    return f'<audio controls src="{source}" aria-label="{escape(words)}"></audio>'
 
 
 def trouble(error: HeschlError) -> str:
@@ -95,19 +108,18 @@ def trouble(error: HeschlError) -> str:
     return f'<p class="trouble" role="alert">{escape(str(error))}</p>'
 
 
-def pcm(wave: np.ndarray) -> np.ndarray:
-    """Samples (time,) as 16-bit integers, at one loudness, never clipped."""
-    wave = wave - wave.mean()
-    rms, peak = float(np.sqrt(np.mean(wave**2))), float(np.abs(wave).max())
-    if peak > 0:
-        wave = wave * min(0.08 / rms, 0.99 / peak)
-    return np.round(wave * 32767).astype(np.int16)
+def seen(found: Understood, name: str, alt: str, part: Hidden | None = None) -> str:
+    """The picture at two widths, for a desk and for a phone."""
+    from heschl.figures.style import PHONE, TEXT
+
+    wide, narrow = (svg(drawing(found, width, part), f"{name}{width:.0f}", alt) for width in (TEXT, PHONE))
+    return f'<div class="desk">{wide}</div><div class="phone">{narrow}</div>'
 
 
-def svg(figure: Any, name: str, alt: str) -> str:
+def svg(figure: Any, name: str, alt: str, kind: str = "heat") -> str:
     from heschl.figures.style import inline
 
-    return f'<div class="heat">{inline(figure, name, alt)}</div>'
+    return f'<div class="{kind}">{inline(figure, name, alt)}</div>'
 
 
 def _bar(label: str, share: float, right: bool) -> str:

@@ -7,7 +7,8 @@ with every answer lets the browser ask this server alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,9 @@ import numpy as np
 
 from heschl.app import answering
 from heschl.app.answering import MEGABYTES, METHODS, OWN, SECONDS, Hidden, Model, Understood
-from heschl.app.look import WORDS, bars, changed, heard, pcm, style, svg, trouble
+from heschl.app.look import bars, changed, heard, seen, style, svg, trouble
 from heschl.types import HeschlError
 
-PICTURE = 700 / 96  # inches
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self' data: blob: ws: wss:; "
@@ -27,7 +27,7 @@ POLICY = (
 HELLO = (
     "# Speak to a network\n\nIt answers, shows which part of the sound its answer relied on, and plays it. "
     f"At most {SECONDS:g} s and {MEGABYTES} MB; what you give stays on the computer that runs this page, "
-    "and is removed within two hours."
+    "and is removed after two hours."
 )
 
 
@@ -63,7 +63,7 @@ def launch(
 
 def page(models: Mapping[str, Model]) -> Any:
     """The page as gradio Blocks, not yet served."""
-    gr = _gradio()
+    gr, folder = _gradio(), tempfile.TemporaryDirectory(prefix="heschl-app-")
     first = next(iter(models.values()))
     with gr.Blocks(title="Speak to a network", analytics_enabled=False, delete_cache=(600, 7200)) as made:
         state = gr.State(None, time_to_live=7200)
@@ -71,10 +71,14 @@ def page(models: Mapping[str, Model]) -> Any:
         with gr.Row():
             with gr.Column(scale=1, min_width=300):
                 audio = gr.Audio(
-                    sources=["microphone", "upload"], type="filepath", label="Your recording", elem_id="given"
+                    sources=["upload", "microphone"],
+                    type="filepath",
+                    label="Your recording",
+                    elem_id="given",
+                    buttons=["download"],
                 )
-                examples = _examples(gr, audio, first)
-                with gr.Row():
+                examples = _examples(gr, first, Path(folder.name))
+                with gr.Column():
                     model = gr.Dropdown(list(models), value=first.name, label="Network", elem_id="model")
                     target = gr.Dropdown([OWN, *first.labels], value=OWN, label="Explain", elem_id="target")
                 method = gr.Dropdown(
@@ -84,26 +88,20 @@ def page(models: Mapping[str, Model]) -> Any:
                 said = gr.HTML(elem_id="said")
             with gr.Column(scale=2, min_width=320):
                 picture = gr.HTML(elem_id="picture")
-                with gr.Row(elem_id="sounds"):
-                    players = [
-                        gr.Audio(label=words, interactive=False, visible=False, elem_id=f"play-{name}")
-                        for name, words in WORDS.items()
-                    ]
-                answers = gr.HTML(elem_id="answers")
-        with gr.Group(visible=False, elem_id="hide") as hiding:
-            gr.Markdown("### Hide a part of the sound")
+                sounds = gr.HTML(elem_id="sounds")
+        with gr.Column(visible=False, elem_id="hide") as hiding:
+            gr.Markdown("## Hide a part of the sound")
             with gr.Row():
                 start = gr.Slider(0, 1, 0, step=0.01, label="from, seconds", elem_id="start")
                 stop = gr.Slider(0, 1, 0, step=0.01, label="to, seconds", elem_id="stop")
                 low = gr.Slider(0, 8000, 0, step=50, label="from, Hz", elem_id="low")
                 high = gr.Slider(0, 8000, 8000, step=50, label="to, Hz", elem_id="high")
             hidden = gr.HTML(elem_id="hidden")
-            left = gr.Audio(label="What is left", interactive=False, visible=False, elem_id="left")
         brain = gr.Button("Show its course through the brain", visible=False, elem_id="to-brain")
         course = gr.HTML(elem_id="course")
 
         sliders, choice = [start, stop, low, high], [model, method, target]
-        shown = [said, picture, answers, *players, state, hiding, *sliders, brain, hidden, left, course]
+        shown = [said, picture, sounds, state, hiding, *sliders, brain, hidden, course]
         answer = _answer(gr, models)
         quiet: dict[str, Any] = {"api_visibility": "private"}
         gr.on(
@@ -124,12 +122,13 @@ def page(models: Mapping[str, Model]) -> Any:
             [slider.change for slider in sliders],
             _hide(gr, models),
             [state, *sliders, model, method],
-            [hidden, left],
+            hidden,
             trigger_mode="always_last",
             show_progress="hidden",
             **quiet,
         )
         brain.click(_course(models), [state, model], course, **quiet)
+    made.examples_folder = folder  # it goes when the page goes
     return made
 
 
@@ -138,73 +137,44 @@ def page(models: Mapping[str, Model]) -> Any:
 
 def _answer(gr: Any, models: Mapping[str, Model]) -> Callable[..., list[Any]]:
     def answer(path: str | None, model: str, method: str, target: str) -> list[Any]:
-        nothing = [gr.Audio(value=None, visible=False)] * len(WORDS)
         try:
             chosen = _chosen(models, model)
             found = answering.understand(chosen, answering.accept(path), method, target)
         except HeschlError as error:
             off = gr.update(visible=False)
-            still = [gr.update()] * 4
-            return [
-                trouble(error),
-                "",
-                "",
-                *nothing,
-                None,
-                off,
-                *still,
-                off,
-                "",
-                gr.Audio(value=None, visible=False),
-                "",
-            ]
-        players = [
-            gr.Audio(value=None, visible=False)
-            if (one := found.sounds.get(name)) is None or one.silent
-            else gr.Audio(value=(found.rate, pcm(one.wave)), visible=True)
-            for name in WORDS
-        ]
-        seconds = float(len(found.wave) / found.rate)
-        highest = float(found.picture.frequencies[-1]) if found.picture.frequencies is not None else 8000.0
+            return [trouble(error), "", "", None, off, *[gr.update()] * 4, off, "", ""]
+        shown, seconds = gr.update(visible=True), round(len(found.wave) / found.rate, 2)
+        rows = found.picture.frequencies
+        highest = (
+            8000 if rows is None else round(float(rows[-1]) + 50)
+        )  # a little beyond the middle of the last row
         sliders = [
-            gr.Slider(maximum=round(seconds, 2), value=0),
-            gr.Slider(maximum=round(seconds, 2), value=0),
-            gr.Slider(maximum=round(highest), value=0),
-            gr.Slider(maximum=round(highest), value=round(highest)),
+            gr.Slider(maximum=seconds, value=0),
+            gr.Slider(maximum=seconds, value=0),
+            gr.Slider(maximum=highest, value=0),
+            gr.Slider(maximum=highest, value=highest),
         ]
-        shown = gr.update(visible=True)
-        return [
-            bars(found, chosen),
-            svg(answering.drawing(found, PICTURE), "p", f"what spoke for {found.of}, and what against"),
-            heard(found),
-            *players,
-            found,
-            shown,
-            *sliders,
-            shown,
-            "<p>Move “to, seconds” to hide from the left; the band says which frequencies go.</p>",
-            gr.Audio(value=None, visible=False),
-            "",
-        ]
+        picture = seen(found, "p", f"what spoke for {found.of}, and what against")
+        hint = "<p class=note>Move “to, seconds”: that much of the sound goes silent, in the band between the two frequencies.</p>"
+        return [bars(found, chosen), picture, heard(found), found, shown, *sliders, shown, hint, ""]
 
     return answer
 
 
-def _hide(gr: Any, models: Mapping[str, Model]) -> Callable[..., tuple[Any, Any]]:
+def _hide(gr: Any, models: Mapping[str, Model]) -> Callable[..., Any]:
     def hide(
         found: Understood | None, start: float, stop: float, low: float, high: float, model: str, method: str
-    ) -> tuple[Any, Any]:
+    ) -> Any:
         part = Hidden(start, stop, low, high)
         if found is None or part.empty:
-            return gr.update(), gr.Audio(value=None, visible=False)
+            return gr.update()
         try:
             after = answering.hide(_chosen(models, model), found, part, method)
         except HeschlError as error:
-            return trouble(error), gr.Audio(value=None, visible=False)
-        picture = svg(
-            answering.drawing(after, PICTURE, part), "h", f"what speaks for {after.of} when a part is hidden"
+            return trouble(error)
+        return changed(found, after) + seen(
+            after, "h", f"what speaks for {after.of} with a part hidden", part
         )
-        return changed(found, after) + picture, gr.Audio(value=(after.rate, pcm(after.wave)), visible=True)
 
     return hide
 
@@ -222,7 +192,7 @@ def _course(models: Mapping[str, Model]) -> Callable[..., str]:
             "The time is the network’s, not a brain’s latency."
         )
         return f'<p class="doubt">{words}</p>' + svg(
-            figure, "b", "where the network’s layers are active, over time"
+            figure, "b", "where the network’s layers are active, over time", "brain"
         )
 
     return course
@@ -237,9 +207,9 @@ def _chosen(models: Mapping[str, Model], name: str) -> Model:
 # --- around it ---------------------------------------------------------------------------------------------
 
 
-def _examples(gr: Any, audio: Any, model: Model) -> list[tuple[Any, str]]:
+def _examples(gr: Any, model: Model, folder: Path) -> list[tuple[Any, str]]:
     """Buttons that give a recording of the model's corpus, where it is there."""
-    files = example_files(model)
+    files = example_files(model, folder)
     if not files:
         return []
     gr.Markdown("Or one of these, which it has not been trained on:")
@@ -247,10 +217,8 @@ def _examples(gr: Any, audio: Any, model: Model) -> list[tuple[Any, str]]:
         return [(gr.Button(f"“{label}”", size="sm", min_width=60), str(file)) for label, file in files]
 
 
-def example_files(model: Model, n: int = 4) -> Sequence[tuple[str, Path]]:
-    """A few recordings of the test part with their labels, as files that the page may send."""
-    import tempfile
-
+def example_files(model: Model, folder: Path, n: int = 4) -> list[tuple[str, Path]]:
+    """A few recordings of the test part with their labels, as files in a folder that the page may send."""
     from heschl.files import read_audio, write_wav
 
     try:
@@ -265,7 +233,7 @@ def example_files(model: Model, n: int = 4) -> Sequence[tuple[str, Path]]:
             found.setdefault(clip.labels.get(label) or f"recording {len(found) + 1}", clip)
     labels = [*found]
     chosen = [labels[round(k)] for k in np.linspace(0, len(labels) - 1, min(n, len(labels)))]
-    folder, files = Path(tempfile.mkdtemp(prefix="heschl-app-")), []
+    files = []
     for k, name in enumerate(chosen):
         try:
             wave, rate = read_audio(found[name].signal, found[name].start, found[name].stop)

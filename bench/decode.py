@@ -1,0 +1,236 @@
+"""What decoders find in simulated brains as noise falls, and that they find nothing where nothing is: tables for docs.
+
+    python bench/decode.py [--out TABLE.md] [--feis FOLDER] [--seeds 5]
+
+About six minutes of one core. Four tables: (1) the recipe simulated-words, one listener of it and 16 epochs, at five noise
+levels, the codebook network beside shrinkage LDA on band power; (2) the same at its own noise level by five seeds, and
+trained on words that are shuffled within blocks; (3) where the truth is linear (evoked answers, known noise): LDA with
+the estimated covariance beside LDA with the true one, computed from the simulation's formula; (4) FEIS, trials of fixation, whose
+answer must be chance. Intervals are 95 %, by bootstrap over blocks (1, 2), trials (3) or people (4); p by permutation within blocks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+LEVELS = (-12.0, 0.0, 6.0, 24.0)  # dB, besides the recipe's own 12
+OWN = 12.0
+EVOKED = (-24.0, -18.0, -12.0, -6.0, 0.0, 6.0)
+SIZE = {"corpus.subjects": 1, "train.epochs": 16, "machine.threads": 1, "machine.device": "cpu"}
+PERMUTATIONS = 2000
+BINS, HEARINGS = 8, (300, 32)  # time bins; hearings of each word in training and in test
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, help="write the tables here as well")
+    parser.add_argument("--feis", type=Path, help="folder of FEIS .npz of fixation; left out where not given")
+    parser.add_argument("--seeds", type=int, default=5)
+    given = parser.parse_args(arguments)
+    os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded
+    folder = Path(tempfile.mkdtemp(prefix="decode-bench-"))
+    os.environ["HESCHL_CACHE"] = str(folder / "cache")
+    began = time.process_time()
+    try:
+        import torch
+
+        torch.set_num_threads(1)
+        lines, wrong = tables(given, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    lines += [
+        "",
+        f"All together took {time.process_time() - began:.0f} s of one core, torch {torch.__version__}.",
+    ]
+    lines += [f"**Not as it should be:** {one}." for one in wrong]
+    text = "\n".join(lines)
+    print(text)
+    if given.out:
+        from heschl.files import write_text
+
+        write_text(given.out, text + "\n")
+    return 1 if wrong else 0
+
+
+def tables(given: argparse.Namespace, folder: Path) -> tuple[list[str], list[str]]:
+    wrong: list[str] = []
+    own = [
+        decoded(folder, {"corpus.snr": OWN, "corpus.seed": seed, "seed": seed}) for seed in range(given.seeds)
+    ]
+    lines = [
+        "Decoding words from simulated brains: every score in tables 1 to 3 is on data that a formula made. Recipe "
+        "simulated-words with one listener in place of two and 16 epochs in place of 20: 20 words, 960 trials of "
+        "48 synthetic voices, of which blocks, and so voices, are kept apart.",
+        "",
+        "1. By noise, seed 0. Chance is 5.0 %.",
+        "",
+        *header("signal to noise"),
+    ]
+    ladder = {level: decoded(folder, {"corpus.snr": level, "corpus.seed": 0, "seed": 0}) for level in LEVELS}
+    ladder[OWN] = own[0]
+    for level in sorted(ladder):
+        lines += rows(f"{level:g} dB", ladder[level])
+    lines += [
+        "",
+        f"2. At {OWN:g} dB, by seed, and trained on words shuffled within blocks.",
+        "",
+        *header("seed"),
+    ]
+    for seed, found in enumerate(own):
+        lines += rows(str(seed), found)
+        top = found["network"]["top_1"]["value"]
+        if top < 5 * 0.05 or found["network"]["p"] >= 0.001:
+            wrong.append(
+                f"seed {seed} decodes {100 * top:.1f} %, p {found['network']['p']:.2g}: less than five times chance at p < .001"
+            )
+    changes = {"corpus.snr": OWN, "corpus.seed": 0, "seed": 0, "task.shuffled": "block"}
+    control = decoded(folder, changes)
+    lines.append(row("0, words shuffled in training", "codebook network", control["network"]))
+    if control["network"]["p"] < 0.01:
+        wrong.append("a network trained on shuffled words is above chance")
+    lines += evoked(wrong)
+    if given.feis:
+        lines += null(given.feis, folder, wrong)
+    return lines, wrong
+
+
+def decoded(folder: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    from heschl.steps.decode import decode
+    from heschl.training.fit import train
+
+    began = time.process_time()
+    run = train("simulated-words", {**SIZE, **changes}, runs=folder / "runs", quiet=True)
+    found = decode(run, permutations=PERMUTATIONS)
+    tell(f"{changes}: {found['network']['top_1']['value']:.3f}, {time.process_time() - began:.0f} s")
+    return found
+
+
+def null(root: Path, folder: Path, wrong: list[str]) -> list[str]:
+    from heschl.steps.decode import decode
+    from heschl.training.fit import train
+
+    changes = {"corpus.root": str(root), "train.epochs": 1, "machine.threads": 1, "machine.device": "cpu"}
+    found = decode(
+        train("feis-fixation", changes, runs=folder / "runs", quiet=True), permutations=PERMUTATIONS
+    )
+    for who in ("network", "linear"):
+        if found[who]["p"] < 0.01:
+            wrong.append(f"FEIS: the {who} claims more than chance on EEG without speech")
+    return [
+        "",
+        f"4. Real EEG without speech (FEIS, fixation; {found['subjects']} people, {found['words']} phonemes, one epoch). Chance is "
+        f"{100 / found['words']:.1f} %, and so must the answer be.",
+        "",
+        *header("data"),
+        *rows("fixation", found),
+    ]
+
+
+# --- where the truth is linear -------------------------------------------------------------------------
+
+
+def evoked(wrong: list[str]) -> list[str]:
+    learnt, tested = (20 * count for count in HEARINGS)
+    lines = [
+        "",
+        f"3. Linear truth: each of 20 words by one voice, its evoked answer in noise of a known covariance, trials as means of "
+        f"{BINS} time bins of each of 28 sensors. Both decoders learn the words' means from {learnt:,} trials and are tested on "
+        f"{tested:,}; the oracle is given the noise's covariance. Chance is 5.0 %.",
+        "",
+        *header("signal to noise"),
+    ]
+    for level in EVOKED:
+        estimated, oracle = linear_truth(level)
+        lines.append(row(f"{level:g} dB", "LDA, covariance estimated", estimated))
+        lines.append(row(f"{level:g} dB", "LDA, the oracle's covariance", oracle))
+        lost = oracle["top_1"]["value"] - estimated["top_1"]["value"]
+        if lost > 0.02:
+            wrong.append(
+                f"at {level:g} dB the estimated covariance loses {100 * lost:.1f} points to the oracle"
+            )
+    return lines
+
+
+def linear_truth(level: float, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Scores of LDA with the estimated and with the true covariance, on the same trials."""
+    import numpy as np
+    from scipy.linalg import toeplitz
+
+    from heschl.corpora import simulated_listener as sim
+    from heschl.tasks.linear_decode import fit_lda
+    from heschl.tasks.retrieval import retrieval_scores
+
+    random = np.random.default_rng((seed, 0))
+    positions = sim.montage(0, random)
+    drives = [drive for drive, clip in sim._sounds(20, 1)]
+    clean = sim.dipoles(positions) @ np.stack([sim.respond(drive, "evoked", random) for drive in drives])
+    steps = clean.shape[-1]
+    means = np.kron(np.eye(BINS), np.full((1, steps // BINS), BINS / steps))
+
+    # the noise's covariance by the formula of `background`: sensors times time
+    apart = np.linalg.norm(positions[:, None] - positions, axis=-1)
+    shared = np.exp(-np.square(apart / 0.05))
+    shared /= np.linalg.norm(shared, axis=1, keepdims=True)
+    between = shared @ shared.T + np.eye(len(positions))
+    frequency = np.fft.rfftfreq(4 * steps)
+    frequency[0] = frequency[1]
+    course = np.fft.irfft(1 / frequency)[:steps]
+    size = np.square(clean).mean() / 10 ** (level / 10) / (np.diag(between).mean() * course[0])
+    covariance = size * np.kron(between, means @ toeplitz(course) @ means.T)
+
+    def trials(hearings: int) -> tuple[np.ndarray, np.ndarray]:
+        y = np.repeat(np.arange(20), hearings)
+        noise = sim.background(len(y), positions, steps, random) @ means.T
+        return ((clean @ means.T)[y] + np.sqrt(size) * noise).reshape(len(y), -1), y
+
+    (x, y), (test, truth) = map(trials, HEARINGS)
+    centres = np.stack([x[y == k].mean(0) for k in range(20)])
+    scale = np.sqrt(np.diag(covariance))  # so that it is well conditioned
+    weights = np.linalg.solve(covariance / np.outer(scale, scale), (centres / scale).T).T
+    oracle = (test / scale) @ weights.T - 0.5 * (weights * centres / scale).sum(1)
+    estimated = fit_lda(x, y, 20).scores(test)
+    first, second = (
+        retrieval_scores(one, truth, 20, permutations=PERMUTATIONS) for one in (estimated, oracle)
+    )
+    return first, second
+
+
+# --- words -----------------------------------------------------------------------------------------------
+
+
+def header(first: str) -> list[str]:
+    return [
+        f"| {first} | decoder | trials | top-1 | 95 % | chance | reciprocal rank | chance | p |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+
+
+def rows(name: str, found: dict[str, Any]) -> list[str]:
+    linear = "shrinkage LDA, band power"
+    return [row(name, "codebook network", found["network"]), row(name, linear, found["linear"])]
+
+
+def row(name: str, who: str, scores: dict[str, Any]) -> str:
+    top, mrr = scores["top_1"], scores["mrr"]
+    return (
+        f"| {name} | {who} | {scores['trials']} | {100 * top['value']:.1f} % | {100 * top['low']:.1f} to {100 * top['high']:.1f} "
+        f"| {100 * top['chance']:.1f} % | {mrr['value']:.2f} | {mrr['chance']:.2f} | {scores['p']:.2g} |"
+    )
+
+
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

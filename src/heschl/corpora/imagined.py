@@ -98,7 +98,8 @@ def _subject(
     blocks: int,
 ) -> tuple[Recording, list[Clip]]:
     with opened(path) as file:
-        if "x_data" not in file or "y_data" not in file or file["x_data"].ndim not in (3, 4):
+        arrays = [getattr(file.get(name), "ndim", 0) for name in ("x_data", "y_data")]  # a group has no axes
+        if arrays[0] not in (3, 4) or not arrays[1]:
             raise HeschlError(
                 f"{path} needs x_data (trial, channel, freq, time) and y_data (trial,), and holds {', '.join(file) or 'nothing'}"
             )

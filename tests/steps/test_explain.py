@@ -181,6 +181,7 @@ def test_silence_rests_on_nothing(digits, tmp_path):
 # --- what a run is given -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_all_is_written_and_can_be_recomputed(unseen, digits):
     done = []
     held = explain_run(digits, show=2, progress=lambda *far: done.append(far))
@@ -239,6 +240,7 @@ def test_all_is_written_and_can_be_recomputed(unseen, digits):
         assert list(file) == [slug(digits.split.test[0])]
 
 
+@pytest.mark.slow
 def test_methods_are_compared_on_the_same_clips(unseen, digits):
     ids = list(digits.split.test[:2])
     held = compare(digits, ["lrp", "gradient_x_input"], clips=ids, sound=False)

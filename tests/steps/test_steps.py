@@ -269,6 +269,7 @@ FOLDS = {
 }
 
 
+@pytest.mark.slow
 def test_every_fold_is_trained_scored_and_kept(tmp_path):
     done: list[tuple[int, int]] = []
     result = crossval(FOLDS, train=train, runs=tmp_path, progress=lambda *far: done.append(far))

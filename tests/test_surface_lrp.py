@@ -195,7 +195,7 @@ def test_shares_of_bias_and_epsilon_in_closed_form():
     z = float(model(x)[0, 1].detach())
     s = z / (z + np.copysign(1e-6, z))
     assert line.relevance_in == pytest.approx(z)
-    assert line.bias == pytest.approx(float(model[0].bias[1]) * s)
+    assert line.bias == pytest.approx(float(model[0].bias[1].detach()) * s)
     assert line.epsilon == pytest.approx(np.copysign(1e-6, z) * s)
 
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from heschl.brain import layers, nulls
 from heschl.brain.encode import fit_encoding
-from heschl.brain.layers import crawford_howell, holm, layer_gain, partition
+from heschl.brain.layers import against_others, layer_gain, partition, seeds_needed
 from heschl.types import HeschlError
 
 RATE, LAGS = 20, (0.0, 0.15)
@@ -71,7 +71,7 @@ def test_a_layer_is_claimed_only_where_it_drives(driver: str, expected: bool) ->
     rng = np.random.default_rng(3)
     acoustics, layer = smooth(rng, 1500, 2), smooth(rng, 1500, 3)
     common = smooth(rng, 1500, 3)  # what every random network has as well
-    untrained = [common + 0.1 * smooth(rng, 1500, 3) for _ in range(10)]
+    untrained = [common + 0.1 * smooth(rng, 1500, 3) for _ in range(19)]
     drives = {"trained": layer, "untrained": common, "acoustics": acoustics}[driver]
     layer = layer + (common if driver == "untrained" else 0)
     y = follows(drives, 2, rng, 1.5)
@@ -80,15 +80,19 @@ def test_a_layer_is_claimed_only_where_it_drives(driver: str, expected: bool) ->
     assert (found.p_acoustics == 1 / 40).all() == (driver != "acoustics")
     if driver == "trained":
         assert (found.gain > 0.2).all() and (found.over_untrained > 0.2).all()
-        assert (found.rank == 1 / 11).all() and (found.interval[0] > 0).all()
+        assert (
+            (found.rank == 1 / 20).all()
+            and (found.p_untrained == 1 / 20).all()
+            and (found.interval[0] > 0).all()
+        )
     rows = layers.table(found, ["a", "b"])
-    assert rows[0]["beyond_both"] is expected and rows[1]["untrained_networks"] == 10
+    assert rows[0]["beyond_both"] is expected and rows[1]["untrained_networks"] == 19
 
 
 def test_dead_units_are_no_columns_and_few_seeds_are_refused() -> None:
     rng = np.random.default_rng(4)
     acoustics, layer, y = smooth(rng, 600, 1), smooth(rng, 600, 2), smooth(rng, 600, 1)
-    others = [smooth(rng, 600, 2) for _ in range(10)]
+    others = [smooth(rng, 600, 2) for _ in range(19)]
     options = {"alphas": [100.0], "shifts": 19, "folds": 3}
     plain = layer_gain(layer, others, acoustics, y, RATE, LAGS, **options)
     dead = np.concatenate([layer, np.ones((600, 1))], 1)
@@ -102,18 +106,43 @@ def test_dead_units_are_no_columns_and_few_seeds_are_refused() -> None:
     ]:
         with pytest.raises(HeschlError, match=says):
             layer_gain(*wrong, RATE, LAGS, **options)
+    with pytest.warns(UserWarning, match="no channel can be claimed at level 0.05: .* take 19 or more"):
+        few = layer_gain(layer, others[:18], acoustics, layer[:, :1], RATE, LAGS, **options)
+    assert few.p_untrained[0] == 1 / 19 and few.p_acoustics[0] == 0.05 and not few.claimed[0]
+    with pytest.raises(HeschlError, match="19 shifts cannot give a p of 0.04: take 24 or more"):
+        layer_gain(layer, others + others, acoustics, y, RATE, LAGS, level=0.04, **options)
+    with pytest.raises(HeschlError, match="level is 5"):
+        seeds_needed(5)
     with pytest.raises(HeschlError, match="take 19 or more"):
         nulls.shift_null(layer, y, RATE, LAGS, shifts=9)
     with pytest.raises(HeschlError, match="shifts it by 20"):
         nulls.shift_null(layer[:50], y[:50], RATE, LAGS, folds=3)
 
 
-def test_one_against_a_sample_is_the_t_test_of_two_groups_with_one_in_the_first() -> None:
-    rng = np.random.default_rng(5)
-    others, one = rng.standard_normal((12, 3)), np.array([0.5, 3.0, -1.0])
-    right = [stats.ttest_ind([one[c]], others[:, c], alternative="greater").pvalue for c in range(3)]
-    np.testing.assert_allclose(crawford_howell(one, others), right, rtol=1e-10)
-    assert holm(np.array([0.02, 0.5, 0.01])).tolist() == [0.04, 0.5, 0.03]
+def test_one_against_the_others_is_the_t_of_two_groups_with_one_in_the_first() -> None:
+    gains = np.random.default_rng(5).standard_normal((13, 3))
+    found = against_others(gains)
+    for k in (0, 7):
+        rest = np.delete(gains, k, 0)
+        right = [stats.ttest_ind([gains[k, c]], rest[:, c]).statistic for c in range(3)]
+        np.testing.assert_allclose(found[k], right, rtol=1e-10)
+    one_apart = np.array([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    assert against_others(one_apart)[0].tolist() == [np.inf, 0.0]
+
+
+def test_the_rank_of_exchangeable_networks_is_exact_whatever_their_spread() -> None:
+    """Skewed, heavy-tailed gains on scales of their own, together in part: every twentieth is first of twenty."""
+    rng = np.random.default_rng(9)
+    ranks = []
+    for _ in range(1000):
+        gains = np.exp(1.5 * rng.standard_normal((20, 1)) + rng.standard_normal((20, 6))) * 10.0 ** np.arange(
+            6
+        )
+        t = against_others(gains)
+        ranks.append(nulls.judged(t[0], t[1:]).p_max.min())
+    hits = int((np.array(ranks) <= 0.05).sum())
+    assert stats.binomtest(hits, 1000, 0.05).pvalue > 0.01
+    assert abs(np.mean(ranks) - 0.525) < 0.03  # uniform on 1/20, 2/20, .., 1
 
 
 def test_partition_finds_what_each_set_explains_alone_and_in_common() -> None:
@@ -161,26 +190,32 @@ def test_principal_components_are_those_of_the_covariance() -> None:
         layers.principal(x, 7)
 
 
-def test_the_slope_is_that_on_unseen_blocks() -> None:
-    """By explicit regressions: about 1 where the control drives, 0 where a fit is noise."""
+def test_the_part_put_back_is_that_of_least_error_on_unseen_blocks() -> None:
+    """By explicit regressions: the drive where the control drives, next to nothing where there is noise."""
     from sklearn.linear_model import Ridge
 
-    from heschl.brain.blocks import cut
-
     rng = np.random.default_rng(8)
-    x = [smooth(rng, 300, 2) for _ in range(3)]  # whole runs are the folds
-    y = [
-        np.concatenate([follows(run, 1, np.random.default_rng(1), 0.3), smooth(rng, 300, 1)], 1) for run in x
-    ]
-    blocks = cut(x, y, np.arange(4), 3)
-    found = nulls.slope(blocks, np.array([5.0]), np.zeros(2, dtype=int), np.zeros(2, dtype=int))
-    above, below = np.zeros(2), np.zeros(2)
-    for fold in range(3):
-        rest = [k for k in range(3) if k != fold]
-        rows = [lagged(run, np.arange(4)) for run in x]
-        model = Ridge(5.0).fit(np.concatenate([rows[k] for k in rest]), np.concatenate([y[k] for k in rest]))
-        guess = model.predict(rows[fold])
-        guess, truth = guess - guess.mean(0), y[fold] - y[fold].mean(0)
-        above, below = above + (guess * truth).sum(0), below + (guess**2).sum(0)
-    np.testing.assert_allclose(found, np.clip(above / below, 0, 1), atol=1e-9)
-    assert found[0] > 0.9 and found[1] < 0.6
+    x = layers.standard([smooth(rng, 300, 2) for _ in range(3)])  # whole runs are the folds
+    kernel = rng.standard_normal((8, 1))
+    rows = [lagged(run, np.arange(4)) for run in x]
+    drive = [run @ kernel for run in rows]
+    y = [np.concatenate([one + smooth(rng, 300, 1), smooth(rng, 300, 1)], 1) for one in drive]
+    found = nulls.control_part(x, y, nulls.Gain(np.arange(4), 3, np.array([1.0])))
+    for c in range(2):
+        errors, alphas = [], 900 * 10.0 ** np.arange(-6, 3)
+        for alpha in alphas:
+            shares = []
+            for fold in range(3):
+                rest = [k for k in range(3) if k != fold]
+                model = Ridge(alpha).fit(
+                    np.concatenate([rows[k] for k in rest]), np.concatenate([y[k][:, c] for k in rest])
+                )
+                truth = y[fold][:, c]
+                shares.append(((truth - model.predict(rows[fold])) ** 2).mean() / truth.var())
+            errors.append(np.mean(shares))
+        model = Ridge(alphas[int(np.argmin(errors))]).fit(np.concatenate(rows), np.concatenate(y)[:, c])
+        right = np.concatenate(rows) @ model.coef_
+        np.testing.assert_allclose(np.concatenate(found)[:, c], right, atol=1e-6 * np.abs(right).max())
+    all_found, all_drive = np.concatenate(found), np.concatenate(drive)[:, 0]
+    assert ((all_found[:, 0] - all_drive) ** 2).mean() < 0.03 * all_drive.var()
+    assert all_found[:, 1].var() < 0.02 * np.concatenate(y)[:, 1].var()

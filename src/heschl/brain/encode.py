@@ -148,7 +148,7 @@ def predict(encoding: Encoding, inputs: Any) -> Any:
 
 
 def filtered(x: Array, steps: Array, flat: Array) -> Array:
-    """The lagged matrix times weights (lag * input, output), in stretches that fit in memory: (time, output)."""
+    """The lagged matrix times weights (input * lag, output), in stretches that fit in memory: (time, output)."""
     size = max(1, _AT_ONCE // (len(steps) * x.shape[1]))
     low, high = int(steps.min()), int(steps.max())
     none = np.zeros(x.shape[1], dtype=x.dtype)

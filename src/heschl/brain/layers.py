@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -14,7 +16,7 @@ from heschl.brain import series
 from heschl.brain.blocks import cut
 from heschl.brain.encode import grid, nested
 from heschl.brain.gram import lag_steps
-from heschl.brain.nulls import Gain, draw_shifts, gain_null, least_shift
+from heschl.brain.nulls import Gain, draw_shifts, gain_null, judged, least_shift
 from heschl.types import HeschlError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -34,10 +36,11 @@ class LayerGain:
         largest.
     gain_untrained: (seed, channel) the gain of the same architecture with random weights.
     over_untrained: (channel,) the gain less their mean.
-    p_untrained: (channel,) that a random network gains as much, by Crawford and Howell's t (one network against
-        a sample of seeds), Holm's correction over channels.
-    rank: (channel,) share of seeds, the trained network among them, that gain as much: 1 / (seeds + 1) at best.
-    claimed: (channel,) both p at ``level`` or below.
+    p_untrained: (channel,) share of networks, the trained one among them, whose largest t over channels is as large;
+        t is a network's gain against those of all others (`against_others`). Exact where the trained network is one
+        more draw of the random ones, whatever their spread; 1 / (seeds + 1) at best.
+    rank: (channel,) the same by gain, for each channel by itself: not corrected.
+    claimed: (channel,) both p at ``level`` or below; nowhere with fewer than `seeds_needed` untrained networks.
     """
 
     r_acoustics: Array
@@ -74,14 +77,15 @@ def layer_gain(
     Parameters
     ----------
     layer: (time, unit), or runs of such, at the recording's rate. Some tens of units: take `principal` of wide layers.
-    untrained: the same layer of networks with random weights, ten seeds or more, each shaped as ``layer``.
+    untrained: the same layer of networks with random weights, ten seeds or more, each shaped as ``layer``. A claim needs
+        `seeds_needed` of ``level``, 19 at .05; with fewer there is a warning, the differences, and no claim.
     acoustics: (time, feature), or runs: envelope, onsets and compressed mel (`heschl.brain.acoustics`).
     alphas: penalties for each group; None: five powers of ten about the number of samples.
     shifts: circular shifts of the null. level: of both tests.
 
     Raises
     ------
-    HeschlError: fewer than ten untrained networks, or what `fit_encoding` refuses.
+    HeschlError: fewer than ten untrained networks, fewer shifts than ``level`` needs, or what `fit_encoding` refuses.
 
     Notes
     -----
@@ -92,6 +96,17 @@ def layer_gain(
     if len(untrained) < LEAST_SEEDS:
         raise HeschlError(
             f"there are {len(untrained)} untrained networks: a claim about a layer needs {LEAST_SEEDS} seeds or more"
+        )
+    needed = seeds_needed(level)
+    if len(untrained) < needed:
+        warnings.warn(
+            f"no channel can be claimed at level {level:g}: a rank among {len(untrained)} untrained networks is never below "
+            f"{1 / (len(untrained) + 1):.3f}; take {needed} or more",
+            stacklevel=2,
+        )
+    if (shifts + 1) * level < 1 - 1e-9:
+        raise HeschlError(
+            f"{shifts} shifts cannot give a p of {level:g}: take {math.ceil(1 / level - 1e-9) - 1} or more"
         )
     control, y = series.paired(acoustics, recording)
     trained = _beside(layer, control, "layer")
@@ -105,7 +120,8 @@ def layer_gain(
     moves = draw_shifts([len(run) for run in y], least_shift(made.steps, rate), shifts, seed)
     null = gain_null(control, trained, y, made, moves)
     others = np.stack([made(control, one, y)[0] for one in random])
-    p_untrained = holm(crawford_howell(gain, others))
+    t = against_others(np.concatenate([gain[None], others]))
+    p_untrained = judged(t[0], t[1:]).p_max
     half = stats.t.ppf(0.975, folds - 1) * (full - alone).std(0, ddof=1) / folds**0.5
     return LayerGain(
         r_acoustics=alone.mean(0),
@@ -145,26 +161,31 @@ def table(found: LayerGain, channels: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def crawford_howell(one: Array, others: Array) -> Array:
-    """One-sided p (channel,) that ``one`` (channel,) is a draw from where ``others`` (seed, channel) come from.
+def seeds_needed(level: float = 0.05) -> int:
+    """How many untrained networks a claim at ``level`` needs: the best rank of n + 1 networks is 1 / (n + 1).
 
-    ``t = (one - mean) / (sd sqrt(1 + 1/n))`` with n - 1 degrees of freedom (Crawford and Howell, Clin. Neuropsychol.
-    1998, eq. 1): a normal spread over seeds is assumed.
+    >>> seeds_needed(), seeds_needed(0.01), seeds_needed(0.2)
+    (19, 99, 10)
     """
-    n = len(others)
-    spread = others.std(0, ddof=1) * (1 + 1 / n) ** 0.5
-    difference = one - others.mean(0)
-    safe = np.where(spread > 0, spread, 1)
-    p = stats.t.sf(difference / safe, n - 1)
-    return np.where(spread > 0, p, np.where(difference > 0, 0.0, 1.0))
+    if not 0 < level < 1:
+        raise HeschlError(f"level is {level}: give a share between 0 and 1, such as 0.05")
+    return max(LEAST_SEEDS, math.ceil(1 / level - 1e-9) - 1)
 
 
-def holm(p: Array) -> Array:
-    """Holm's step-down correction of p (channel,)."""
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    found = np.empty_like(p)
-    found[order] = np.minimum(stepped, 1)
+def against_others(gains: Array) -> Array:
+    """t (network, channel) of each network's gain against the gains (network, channel) of all the others.
+
+    ``t = (one - mean) / (sd sqrt(1 + 1/n))`` of the n others (Crawford and Howell, Clin. Neuropsychol. 1998, eq. 1).
+    It brings channels to one scale and treats networks alike, so that the rank of a network's largest t is as likely
+    as any other where networks are exchangeable: no normal spread is assumed, as there would be for a p from t itself.
+    """
+    n = len(gains) - 1
+    found = np.empty_like(gains)
+    for one in range(n + 1):
+        others = np.delete(gains, one, 0)
+        difference, spread = gains[one] - others.mean(0), others.std(0, ddof=1) * (1 + 1 / n) ** 0.5
+        flat = np.where(difference == 0, 0.0, np.copysign(np.inf, difference))
+        found[one] = np.where(spread > 0, difference / np.where(spread > 0, spread, 1), flat)
     return found
 
 

@@ -22,6 +22,7 @@ from heschl.types import HeschlError
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _AT_ONCE = 2**25  # numbers of shifted recordings held at once
+_PUT_BACK = 10.0 ** np.arange(-6, 3)  # penalties of the control's part, of columns of variance 1, per sample
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,30 +141,32 @@ def gain_null(
     """What ``added`` features gain in r over ``control`` alone, against shifts of what control leaves unexplained.
 
     Freedman and Lane's way (Winkler et al., NeuroImage 2014): the recording is taken apart into what the control
-    features predict and the rest; the rest is shifted and put back, so that the null brain still follows the control.
-    A fit follows noise as well, and put back whole it would be a stronger drive than the real one, under which gains
-    spread less: so it is scaled by the slope of the recording on predictions of unseen blocks, between 0 and 1.
+    features explain and the rest; the rest is shifted and put back, so that the null brain still follows the control.
+    """
+    explained = control_part(control, recording, made)
+    rest = [a - b for a, b in zip(recording, explained)]
+    return against_shifts(lambda y: made(control, added, y)[0], recording, rest, moves, explained)
+
+
+def control_part(control: list[Array], recording: list[Array], made: Gain) -> list[Array]:
+    """What the control features explain of a recording, runs (time, channel).
+
+    The penalty is the one with the least squared error on unseen blocks, out of a grid from next to none to next to
+    all: a brain that follows the control has it put back whole, and one that does not has next to nothing put back,
+    for a fit follows noise as well and would be a stronger drive than the real one. r, by which models are scored,
+    sees neither, as it does not see the size of a prediction.
     """
     whole = made.blocks(control, recording)
     band = np.zeros(control[0].shape[1], dtype=int)
-    penalties = made.penalties(1)
-    chosen = best(cross_validate(whole, penalties, band).mean(1))
-    weights, _ = weights_of(whole.all(), penalties, band, len(made.steps), chosen)
-    weights = weights * slope(whole, penalties, band, chosen)
-    fitted = [filtered(run, made.steps, weights) for run in control]
-    rest = [a - b for a, b in zip(recording, fitted)]
-    return against_shifts(lambda y: made(control, added, y)[0], recording, rest, moves, fitted)
-
-
-def slope(blocks: Blocks, penalties: Array, band: Array, chosen: Array) -> Array:
-    """(channel,) slope of the recording on what is predicted for unseen blocks, cut off at 0 and 1."""
-    above, below = np.zeros(len(chosen)), np.zeros(len(chosen))
-    for fold in range(len(blocks.parts)):
-        weights, _ = weights_of(blocks.train({fold}), penalties, band, len(blocks.steps), chosen)
-        test = blocks.tests(fold)
-        above += np.einsum("pc,pc->c", weights, test.xy)
-        below += np.einsum("pc,pc->c", weights, test.xx @ weights)
-    return np.clip(above / np.where(below > 0, below, 1), 0, 1)
+    rows = sum(len(run) for run in recording)
+    penalties = ridge.candidates(rows * _PUT_BACK, 1, 1.0)
+    chosen = best(cross_validate(whole, penalties, band, measure="r2").mean(1))
+    columns, _ = weights_of(whole.all(), penalties, band, len(made.steps), chosen)
+    cube = columns.reshape(
+        len(made.steps), len(band), -1
+    )  # moments go lag by lag, filters feature by feature
+    weights = cube.transpose(1, 0, 2).reshape(columns.shape)
+    return [filtered(run, made.steps, weights) for run in control]
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,21 +23,23 @@ def demo(
     recipe: Annotated[str, typer.Option("--recipe", hidden=True)] = DEMO,
     json: Json = False,
 ) -> None:
-    """Trains a small network on the (synthetic) recordings that come along, scores and explains it, and writes a page.
+    """Trains a small network on the (synthetic) words that come along, scores and explains it, places it, writes a page.
 
     Example: heschl demo
     """
     from heschl.report.page import write_page
     from heschl.training.fit import train as trained
 
-    say("1 of 4: training a small network on synthetic words that come with heschl", json_wanted=json)
+    say("1 of 5: training a small network on synthetic words that come with heschl", json_wanted=json)
     run = trained(recipe, {}, runs=runs)
-    say("2 of 4: scoring it on speakers that it has never heard", json_wanted=json)
+    say("2 of 5: scoring it on speakers that it has never heard", json_wanted=json)
     held = _evaluated(run)
     say(_sentence(held), json_wanted=json)
-    say("3 of 4: asking what it relied on, in a few of them", json_wanted=json)
-    _explained(run)
-    say("4 of 4: writing the page", json_wanted=json)
+    say("3 of 5: asking what it relied on, in a few of them", json_wanted=json)
+    told = _explained(run)
+    say("4 of 5: laying its layers in a brain, by a table (illustrative)", json_wanted=json)
+    _placed(run, told, json)
+    say("5 of 5: writing the page", json_wanted=json)
     page = write_page(run)
     if json:
         give(
@@ -169,8 +171,8 @@ def evaluate(
     say(next_line("heschl", "report", run))
 
 
-def _explained(run: Any) -> None:
-    """Explains the few clips that tell most, of a scored run."""
+def _explained(run: Any) -> str:
+    """Explains the few clips that tell most, of a scored run; gives the first of them."""
     from heschl.files import read_csv
     from heschl.steps.explain import explain_run
     from heschl.steps.telling import telling
@@ -182,6 +184,19 @@ def _explained(run: Any) -> None:
         chosen = list(dict.fromkeys(row["id"] for row in rows))[: DEMO_CLIPS // 2]
     with progress("explaining", "clips") as told:
         explain_run(run, clips=chosen, progress=told)
+    return str(chosen[0])
+
+
+def _placed(run: Any, clip: str, json: bool) -> None:
+    """Places one clip; without mne, says so in a line."""
+    from heschl.steps.place import place_run
+    from heschl.types import HeschlError
+
+    try:
+        with progress("placing", "clips") as told:
+            place_run(run, [clip], name="demo", progress=told)
+    except HeschlError as error:
+        say(f"  left out: {error}", json_wanted=json)
 
 
 def _evaluated(run: Any, part: str = "test", on: Path | None = None, strict: bool = False) -> dict[str, Any]:

@@ -178,9 +178,9 @@ def _shown(network: Network, clips: Sequence[Clip]) -> Clip:
 
 def _called(clip: Clip, network: Network) -> str:
     """What the clip is, in a title."""
-    for label in clip.labels.values():
+    for name, label in clip.labels.items():
         if label in network.labels:
-            return f"“{label}”"
+            return f"a {label} voice" if name in ("gender", "sex") else f"“{label}”"
     words = [span.symbol for span in clip.spans if span.tier == "word"]
     if words:
         return "“" + " ".join(words[:4]) + (" …”" if len(words) > 4 else "”")

@@ -1,0 +1,98 @@
+"""Pictures of sensors: what is drawn where, in which unit; the cortex to turn says what it should."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+import numpy as np
+import pytest
+
+from heschl.figures.brain import Hemisphere, draw
+from heschl.figures.sensors import Seen, diverging, moments, sensors_figure
+from heschl.figures.style import PHONE
+from heschl.figures.surface import surface_element, surface_page
+
+
+def seen(kind: str = "eeg", n: int = 12) -> Seen:
+    mne = pytest.importorskip("mne")
+    names = mne.channels.make_standard_montage("biosemi16").ch_names[:n]
+    info = mne.create_info(names, 100.0, kind)
+    info.set_montage("biosemi16", verbose="error")
+    times = np.arange(40) / 100
+    data = 1e-6 * np.outer(np.linspace(-1, 2, n), np.sin(9 * times))
+    return Seen(kind, data, times, info)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(7.5, 5), (PHONE, 3)])
+def test_units_times_and_names_stand_in_the_picture(width: float, heads: int) -> None:
+    one = seen()
+    courses = {"STG": 20e-9 * np.sin(9 * one.times) ** 2, "IFG": 10e-9 * np.ones(40)}
+    figure = sensors_figure(one, courses, "A title", width=width)
+    axes = [part for sub in figure.subfigs for part in sub.axes]
+    titles = [part.get_title() for part in axes]
+    assert sum("ms" in title for title in titles) == heads
+    bar = axes[heads]
+    assert bar.get_title(loc="left") == "µV"
+    assert [tick.get_text() for tick in bar.get_yticklabels()][-1] == f"+{1e6 * np.abs(one.data).max():.2g}"
+    channels, areas = axes[-2:]
+    assert len(channels.lines) == 12 + heads and channels.get_ylabel() == "µV"
+    assert areas.get_ylabel() == "nA\u202fm" and "network time" in areas.get_xlabel()
+    named = [text.get_text() for text in areas.texts]
+    assert "STG" in named and "IFG" in named
+    np.testing.assert_allclose(areas.lines[0].get_ydata(), 1e9 * courses["STG"])
+
+
+def test_moments_are_strong_and_apart() -> None:
+    times = np.arange(100) / 100
+    data = np.random.default_rng(0).standard_normal((5, 100)) * 0.01
+    data[:, 37] += [5, -5, 5, -5, 0]
+    data[:, 39] += [4, -4, 4, -4, 0]
+    found = moments(data, times, 5)
+    assert 0.37 in found and len(found) == 5
+    assert np.diff(found).min() >= 0.1 - 1e-9
+
+
+def test_the_signed_map_is_paper_at_zero_and_even_on_both_sides() -> None:
+    colours = np.asarray(diverging()(np.linspace(0, 1, 257)))[:, :3]
+    assert colours[128].min() > 0.97
+    light = colours @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(light[:129]) > -1e-3).all() and (np.diff(light[128:]) < 1e-3).all()
+
+
+def test_the_cortex_to_turn_carries_what_is_shown() -> None:
+    points, faces = ball()
+    n = len(points)
+    half = Hemisphere(points * 0.07, faces, np.zeros(n), np.arange(n))
+    areas = {"STG": np.flatnonzero(points[:, 0] < -0.7), "STG-R": n + np.flatnonzero(points[:, 0] > 0.7)}
+    courses = {"STG": np.array([0.0, 2.0, 4.0]), "STG-R": np.array([1.0, 1.0, 1.0])}
+    element = surface_element(draw(half, half, 40), areas, courses, np.array([0.0, 0.1, 0.2]), "nA m")
+    held = json.loads(re.search(r"\}\)\((\{.*\})\)</script>", element, re.S).group(1))
+    bytes_ = lambda text, kind: np.frombuffer(base64.b64decode(text), kind)  # noqa: E731
+    corners = bytes_(held["points"], "<i2").reshape(-1, 3)
+    triangles = bytes_(held["faces"], "<u2").reshape(-1, 3)
+    assert triangles.max() == len(corners) - 1 and (triangles[: len(faces)] == faces).all()
+    assert (corners[:n, 0] < 0).all() and (corners[n : 2 * n, 0] > 0).all()  # the halves do not touch
+    assert held["values"] == [[0, 0.5, 1.0], [0.25, 0.25, 0.25]]
+    left, right = (bytes_(one, np.uint8) for one in held["shares"])
+    assert len(left) == 2 * n and left[:n].max() == 255 and not left[n:].any() and not right[:n].any()
+    np.testing.assert_allclose(np.linalg.norm(bytes_(held["normals"], np.int8).reshape(-1, 3), axis=1), 127, atol=2)
+    # outlines float where the share is one half
+    ring = corners[2 * n :] / 32767 * np.abs(corners).max()
+    assert len(ring) > 20
+    page = surface_page(element, "A <b>title</b>", "Illustrative.", 3)
+    assert "<b>title" not in page and "http" not in page and 'max="2"' in page
+
+
+def ball(n: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    from scipy.spatial import ConvexHull
+
+    k = np.arange(400) + 0.5
+    z, turn = 1 - 2 * k / 400, np.pi * (1 + 5**0.5) * k
+    points = np.stack([np.sqrt(1 - z**2) * np.cos(turn), np.sqrt(1 - z**2) * np.sin(turn), z], 1)
+    faces = ConvexHull(points).simplices.astype(np.int64)
+    a, b, c = points[faces].transpose(1, 0, 2)
+    inward = (np.cross(b - a, c - a) * a).sum(1) < 0
+    faces[inward] = faces[inward][:, ::-1]
+    return points, faces

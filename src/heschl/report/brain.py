@@ -136,7 +136,7 @@ def _inverse(held: Mapping[str, Any]) -> dict[str, Any] | None:
                 "method": found["method"],
                 "status": found["status"],
                 "names": talk["names"],
-                "rows": [{"name": name, "values": row} for name, row in zip(talk["names"], talk["matrix"])],
+                "rows": [{"name": name, "read": row} for name, row in zip(talk["names"], talk["matrix"])],
                 "joined": "; ".join(joined),
             }
     return None

@@ -88,5 +88,7 @@ def electrodes_by_area(
         [np.linalg.norm(there[:, None] - sources[one.sources][None], axis=2).min(1) for one in patches], 1
     )
     far = np.where(np.isnan(far), np.inf, far)
-    nearest = far.argmin(1)
+    middles = np.stack([sources[one.sources].mean(0) for one in patches])
+    to_middle = np.nan_to_num(np.linalg.norm(there[:, None] - middles[None], axis=2), nan=0.0)
+    nearest = (far + 1e-6 * to_middle).argmin(1)  # patches overlap: of equals, the one with the nearer middle
     return tuple(patches[k].area.name if row[k] <= within else "" for k, row in zip(nearest, far))

@@ -99,7 +99,7 @@ def _panels(
     """A panel for each place: subjects as dots, their mean with its interval, untrained networks in grey."""
     from scipy import stats
 
-    columns = min(4, len(places))
+    columns = min(5, len(places))
     lines = -(-len(places) // columns)
     figure = new_figure(WIDE if columns > 2 else TEXT, 0.5 + 2.5 * lines, title)
     grid = np.atleast_1d(figure.subplots(lines, columns, sharey=True, squeeze=False)).reshape(-1)

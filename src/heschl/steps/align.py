@@ -8,6 +8,7 @@ over the same architecture untrained, channel by channel (or area by area), per 
     trf.csv         lag, channel: the envelope's response, mean over subjects
     layers.csv      subject, layer, place: both differences with their p                     layers.svg
     group.csv       layer, place: means over subjects with corrected p                       clusters.csv
+    areas.csv       area: electrodes in it, their mean over subjects, for recordings in the brain
     sync.csv        where an audio channel was recorded: offset and drift
 """
 
@@ -23,7 +24,7 @@ import numpy as np
 
 from heschl.brain.areas import assign, patch, read_areas
 from heschl.brain.inverse import joined
-from heschl.brain.layers import LayerGain, table
+from heschl.brain.layers import LEAST_SEEDS, LayerGain, table
 from heschl.brain.readout import Readout, electrodes_by_area, readout
 from heschl.corpora.brain import read
 from heschl.files import write_csv, write_json
@@ -49,6 +50,7 @@ def align(
     name: str | None = None,
     workers: int = 1,
     runs: Path | str = "runs",
+    inner: Layers | None = None,
     say: Say | None = None,
     progress: Told | None = None,
     **options: Any,
@@ -62,6 +64,7 @@ def align(
     areas: None for sensors; "default" or a table of areas: EEG and MEG are read in areas of the template head, and
         electrodes in the brain are named by area.
     name: of the folder; None makes one of the corpus' name. workers: processes.
+    inner: layers that `heschl.steps.heard.layers` recorded before, over the same sounds; None records them.
     say: told sentences on the way, the expected time among them. progress: told how many fits are done, of how many.
 
     Returns
@@ -75,6 +78,10 @@ def align(
     settings = settings or Settings()
     say = say or (lambda _: None)
     trained = None if str(run) == ACOUSTICS else open_run(run)  # type: ignore[arg-type]
+    if trained is not None and settings.seeds < LEAST_SEEDS:
+        raise HeschlError(
+            f"{settings.seeds} untrained networks: a claim about a layer needs {LEAST_SEEDS} seeds or more"
+        )
     corpus = recordings if isinstance(recordings, Corpus) else read(Path(recordings), **options)
     listeners, left = _listeners(corpus, settings)
     notes = [*corpus.notes, *(n for one in listeners for n in one.notes), *left]
@@ -108,7 +115,7 @@ def align(
         notes += read_as.get("notes", [])
     found: dict[tuple[int, str], LayerGain] = {}
     if trained is not None:
-        inner = layers(trained, clips, settings.rate, settings.components, settings.seeds, say)
+        inner = inner or layers(trained, clips, settings.rate, settings.components, settings.seeds, say)
         notes += inner.notes
         found = _fits(spots, sound, inner, settings, workers, say, progress)
         result |= _write_layers(folder, spots, found, list(inner.trained), settings)
@@ -116,6 +123,12 @@ def align(
             notes.append(
                 "a layer that gains over both controls carries what the recording follows; it need not be how the brain does it"
             )
+    if read_as is not None and "electrodes" in read_as:
+        names = list(dict.fromkeys(layer_name for _, layer_name in found))
+        rows = over.by_area(spots, answers, found, names, read_as["electrodes"])
+        if rows:
+            write_csv(folder / "areas.csv", rows, list(rows[0]))
+        result["by_area"] = rows
     result["notes"] = list(dict.fromkeys(notes))
     sync = [row for one in listeners for row in one.syncs]
     result["verified"] = sum(row["verified"] for row in sync)
@@ -208,14 +221,16 @@ def _places(
     else:
         names = list(dict.fromkeys(["HG", *table_of.stream]))
     names = [n for name in names for n in (name, f"{name}-R") if n in table_of.areas]
+    inside = listeners[0].kind in ("ecog", "seeg")
+    for one in listeners:
+        if inside and (one.positions is None or one.space not in ("MNI152", "MNI305")):
+            raise HeschlError(
+                f"the electrodes of subject {one.subject} lie in the space '{one.space}': areas need MNI152 or MNI305"
+            )
     patches = [patch(table_of.area(one)) for one in names]
-    if listeners[0].kind in ("ecog", "seeg"):
+    if inside:
         by = {}
         for one in listeners:
-            if one.positions is None or one.space not in ("MNI152", "MNI305"):
-                raise HeschlError(
-                    f"the electrodes of subject {one.subject} lie in the space '{one.space}': areas need MNI152 or MNI305"
-                )
             where = electrodes_by_area(one.positions, one.space, patches)
             by[one.subject] = dict(zip(one.channels, where))
         return listeners, {"electrodes": by, "names": names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -203,15 +204,17 @@ def layer(
         return apart([run[:n] for run, n in zip(runs, lengths)], settings.folds, one.reach)
 
     features = [ready(x) for x, _ in sets]
-    return layer_gain(
-        features[1],
-        features[2:],
-        features[0],
-        ready(sets[0][1]),
-        settings.rate,
-        settings.lags,
-        settings.alphas,
-        settings.folds,
-        settings.shifts,
-        level=settings.level,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="no channel can be claimed")  # told once, for all
+        return layer_gain(
+            features[1],
+            features[2:],
+            features[0],
+            ready(sets[0][1]),
+            settings.rate,
+            settings.lags,
+            settings.alphas,
+            settings.folds,
+            settings.shifts,
+            level=settings.level,
+        )

@@ -1,4 +1,7 @@
-"""Layers over subjects: where both differences are above zero, corrected over layers and places, and in clusters."""
+"""Layers over subjects: beyond acoustics by signs of subjects, beyond untrained networks by rank among them.
+
+Both are corrected over layers and places by the largest; clusters of sensors come from permutations of signs as well.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heschl.brain.group import LEAST_SUBJECTS, cluster_test
-from heschl.brain.layers import LayerGain
-from heschl.steps.align_fit import Listener, Settings
+from heschl.brain.layers import LayerGain, against_others, seeds_needed
+from heschl.brain.nulls import judged
+from heschl.steps.align_fit import Listener, Response, Settings
 
 Array = np.ndarray[Any, np.dtype[Any]]
 PERMUTATIONS = 5000
@@ -39,10 +43,15 @@ def group(
         return Group([], [], _strongest(spots[:1], found, names, {}), [*notes, "one subject is no group"])
     over = np.array([[found[k, name].gain for name in names] for k in same])  # (subject, layer, place)
     beyond = np.array([[found[k, name].over_untrained for name in names] for k in same])
-    p_over, p_beyond = max_sign(over), max_sign(beyond)
+    p_over, p_beyond = max_sign(over), among_networks([[found[k, name] for name in names] for k in same])
     if len(same) < LEAST_SUBJECTS:
         notes.append(
             f"{len(same)} subjects have {2 ** len(same)} patterns of signs: no p below {1 / 2 ** len(same):.3f} is possible"
+        )
+    if settings.seeds < (needed := seeds_needed(settings.level)):
+        notes.append(
+            f"a rank among {settings.seeds} untrained networks is never below {1 / (settings.seeds + 1):.3f}: nothing is claimed; "
+            f"take {needed} or more"
         )
     claimed = (p_over <= settings.level) & (p_beyond <= settings.level)
     rows = [
@@ -77,6 +86,65 @@ def group(
         ),
         notes,
     )
+
+
+def among_networks(gains: Sequence[Sequence[LayerGain]]) -> Array:
+    """p (layer, place) that the trained network gains more, mean over subjects, than untrained ones: its rank.
+
+    All subjects are compared with the same random networks, and one of these that happens to suit brains suits all of
+    them: so networks are ranked, and not subjects counted. Corrected by the largest t over layers and places.
+
+    Parameters
+    ----------
+    gains: subject by subject, layer by layer.
+    """
+    trained = np.mean([[one.gain for one in own] for own in gains], 0)[None]  # (1, layer, place)
+    random = np.mean([[one.gain_untrained for one in own] for own in gains], 0).swapaxes(
+        0, 1
+    )  # (seed, layer, place)
+    both = np.concatenate([trained, random])
+    t = against_others(both.reshape(len(both), -1))
+    return np.asarray(judged(t[0], t[1:]).p_max).reshape(both.shape[1:])
+
+
+def by_area(
+    spots: Sequence[Listener],
+    answers: Sequence[Response],
+    found: Mapping[tuple[int, str], LayerGain],
+    names: Sequence[str],
+    where: Mapping[str, Mapping[str, str]],
+) -> list[dict[str, Any]]:
+    """Electrodes by area: their mean, and over the subjects who have some there, p that the mean is above zero.
+
+    where: subject -> electrode -> area, "" for none. One row for the envelope, one for acoustics, two for every layer.
+    """
+    areas = sorted({area for one in where.values() for area in one.values() if area})
+    measures = [
+        ("r of the envelope", [one.r for one in answers]),
+        ("r of acoustics", [one.acoustics for one in answers]),
+        *((f"{name} over acoustics", [found[k, name].gain for k in range(len(spots))]) for name in names),
+        *(
+            (f"{name} over untrained", [found[k, name].over_untrained for k in range(len(spots))])
+            for name in names
+        ),
+    ]
+    rows = []
+    for area in areas:
+        picks = [[k for k, c in enumerate(one.channels) if where[one.subject][c] == area] for one in spots]
+        people = [k for k, own in enumerate(picks) if own]
+        for what, values in measures:
+            means = np.array([values[k][picks[k]].mean() for k in people])
+            rows.append(
+                {
+                    "area": area,
+                    "measure": what,
+                    "subjects": len(people),
+                    "electrodes": sum(len(own) for own in picks),
+                    "mean": float(means.mean()),
+                    "p_over_subjects": float(max_sign(means[:, None])[0]) if len(people) > 1 else None,
+                }
+            )
+    return rows
 
 
 def max_sign(values: Array, seed: int = 0) -> Array:

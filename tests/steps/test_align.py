@@ -1,0 +1,252 @@
+"""`heschl align`: rows on one clock, folds that no filter crosses, groups by signs, and the truth of made-up listeners."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from heschl.brain.acoustics import acoustics
+from heschl.corpora.brain import read
+from heschl.files import read_csv, read_json, write_csv, write_json, write_wav
+from heschl.steps.align import align
+from heschl.steps.align_fit import Settings, listener
+from heschl.steps.align_group import max_sign
+from heschl.steps.heard import apart, on_grid, rows, sounds
+from heschl.types import HeschlError
+
+RATE = 64
+QUICK = Settings(
+    rate=RATE, lags=(0.0, 0.2), band=(1.0, 20.0), mels=2, shifts=19, folds=3, alphas=(1.0, 100.0)
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two subjects of three channels; the first follows the envelope by 78 ms, the others are noise."""
+    root = tmp_path_factory.mktemp("listeners")
+    rng = np.random.default_rng(0)
+    loud = np.interp(np.arange(60 * 16000) / 16000, np.arange(601) / 10, rng.random(601)) ** 2
+    wave = (0.2 * loud * rng.standard_normal(len(loud)).clip(-3, 3)).astype(np.float32)
+    write_wav(root / "story.wav", wave, 16000)
+    envelope = acoustics(torch.from_numpy(wave), 16000, 128)[0][:, 0].numpy().astype(float)
+    table = []
+    for subject in ("01", "02"):
+        data = rng.standard_normal((3, 70 * 128))
+        at = 5 * 128 + 10
+        data[0, at : at + len(envelope)] += 4 * (envelope - envelope.mean()) / envelope.std()
+        np.savez(
+            root / f"sub-{subject}.npz",
+            data=data * 1e-6,
+            rate=128,
+            channels=np.array(["A", "B", "C"]),
+            kind="ecog",
+        )
+        table.append({"recording": f"sub-{subject}.npz", "start": 5, "stop": 65, "audio": "story.wav"})
+    write_csv(root / "recordings.csv", table, list(table[0]))
+    return root
+
+
+def test_a_layer_faster_than_the_grid_is_averaged() -> None:
+    values = np.random.default_rng(0).standard_normal((1000, 2))
+    found = on_grid(
+        values, (np.arange(1000) + 0.5) / 200, 50
+    )  # four steps to a row, their edges on the grid's middles
+    assert len(found) == 250
+    for row in (3, 77, 200):
+        np.testing.assert_allclose(found[row], values[4 * row - 2 : 4 * row + 2].mean(0), atol=1e-12)
+
+
+def test_a_slower_layer_is_joined_by_lines() -> None:
+    values = np.array([[0.0], [1.0], [3.0]])
+    found = on_grid(values, np.array([0.0, 0.1, 0.2]), 20)
+    np.testing.assert_allclose(found[:, 0], [0, 0.5, 1, 2, 3], atol=1e-12)
+
+
+def test_folds_share_no_row_within_the_filters_reach() -> None:
+    run = np.arange(300)[:, None]
+    parts = apart([run, run + 1000], 3, 10)
+    assert [len(part) for part in parts] == [90, 90, 80, 80, 90, 90]
+    assert parts[0][-1, 0] + 20 < parts[2][0, 0] and parts[2][-1, 0] + 20 < parts[4][0, 0]
+    assert apart([run] * 3, 3, 10) == [run] * 3
+
+
+def test_max_sign_by_explicit_loops() -> None:
+    from itertools import product
+
+    values = np.random.default_rng(2).standard_normal((5, 3)) + 0.7
+
+    def t(x: np.ndarray) -> np.ndarray:
+        return x.mean(0) / (x.std(0, ddof=1) / 5**0.5)
+
+    largest = np.array([t(values * np.array(s)[:, None]).max() for s in product([1, -1], repeat=5)])
+    expected = [(largest >= one - 1e-9).mean() for one in t(values)]
+    np.testing.assert_allclose(max_sign(values), expected)
+
+
+def test_rows_belong_together(folder: Path) -> None:
+    corpus = read(folder)
+    held = listener([corpus.recordings[0]], corpus, QUICK)
+    sound, names = sounds(corpus.clips, RATE, 2)
+    assert names == ("envelope", "onsets", "mel 0", "mel 1")
+    x, y = rows(sound, held.stretches)
+    assert len(x[0]) == len(y[0]) == 60 * RATE
+    r = [np.corrcoef(x[0][:3000, 0], y[0][k : 3000 + k, 0])[0, 1] for k in range(12)]
+    assert int(np.argmax(r)) == 5  # 78 ms
+
+
+def test_acoustics_find_the_channel_that_follows(folder: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    held = align("acoustics", folder, QUICK, runs=tmp_path, say=told.append)
+    assert held["status"] == "fitted" and held["envelope"]["channels_with_a_response"] == {"01": 1, "02": 1}
+    assert "in 2 of 2 subjects" in told[0] and "chance" in told[0]
+    out = Path(held["folder"])
+    assert out == tmp_path / "acoustics" / "align" / out.name
+    table = read_csv(out / "response.csv")
+    assert [row["channel"] for row in table] == ["A", "B", "C"] * 2
+    assert float(table[0]["r_envelope"]) > 0.6 and abs(float(table[1]["r_envelope"])) < 0.2
+    trf = [row for row in read_csv(out / "trf.csv") if row["subject"] == "01"]
+    peak = max(trf, key=lambda row: float(row["A"]))
+    assert float(peak["lag_s"]) == pytest.approx(0.078, abs=0.01)
+    assert read_json(out / "align.json")["verified"] == 0
+    for name in ("response.png", "response.svg", "sync.csv"):
+        assert (out / name).stat().st_size > 0
+
+
+def test_what_cannot_be_aligned_is_told(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(HeschlError, match="has no subject '09'"):
+        align("acoustics", folder, QUICK, runs=tmp_path, subjects=["09"])
+    with pytest.raises(HeschlError, match="lie in the space"):
+        align("acoustics", folder, QUICK, runs=tmp_path, areas="default")
+
+
+def test_simulated_recordings_are_said_to_be(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "made")
+    write_json(tmp_path / "made" / "truth.json", {})
+    held = align("acoustics", tmp_path / "made", QUICK, runs=tmp_path, subjects=["01"])
+    assert held["status"] == "fitted to simulated data"
+
+
+@pytest.mark.slow
+def test_the_layer_that_drove_a_channel_is_found(tmp_path: Path) -> None:
+    from heschl.brain.continuous import record_long
+    from heschl.brain.listener import mixture, story
+    from heschl.steps.heard import grid_of
+    from heschl.steps.networks import open_network
+    from heschl.training.fit import train
+
+    torch.set_num_threads(1)
+    run = train(
+        {
+            "format": 1,
+            "name": "phones",
+            "corpus": {"use": "spoken", "kind": "sentence", "voices": 12},
+            "split": {"use": "fractions", "validation": 0.2, "test": 0.2},
+            "clip": {"seconds": None},
+            "feature": {"use": "mel.LogMel", "normalise": "energy"},
+            "model": {"use": "frame_lstm.FrameLSTM", "stem": 4, "width": 16, "depth": 1},
+            "task": {"use": "frames.ClassifyFrames"},
+            "train": {"epochs": 3, "batch": 8, "optimiser": {"use": "torch.optim.AdamW", "lr": 0.003}},
+        },
+        {},
+        runs=tmp_path / "runs",
+        quiet=True,
+    )
+    network = open_network(run)
+    wave = story(66.0)
+    found = record_long(network.model, torch.from_numpy(wave), network.sample_rate, network.feature)
+    drives = [mixture(grid_of(found.activity[name], 128), 4, k) for k, name in enumerate(("context", "late"))]
+    rng = np.random.default_rng(0)
+    table = []
+    for subject in range(2):
+        data = 2.0 * rng.standard_normal((3, 72 * 128))
+        for channel, drive in enumerate(drives):
+            data[channel, 128 + 12 : 128 + 12 + len(drive)] += drive
+        np.savez(
+            tmp_path / f"sub-{subject}.npz",
+            data=data * 1e-6,
+            rate=128,
+            channels=np.array(list("ABC")),
+            kind="seeg",
+        )
+        table.append({"recording": f"sub-{subject}.npz", "start": 1, "stop": 67, "audio": "story.wav"})
+    write_wav(tmp_path / "story.wav", wave * 0.9 / np.abs(wave).max(), 16000)
+    write_csv(tmp_path / "recordings.csv", table, list(table[0]))
+    told: list[str] = []
+    settings = Settings(
+        rate=32,
+        lags=(0.0, 0.2),
+        band=(1.0, 12.0),
+        mels=2,
+        components=4,
+        seeds=10,
+        shifts=19,
+        folds=3,
+        alphas=(100.0, 1000.0),
+    )
+    held = align(run, tmp_path, settings, say=told.append)
+    assert held["strongest"]["A"]["layer"] == "context" and held["strongest"]["B"]["layer"] == "late"
+    assert held["strongest"]["A"]["gain"] > 0.05 and abs(held["strongest"]["C"]["gain"]) < 0.05
+    assert any("fits, each with 10 untrained networks" in line for line in told)
+    out = Path(held["folder"])
+    assert out.parent == run.folder / "align"
+    table = read_csv(out / "layers.csv")
+    assert len(table) == 2 * 4 * 3 and table[0]["untrained_networks"] == "10"
+    assert (
+        (out / "group.csv").exists()
+        and any("nothing is claimed" in n for n in held["group_notes"])
+        and (out / "layers.png").stat().st_size > 0
+    )
+    with pytest.raises(HeschlError, match="needs 10 seeds"):
+        align(run, tmp_path, Settings(rate=32, band=(1.0, 12.0), seeds=2, shifts=19, folds=3))
+
+
+@pytest.mark.slow
+def test_electrodes_by_area_on_a_real_table(shared: Path, folder: Path, tmp_path: Path) -> None:
+    """Real places of electrodes, made-up signals: the one in the superior temporal gyrus follows the envelope."""
+    import shutil
+
+    from heschl.brain.anatomy import to_mni305
+    from heschl.brain.areas import read_areas
+    from heschl.corpora._brain_files import electrodes
+
+    root = tmp_path / "ecog"
+    shutil.copytree(folder, root)
+    names = {}
+    source = shared / "data/podcast_ecog_meta"
+    for subject in ("03", "09"):
+        for file in (source / f"sub-{subject}/ieeg").glob("*MNI*"):
+            shutil.copy(file, root)
+        places, _ = electrodes(root / f"sub-{subject}_space-MNI152NLin2009aSym_electrodes.tsv")
+        keys = list(places)
+        points = to_mni305(np.array([places[key] for key in keys]), "MNI152")
+        area = read_areas().area("STG")
+        far = np.linalg.norm(points - to_mni305(np.array(area.centre), area.space), axis=1)
+        names[subject] = (keys[int(far.argmin())], keys[int(far.argmax())])
+        assert far.min() < area.radius  # both have electrodes there
+    table = []
+    for old, subject in (("01", "03"), ("02", "09")):
+        with np.load(folder / f"sub-{old}.npz") as held:
+            data = held["data"][:2]
+        np.savez(
+            root / f"sub-{subject}.npz", data=data, rate=128, channels=np.array(names[subject]), kind="ecog"
+        )
+        table.append(
+            {
+                "recording": f"sub-{subject}.npz",
+                "start": 5,
+                "stop": 65,
+                "audio": "story.wav",
+                "electrodes": f"sub-{subject}_space-MNI152NLin2009aSym_electrodes.tsv",
+            }
+        )
+    write_csv(root / "recordings.csv", table, list(table[0]))
+    held = align("acoustics", root, QUICK, runs=tmp_path, areas="default")
+    rows = {(row["area"], row["measure"]): row for row in held["by_area"]}
+    found = rows["STG", "r of the envelope"]
+    assert (found["subjects"], found["electrodes"]) == (2, 2) and found["mean"] > 0.6
+    assert (Path(held["folder"]) / "areas.csv").exists()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from pathlib import Path
+from statistics import mean
 from typing import Any, NamedTuple
 
 from heschl.corpora.split import Split, write_split
@@ -157,16 +158,18 @@ def card(name: str, run: Run) -> str:
 
 
 def _scores(rows: list[dict[str, Any]]) -> str:
-    """Mean over seeds of balanced accuracy, with the first seed's interval over speakers."""
+    """Means over seeds, of values and of their intervals over speakers, as README has them."""
     if not rows:
         return "not measured yet"
     told = []
     for key, word in (("balanced_accuracy", "balanced accuracy"), ("accuracy", "accuracy")):
-        values = [row["scores"][key]["value"] for row in rows if key in row["scores"]]
-        first = rows[0]["scores"][key]
-        low, high = first.get("low"), first.get("high")
-        between = f" [{100 * low:.1f}, {100 * high:.1f}]" if low is not None else ""
-        told.append(f"{word} {100 * sum(values) / len(values):.1f} %{between}")
+        found = [row["scores"][key] for row in rows if key in row["scores"]]
+        value, low, high = (
+            [100 * one[name] for one in found if one.get(name) is not None]
+            for name in ("value", "low", "high")
+        )
+        between = f" [{mean(low):.1f}, {mean(high):.1f}]" if low else ""
+        told.append(f"{word} {mean(value):.1f} %{between}")
     return ", ".join(told)
 
 

@@ -41,15 +41,18 @@ class Tab:
                 return held["result"]
 
     def ask(self, script: str) -> Any:
-        held = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        held = self.call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True, userGesture=True
+        )
         assert "exceptionDetails" not in held, held["exceptionDetails"]
         return held["result"].get("value")
 
     def until(self, script: str, seconds: float = 30.0) -> Any:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if found := self.ask(script):
-                return found
+            held = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+            if found := held["result"].get("value") if "exceptionDetails" not in held else None:
+                return found  # what is not there yet is no error
             time.sleep(0.1)
         raise AssertionError(
             f"never came true in {seconds:g} s: {script}\n{self.ask('document.body.innerText')[:1500]}"

@@ -33,6 +33,7 @@ from heschl.steps.explaining import (
     target_of,
 )
 from heschl.steps.networks import Network, open_network
+from heschl.steps.predict import WHOLE
 from heschl.types import Clip, HeschlError
 
 SECONDS, MEGABYTES = 30.0, 20  # of a recording, at most
@@ -170,7 +171,7 @@ def understand(model: Model, path: Path | str, method: str = "lrp", target: str 
     network, notes = model.network, []
     wave, rate = read_audio(path)
     start, stop = 0.0, len(wave) / rate
-    if network.seconds is not None and not network.frames and stop > network.seconds:
+    if network.seconds is not None and not network.frames and stop > WHOLE * network.seconds:
         start = loudest(wave, rate, network.seconds)
         notes.append(
             f"This network hears {network.seconds:g} s: the loudest are taken, from {start:.2f} to {start + network.seconds:.2f} s."

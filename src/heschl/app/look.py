@@ -23,6 +23,7 @@ DOUBT = (
     "A picture like this is a claim about the network, not about speech, and such claims are often wrong. "
     "Test it: hide what is marked, and see whether the answer changes."
 )
+SEX = "This is the apparent sex of a voice, as its corpus labels it: it says nothing about a person."
 STYLE = """
 .gradio-container { max-width: 1168px !important; margin: 0 auto !important; }
 .bars { display: grid; grid-template-columns: auto 1fr auto; gap: 4px 12px; align-items: center; font-variant-numeric: tabular-nums; font-size: 15px; }
@@ -39,7 +40,7 @@ body, .gradio-container { background: var(--paper) !important; } .dark .players 
 #hide { margin-top: 12px; } #hide h2 { font-size: 22px; }
 .heat svg, .brain svg { display: block; max-width: 100%; height: auto; overflow: visible; }
 .heat svg text, .brain svg text { font-family: inherit; }
-.dark .heat image { filter: invert(1) hue-rotate(180deg) brightness(1.06); }
+.dark .heat image { filter: invert(1) hue-rotate(180deg) brightness(1.06); mix-blend-mode: screen; }
 :focus-visible { outline: 2px solid var(--blue) !important; outline-offset: 2px; }
 """
 
@@ -58,6 +59,8 @@ def bars(found: Understood, model: Model) -> str:
     kind = "Share of time" if model.network.frames else "Probability"
     rows = "".join(_bar(label, share, label == found.of) for label, share in [*found.shares.items()][:TOP])
     notes = "".join(f"<p class=note>{escape(note)}</p>" for note in found.notes)
+    if str(model.run.recipe.task.args.get("label")) in ("gender", "sex"):
+        notes += f"<p class=note>{SEX}</p>"
     title = f"It hears “{escape(first)}”" if not model.network.frames else "What it hears most"
     return f'<h2 aria-live="polite">{title}</h2>{notes}<p class=note>{kind}</p><div class=bars>{rows}</div>'
 

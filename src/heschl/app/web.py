@@ -154,7 +154,7 @@ def _answer(gr: Any, models: Mapping[str, Model]) -> Callable[..., list[Any]]:
             gr.Slider(maximum=highest, value=0),
             gr.Slider(maximum=highest, value=highest),
         ]
-        picture = seen(found, "p", f"what spoke for {found.of}, and what against")
+        picture = seen(found, "p", f"what spoke for {_of(found)}, and what against")
         hint = "<p class=note>Move “to, seconds”: that much of the sound goes silent, in the band between the two frequencies.</p>"
         return [bars(found, chosen), picture, heard(found), found, shown, *sliders, shown, hint, ""]
 
@@ -173,7 +173,7 @@ def _hide(gr: Any, models: Mapping[str, Model]) -> Callable[..., Any]:
         except HeschlError as error:
             return trouble(error)
         return changed(found, after) + seen(
-            after, "h", f"what speaks for {after.of} with a part hidden", part
+            after, "h", f"what speaks for {_of(after)} with a part hidden", part
         )
 
     return hide
@@ -198,6 +198,10 @@ def _course(models: Mapping[str, Model]) -> Callable[..., str]:
     return course
 
 
+def _of(found: Understood) -> str:
+    return "its answers" if found.of == "predicted" else f"“{found.of}”"
+
+
 def _chosen(models: Mapping[str, Model], name: str) -> Model:
     if name not in models:  # asked past the page
         raise HeschlError(f"There is no network “{name}” here.")
@@ -214,7 +218,7 @@ def _examples(gr: Any, model: Model, folder: Path) -> list[tuple[Any, str]]:
         return []
     gr.Markdown("Or one of these, which it has not been trained on:")
     with gr.Row():
-        return [(gr.Button(f"“{label}”", size="sm", min_width=60), str(file)) for label, file in files]
+        return [(gr.Button(label, size="sm", min_width=60), str(file)) for label, file in files]
 
 
 def example_files(model: Model, folder: Path, n: int = 4) -> list[tuple[str, Path]]:
@@ -230,7 +234,9 @@ def example_files(model: Model, folder: Path, n: int = 4) -> list[tuple[str, Pat
     for one in model.run.split.test:
         clip = corpus.by_id.get(one)
         if clip is not None and clip.form == "wave":
-            found.setdefault(clip.labels.get(label) or f"recording {len(found) + 1}", clip)
+            found.setdefault(
+                f"“{clip.labels[label]}”" if label in clip.labels else f"recording {len(found) + 1}", clip
+            )
     labels = [*found]
     chosen = [labels[round(k)] for k in np.linspace(0, len(labels) - 1, min(n, len(labels)))]
     files = []

@@ -122,6 +122,11 @@ def page_facts(
             " ".join(own) or "A machine spoke every recording: no score here says anything about people."
         )
         facts["notes"] = [note for note in facts["notes"] if note not in own]
+    if str(run.recipe.task.args.get("label")) in ("gender", "sex"):
+        facts["notes"] = [
+            *facts["notes"],
+            "What it names is the apparent sex of a voice, as its corpus labels it: it says nothing about a person.",
+        ]
     if run.history and run.recipe.train.epochs != 0:
         from heschl.figures.curves import curves
 

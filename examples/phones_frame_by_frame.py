@@ -29,11 +29,15 @@ print(f"{len(run.labels)} phones; windows of {run.in_shape[0]} frames of {run.in
 
 # %%
 held = heschl.evaluate(run)
-scores = held["scores"]
-print(f"frames right: {told(scores['accuracy'])}; balanced over phones: {told(scores['balanced_accuracy'])}")
-print(
-    f"{scores['n_groups']} synthetic voices it never heard; always the commonest phone: {100 * scores['majority']:.0f} %"
-)
+for name, scores in (
+    ("all frames", held["scores"]["all"]),
+    ("without silence", held["scores"]["without_silence"]),
+):
+    print(
+        f"{name}: {told(scores['accuracy'])} right, balanced over phones {told(scores['balanced_accuracy'])}"
+    )
+    print(f"  guessing {100 * scores['chance']:.1f} %, always the commonest {100 * scores['majority']:.0f} %")
+print(f"{scores['n_groups']} synthetic voices that it never heard")
 shutil.copy(Path(held["folder"]) / "confusion.png", OUT / "confusion.png")
 
 # %% [markdown]

@@ -122,13 +122,15 @@ def keep(name: str, path: Path) -> str:
 
     PICTURES.mkdir(parents=True, exist_ok=True)
     target, picture = PICTURES / f"{name}-{path.stem}.png", Image.open(path).convert("RGB")
-    for width, colours in ((WIDEST, 128), (WIDEST, 48), (1000, 48), (800, 32), (640, 24)):
+    for width, colours in ((WIDEST, 256), (WIDEST, 128), (WIDEST, 48), (1000, 48), (800, 32), (640, 24)):
         small = picture
         if picture.width > width:
             small = picture.resize(
                 (width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS
             )
-        small.quantize(colours, dither=Image.Dither.NONE).save(target, optimize=True)
+        small.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            target, optimize=True
+        )
         if target.stat().st_size < LARGEST:
             return target.name
     raise SystemExit(f"{target} is larger than {LARGEST} bytes: draw it smaller")

@@ -201,13 +201,21 @@ def test_bids_with_stim_files(tmp_path: Path) -> None:
     for options, told in (
         ({"task": "rest"}, "no recording of task 'rest'"),
         ({"subjects": ["9"]}, "no subject '9'"),
-        ({"derivative": "clean"}, "derivatives are none"),
+        ({"derivative": "clean"}, "clean is not there: the derivatives are none"),
         ({"audio": "none.wav"}, "none.wav is not there"),
         ({"audio": "tale.wav", "event": "go"}, "no event 'go'"),
         ({"audio": "tale.wav", "event": "word"}, "outside the recording"),
     ):
         with pytest.raises(HeschlError, match=told):
             read(tmp_path, **options)
+
+    import shutil
+
+    shutil.copytree(tmp_path / "sub-03", tmp_path / "derivatives" / "clean" / "sub-03")
+    next((tmp_path / "derivatives").rglob("*_events.tsv")).unlink()  # the raw ones hold
+    (derived,) = read(tmp_path, derivative="clean").recordings
+    assert "derivatives" in derived.signal.parts and derived.heard == recording.heard
+    assert read(tmp_path).recordings[0].signal == recording.signal
 
 
 def test_real_tables_of_electrodes(shared: Path, tmp_path: Path) -> None:

@@ -123,10 +123,12 @@ def _arrays(path: Path) -> Any:
 
 
 def bids_root(path: Path) -> Path | None:
-    """The folder with dataset_description.json above a file, where its name is one of BIDS."""
+    """The folder that holds the subject's folder, of a tree with dataset_description.json: derivatives may have none."""
     if not path.name.startswith("sub-"):
         return None
-    return next((above for above in path.parents if (above / "dataset_description.json").is_file()), None)
+    described = any((above / "dataset_description.json").is_file() for above in path.parents)
+    own = next((above for above in path.parents if above.name.startswith("sub-")), None)
+    return own.parent if described and own is not None else None
 
 
 def _bids(path: Path, root: Path) -> Any:

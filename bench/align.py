@@ -9,7 +9,9 @@ conductivity, sources on another grid (oct6) and sensors shifted by 4 mm and tur
 head, by which 64 electrodes are read in areas. SNR is the power of all areas' signal over that of 1/f noise of the
 brain and the sensors, over all electrodes. An area's layer is found where it gains most over acoustics, mean over
 subjects; a claim also needs corrected p of .05 over acoustics and over nineteen untrained networks. Four layers: by chance
-one in four is found. Last row: listeners that follow acoustics alone. About three minutes of one core.
+one in four is found. Where only the envelope drives, a claim is cross-talk: electrodes over one area see the others, and
+a gain there says that what is read there follows the layer. Beneath: listeners that follow acoustics alone. About three
+minutes of one core.
 """
 
 from __future__ import annotations
@@ -116,6 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines += [
             "",
             null,
+            "",
+            "A claim where the envelope drives is cross-talk: electrodes over one area see the others, and a gain there says "
+            "that what is read there follows the layer, not that the area does.",
             "",
             f"Areas that these electrodes cannot tell apart are read as one: {rows[0]['groups']}.",
         ]

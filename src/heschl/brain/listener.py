@@ -157,7 +157,7 @@ def _subject(
     own = rng.standard_normal(whole.shape)
     if eeg:
         own -= own.mean(0)
-    scale = np.sqrt(np.square(brain).mean(1, keepdims=True).mean())
+    scale = float(np.sqrt(np.square(brain).mean()))
     noise = brain + 0.3 * scale * own if eeg else brain + 0.3 * brain.std(1, keepdims=True) * own
     # in units of each channel's own noise, so that magnetometers and gradiometers count alike
     ratio = np.mean(np.square(signal).mean(1) / np.square(noise).mean(1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def response_figure(
     info: `mne.Info` of the channels, or None. status: "fitted" or "fitted to simulated data".
     """
     with styled():
-        who = "one subject" if subjects == 1 else f"{subjects} subjects, mean"
+        who = "one subject" if subjects == 1 else f"mean of {subjects}"
         answer = "Recordings follow" if r.max() > chance else "Recordings do not follow"
         figure = new_figure(TEXT, 2.9, f"{answer} the sound's envelope ({status}; {who})")
         left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
@@ -45,7 +46,9 @@ def response_figure(
     return figure
 
 
-def _sensors(axes: Axes, values: Array, info: Any, title: str, limit: float | None = None) -> None:
+def _sensors(
+    axes: Axes, values: Array, info: Any, title: str, limit: float | None = None, bar_too: bool = True
+) -> None:
     """Values by sensor: a map of the head where positions are known, else sorted points."""
     kinds = [] if info is None else info.get_channel_types(unique=True)
     top = float(values.max()) if limit is None else limit
@@ -59,10 +62,11 @@ def _sensors(axes: Axes, values: Array, info: Any, title: str, limit: float | No
             )
         for line in axes.lines:
             line.set(color=SOFT, linewidth=0.9)
-        bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.75)
-        bar.outline.set_visible(False)
-        bar.set_ticks([0, top], labels=["0", f"{top:.2g}"])
-        bar.ax.set_title("r", loc="left", color=SOFT)
+        if bar_too:
+            bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.75)
+            bar.outline.set_visible(False)
+            bar.set_ticks([0, top], labels=["0", f"{top:.2g}"])
+            bar.ax.set_title("r", loc="left", color=SOFT)
     else:
         axes.plot(np.sort(values)[::-1], ".", color=AREAS[0], markersize=4)
         axes.axhline(0, color=LINE, linewidth=0.8, zorder=0)
@@ -115,10 +119,12 @@ def _panels(
                 axes.errorbar(i + at, mean, half, color=colour, marker="_", markersize=9, linewidth=1.4)
         axes.axhline(0, color=LINE, linewidth=0.8, zorder=0)
         axes.set_xticks(x, layers, rotation=0 if len(layers) < 5 else 30)
-        axes.set_title(place, color=INK, fontweight="bold")
+        axes.set_title(textwrap.fill(place.replace(" and ", ", "), 22), color=INK, fontweight="bold")
         axes.set_xlim(-0.5, len(layers) - 0.5)
         if c % columns == 0:
             axes.set_ylabel("gain in r over acoustics")
+    low, high = grid[0].get_ylim()
+    grid[0].set_ylim(low, high + 0.25 * (high - low))  # room for the two names
     grid[0].text(
         0.02, 0.97, "trained", color=AREAS[0], transform=grid[0].transAxes, va="top", fontweight="bold"
     )
@@ -136,5 +142,5 @@ def _maps(gain: Array, untrained: Array, layers: Sequence[str], info: Any, title
     grid = figure.subplots(2, len(layers), squeeze=False)
     for line, (values, what) in enumerate(zip(rows, ("over acoustics", "and over untrained"))):
         for i, name in enumerate(layers):
-            _sensors(grid[line, i], values[i], info, f"{name}, {what}", limit)
+            _sensors(grid[line, i], values[i], info, f"{name}, {what}", limit, i == len(layers) - 1)
     return figure

@@ -130,7 +130,20 @@ def test_bad_options(tmp_path: Path) -> None:
     ):
         with pytest.raises(HeschlError):
             sim.simulate(tmp_path / "x", **options)  # type: ignore[arg-type]
-    (tmp_path / "truth.json").write_text('{"options": {"response": "induced", "snr": 0}, "sources": []}')
+    (tmp_path / "truth.json").write_text(
+        '{"options": {"response": "induced", "snr": 0, "seed": 0}, "sources": []}'
+    )
     (tmp_path / "sub-01.h5").write_bytes(b"cut")
     with pytest.raises(HeschlError, match="no subject that can be read"):
         sim.read(tmp_path)
+
+
+def test_other_noise_is_another_corpus(tmp_path: Path) -> None:
+    """A run is named after its corpus: what was trained at one noise level must not pass for another."""
+    from heschl.corpora import fingerprint
+
+    made = []
+    for name, options in (("a", {}), ("b", {"snr": 20.0}), ("c", {"response": "evoked"}), ("d", {"seed": 1})):
+        sim.simulate(tmp_path / name, **{"words": 2, "subjects": 1, "blocks": 2, "voices": 1, **options})
+        made.append(fingerprint(sim.read(tmp_path / name)))
+    assert len(set(made)) == 4

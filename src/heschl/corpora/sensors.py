@@ -7,8 +7,10 @@ Recordings of different montages go through one network: trials are padded with 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,12 +27,14 @@ class Sensors:
     recordings: ids. subjects: names, sorted; a subject's number is its place among them.
     positions: (recording, sensor, 3) float32 metres, NaN for a sensor without a place or that is not there.
     subject: (recording,) number of each one's subject.
+    scaling: by recording, centre and spread (sensor,) that trials are brought to, or None: see `with_scales`.
     """
 
     recordings: tuple[str, ...]
     subjects: tuple[str, ...]
     positions: np.ndarray
     subject: np.ndarray
+    scaling: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None
 
     @property
     def count(self) -> int:
@@ -42,16 +46,53 @@ class Sensors:
         places = {name: k for k, name in enumerate(self.recordings)}
         return np.array([places[clip.labels["recording"]] for clip in clips], np.int64)
 
+    def raw(self, clip: Clip) -> np.ndarray:
+        """A trial (time, sensor, ...) as it is stored."""
+        values: np.ndarray = load_frames(clip)
+        return values
+
     def load(self, clip: Clip) -> np.ndarray:
-        """A trial (time, sensor, ...) with zeros for the sensors that its montage does not have."""
-        values = load_frames(clip)
+        """A trial (time, sensor, ...), scaled, with zeros for the sensors that its montage does not have."""
+        values = self.raw(clip)
         if values.shape[1] > self.count:
             raise HeschlError(
                 f"trial {clip.id} has {values.shape[1]} sensors and its recording {self.count}: the file was changed"
             )
+        if self.scaling is not None:
+            centre, spread = self.scaling[clip.labels["recording"]]
+            values = (values - centre) / spread
         padding = [(0, 0)] * values.ndim
         padding[1] = (0, self.count - values.shape[1])
-        return np.pad(values, padding)
+        return np.pad(values.astype(np.float32), padding)
+
+    def with_scales(self, scales: Mapping[str, Mapping[str, Sequence[float]]]) -> Sensors:
+        """The same, with trials on each recording's scale; ``scales`` as `scales` gives them.
+
+        Raises
+        ------
+        HeschlError: a recording has no scale.
+        """
+        missing = [name for name in self.recordings if name not in scales]
+        if missing:
+            raise HeschlError(
+                f"recording {missing[0]} has no scale, as training did not know it: train on it, or with scale: none"
+            )
+        held = {
+            name: (np.asarray(one["centre"], float), np.asarray(one["spread"], float))
+            for name, one in scales.items()
+        }
+        return replace(self, scaling=held)
+
+    def scales(self) -> dict[str, dict[str, list[float]]]:
+        """Recording -> its centre and spread, as JSON holds them; empty where trials are left as they are."""
+        held = self.scaling or {}
+        return {name: {"centre": a.tolist(), "spread": b.tolist()} for name, (a, b) in held.items()}
+
+    def key(self) -> str | None:
+        """What names the scaling of a cache; None where there is none."""
+        if self.scaling is None:
+            return None
+        return hashlib.sha256(json.dumps(self.scales(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def sensors_of(corpus: Corpus) -> Sensors | None:

@@ -78,7 +78,7 @@ def read(
 ) -> Corpus:
     """Trials as clips of stored frames, with their recordings; simulated now and kept in the cache where no root is given.
 
-    Labels of a clip: word, subject, block, heard (the clip of synthetic speech), recording.
+    Labels of a clip: word, subject, block, heard (the clip of synthetic speech), recording, simulated (how).
 
     Parameters
     ----------
@@ -105,12 +105,14 @@ def read(
     if not (root / "truth.json").is_file():
         raise HeschlError(f"{root} has no truth.json: it is no folder of simulated listeners")
     truth = read_json(root / "truth.json")
+    made = truth["options"]
+    told = f"{made['response']} responses at {made['snr']:g} dB, seed {made['seed']}"
     clips: list[Clip] = []
     recordings: list[Recording] = []
     skipped: list[Skipped] = []
     for path in sorted(root.glob("sub-*.h5")):
         try:
-            recording, own = _subject(path)
+            recording, own = _subject(path, told)
         except (OSError, KeyError, ValueError) as error:
             skipped.append(Skipped(path.name, f"{path} cannot be read ({error}): simulate it again"))
             continue
@@ -124,7 +126,7 @@ def read(
     return Corpus(
         name="simulated listeners",
         clips=tuple(sorted(clips, key=lambda clip: clip.id)),
-        source=f"simulated by heschl ({truth['options']['response']} responses at {truth['options']['snr']:g} dB)",
+        source=f"simulated by heschl ({told})",
         licence="CC0-1.0",
         skipped=tuple(skipped),
         notes=notes,
@@ -133,7 +135,7 @@ def read(
     )
 
 
-def _subject(path: Path) -> tuple[Recording, list[Clip]]:
+def _subject(path: Path, told: str) -> tuple[Recording, list[Clip]]:
     import h5py
 
     name = path.stem
@@ -152,6 +154,7 @@ def _subject(path: Path) -> tuple[Recording, list[Clip]]:
             "block": str(columns["blocks"][k]),
             "heard": str(columns["clips"][k]),
             "recording": name,
+            "simulated": told,  # a corpus is known by its labels: other noise is another corpus, and another run
         }
         word = Span(labels["word"], BEFORE - AHEAD, time / rate, "word")
         found.append(

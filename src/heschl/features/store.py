@@ -282,12 +282,14 @@ def pack_frames(
     dtype: Literal["float16", "float32"] = "float32",
     progress: Progress | None = None,
     say: Say | None = None,
+    key: str | None = None,
 ) -> FeatureStore:
     """Packs frames that were computed elsewhere: clips of ``form="frames"``.
 
     Parameters
     ----------
     read: gives a clip's (time, feature) array; where it raises HeschlError, the clip is skipped.
+    key: of what ``read`` does to a clip besides reading it: another key is another cache.
     """
     if not clips:
         raise HeschlError("there are no clips to pack: check the corpus")
@@ -309,7 +311,9 @@ def pack_frames(
     def build(private: Path) -> None:
         _write_frames(private, frames(), len(clips), clips[0].rate, dtype, skipped, progress)
 
-    final = (folder or cache_folder()) / f"frames-{fingerprint(clips, dtype)}"
+    final = (
+        folder or cache_folder()
+    ) / f"frames-{fingerprint(clips, dtype if key is None else [dtype, key])}"
     return cached(final, build, FeatureStore, say)
 
 

@@ -1,7 +1,8 @@
 """The linear decoder that stands beside every network of brains, and its parts that the controls use apart.
 
-Shrinkage LDA on the mean power of `BANDS` bands and `BINS` time bins of the network's own maps, one a subject, fitted
-on the training part alone.
+Shrinkage LDA on the mean power of `BANDS` bands and `BINS` time bins of the network's own maps; of raw trials, on their
+means of `COURSE` time bins; where segments are matched, ridge regression from those to the candidates. One a subject,
+fitted on the training part alone.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import torch
 
 from heschl.run import Run
 from heschl.steps.networks import Network, beside, logits_of, read_wave
-from heschl.tasks.linear_decode import band_power, fit_lda
+from heschl.tasks.linear_decode import band_power, fit_lda, fit_ridge
 from heschl.types import Clip, Corpus
 
 BANDS, BINS = 4, 8
+COURSE = 32  # time bins of raw trials
+ALPHAS = (1e1, 1e2, 1e3, 1e4, 1e5)
 Change = Callable[[np.ndarray], np.ndarray]  # of one trial (sensor, ..., time), before the feature
 
 
@@ -94,6 +97,9 @@ def linear_scores(held: Decoded, given: Sequence[Powers]) -> np.ndarray:
     """(trial, word) of the linear decoder; nothing but ties where a subject has no training trials, or one word of them."""
     n = len(held.network.labels)
     scores = np.zeros((len(held.trials), n))
+    candidates = getattr(held.network.model, "candidates", None)
+    if isinstance(candidates, torch.Tensor):
+        return _pointed(scores, given, candidates.flatten(1).double().numpy())
     for one in given:
         x, test = (values.reshape(len(values), -1) for values in (one.x, one.test))
         kept = x.std(0) > 0
@@ -104,6 +110,25 @@ def linear_scores(held: Decoded, given: Sequence[Powers]) -> np.ndarray:
         scores[one.rows] = np.where(
             heard, found, found[heard].min() - 1
         )  # a word without training is the last
+    return scores
+
+
+def _pointed(scores: np.ndarray, given: Sequence[Powers], candidates: np.ndarray) -> np.ndarray:
+    """Matching: ridge regression from a trial to the candidate that it heard, and inner products with all at unit length."""
+    unit = candidates / np.maximum(np.linalg.norm(candidates, axis=1, keepdims=True), 1e-12)
+    for one in given:
+        x, test = (values.reshape(len(values), -1) for values in (one.x, one.test))
+        mean, deviation = x.mean(0), x.std(0)
+        kept = deviation > 0
+        if len(x) < 2 or not kept.any():
+            continue
+        x, test = ((values[:, kept] - mean[kept]) / deviation[kept] for values in (x, test))
+        groups = [block_of(clip) for clip in one.clips]
+        several = len(set(groups)) > 1
+        fitted = fit_ridge(
+            x, candidates[one.y], ALPHAS if several else ALPHAS[2:3], groups if several else None
+        )
+        scores[one.rows] = fitted.predict(test) @ unit.T
     return scores
 
 
@@ -126,8 +151,8 @@ def _subject(clip: Clip) -> str:
 
 
 def _power(maps: torch.Tensor) -> np.ndarray:
-    values = maps.numpy()
+    values, most = maps.numpy(), BINS
     if values.ndim == 3:  # raw: a trial's own course, one band
-        values = values[:, :, None]
-    bands, bins = min(BANDS, values.shape[2]), min(BINS, values.shape[3])
+        values, most = values[:, :, None], COURSE
+    bands, bins = min(BANDS, values.shape[2]), min(most, values.shape[3])
     return band_power(values, bands, bins).reshape(len(values), values.shape[1], bands, bins)

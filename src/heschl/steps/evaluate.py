@@ -17,6 +17,7 @@ from heschl.run import Run, open_run
 from heschl.steps.networks import Answer, Progress, answers, open_network, with_sensors
 from heschl.tasks import scores as sc
 from heschl.tasks.frame_scores import frame_scores
+from heschl.tasks.retrieval import ranks, retrieval_scores
 from heschl.tasks.textgrid import spans_of
 from heschl.types import Clip, Corpus, HeschlError, Skipped
 
@@ -97,6 +98,8 @@ def evaluate(
         "kind": "frames" if network.frames else "clips",
     }
     score = _score_frames if network.frames else _score_clips
+    if getattr(task, "open_set", False):
+        score = _score_matches
     held |= score(folder, found, task, network.labels, whose, by)
     write_csv(folder / "skipped.csv", [item._asdict() for item in skipped], ["where", "why"])
     held["folder"] = str(folder)
@@ -186,6 +189,37 @@ def _score_clips(
     if whose:
         _write_table(folder / "per_speaker.csv", sc.group_table(truth, guess, whose, len(labels)))
     _write_matrix(folder, matrix, labels)
+    return held
+
+
+def _score_matches(
+    folder: Path,
+    found: Sequence[Answer],
+    task: Any,
+    labels: tuple[str, ...],
+    whose: list[str] | None,
+    by: str,
+) -> dict[str, Any]:
+    """By retrieval among all candidates; there is no table of confusions, which would be a row for each candidate."""
+    logits = np.stack([answer.logits for answer in found])
+    truth = np.array([labels.index(answer.clip.labels[task.label]) for answer in found])
+    places = ranks(logits, truth)
+    held = {
+        "candidates": len(labels),
+        "scores": sc.classification_scores(logits, truth, whose, by=by),
+        "retrieval": retrieval_scores(logits, truth, len(labels), whose),
+    }
+    rows = [
+        {
+            "id": answer.clip.id,
+            "heard": labels[truth[k]],
+            "answered": labels[int(logits[k].argmax())],
+            "rank": float(places.better[k] + (places.alike[k] + 1) / 2),
+            "of": len(labels),
+        }
+        for k, answer in enumerate(found)
+    ]
+    write_csv(folder / "predictions.csv", rows, list(rows[0]))
     return held
 
 

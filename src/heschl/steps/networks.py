@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import nn
 from heschl.corpora.frames import load_frames
 from heschl.corpora.sensors import Sensors, sensors_of
 from heschl.features.waveform import fit_length
-from heschl.files import read_audio
+from heschl.files import read_audio, read_json
 from heschl.run import Run, hear, open_run
 from heschl.signal import resample_recording
 from heschl.types import Clip, Corpus, HeschlError, Skipped
@@ -46,6 +46,7 @@ class Network:
     ----------
     frames: it answers for every frame.
     sensors: where they lie, for trials of brains (see `with_sensors`).
+    scales: of recordings, where training fitted them.
     counts: what was done to clips that were too long or too short, and to other rates ("cropped", "resampled").
     """
 
@@ -58,6 +59,7 @@ class Network:
     frames: bool
     counts: dict[str, int] = field(default_factory=dict)
     sensors: Sensors | None = None
+    scales: Mapping[str, Any] | None = None
 
     @property
     def sample_rate(self) -> float:
@@ -70,12 +72,17 @@ def open_network(run: Run | Path | str, which: str = "best") -> Network:
     model, feature = run.model(which).eval(), run.feature().eval()
     clip = run.recipe.clip
     frames = bool(getattr(model, "frames", False)) or bool(getattr(feature, "per_frame", False))
-    return Network(model, feature, run.labels, clip.seconds, clip.long, clip.short, frames)
+    fitted = run.folder / "scaling.json"
+    scales = read_json(fitted) if fitted.is_file() else None
+    return Network(model, feature, run.labels, clip.seconds, clip.long, clip.short, frames, scales=scales)
 
 
 def with_sensors(network: Network, corpus: Corpus) -> Network:
     """The network, for trials of this corpus of brains; as it is for a corpus of sound."""
-    return replace(network, sensors=sensors_of(corpus))
+    sensors = sensors_of(corpus)
+    if sensors is not None and network.scales is not None:
+        sensors = sensors.with_scales(network.scales)
+    return replace(network, sensors=sensors)
 
 
 def answers(

@@ -65,7 +65,8 @@ class Examples:
         clips = [clip for part in made.parts.values() for clip in part]
         if clips[0].form == "frames":
             load = load_frames if made.sensors is None else made.sensors.load
-            store: Any = pack_frames(clips, load, progress=voice.counting("packing"), say=voice)
+            key = None if made.sensors is None else made.sensors.key()
+            store: Any = pack_frames(clips, load, progress=voice.counting("packing"), say=voice, key=key)
         else:
             store = pack_waves(
                 clips, int(made.feature.sample_rate), progress=voice.counting("packing"), say=voice

@@ -15,7 +15,7 @@ from lightning.pytorch import Trainer
 
 from heschl.corpora import fingerprint
 from heschl.features.store import pack_waves
-from heschl.files import write_csv
+from heschl.files import write_csv, write_json
 from heschl.recipe import Recipe, load, run_name
 from heschl.recipe.parts import check_part
 from heschl.run import Run, create_run, hear, now, open_run, origin, read_checkpoint, save_weights
@@ -184,6 +184,8 @@ class _Training:
         write_csv(
             self.folder / "skipped.csv", [one._asdict() for one in self.examples.skipped], ["where", "why"]
         )
+        if made.sensors is not None and made.sensors.scaling is not None:
+            write_json(self.folder / "scaling.json", made.sensors.scales())
         return create_run(self.folder, self.recipe, origin(self.recipe, **facts), made.split)
 
     def _finish(self, run: Run) -> Run:

@@ -25,6 +25,7 @@ from heschl.recipe.plain import nearest
 from heschl.run import hear, read_heard
 from heschl.signal import resample_recording
 from heschl.tasks.loss import logits_of
+from heschl.training.scaling import scaled
 from heschl.types import Clip, Corpus, HeschlError, Skipped
 
 MONITORS = ("loss", "accuracy", "balanced_accuracy")
@@ -140,6 +141,9 @@ def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
         for one in also
     ]
     sensors = sensors_of(corpus)
+    if sensors is not None and getattr(feature, "scale", None) == "recording":
+        sensors, said = scaled(sensors, parts)
+        notes += said
     if sensors is not None and also:
         raise HeschlError("also: trials of brains cannot be joined by further corpora: leave it out")
     made = Survey(recipe, corpus, split, feature, task, parts, origins, sensors, also, (), skipped, notes)
@@ -189,7 +193,7 @@ def _check_classes(made: Survey) -> None:
             f"corpus {made.corpus.name} has one class only ({labels[0] if labels else 'none'}): "
             "choose another task.label, or more data"
         )
-    if made.frames:
+    if made.frames or getattr(task, "open_set", False):  # what is to be matched need not be in training
         return
     taught = Counter(task.target(clip) for clip in made.parts["train"])
     missing = [label for k, label in enumerate(labels) if k not in taught]

@@ -48,16 +48,19 @@ def story(seconds: float, seed: int = 0, pause: tuple[float, float] = (0.15, 0.4
     """
     rng = np.random.default_rng(seed)
     clips = spoken.read(kind="sentence").clips
+    there = sum(float(clip.stop or 0) - clip.start + pause[0] for clip in clips)
+    if seconds > there:
+        raise HeschlError(
+            f"{seconds:g} s were asked for, and the packaged sentences are {there:.0f} s: ask for less"
+        )
     parts, held = [], 0
     for k in rng.permutation(len(clips)):
         wave, _ = read_audio(clips[k].signal, clips[k].start, clips[k].stop)
         parts += [wave, np.zeros(round(rng.uniform(*pause) * SAMPLE_RATE), np.float32)]
         held += len(parts[-1]) + len(wave)
         if held >= seconds * SAMPLE_RATE:
-            return np.concatenate(parts)[: round(seconds * SAMPLE_RATE)]
-    raise HeschlError(
-        f"{seconds:g} s were asked for, and the packaged sentences are {held / SAMPLE_RATE:.0f} s: ask for less"
-    )
+            break
+    return np.concatenate(parts)[: round(seconds * SAMPLE_RATE)]
 
 
 def write(

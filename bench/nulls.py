@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python bench/nulls.py [--out TABLE.md] [--simulations 200] [--seed 0]
 
 Each simulation draws an envelope as slow as speech's, a recording of four channels (100 s at 20 Hz), a "layer" of eight
-units out of a random network of that envelope, and ten more such networks with other weights: no network was trained,
+units out of a random network of that envelope, and 19 more such networks with other weights: no network was trained,
 so no claim of a layer is ever right. Control features: the envelope and its onsets. The brain is (1) noise alone,
 (2) the envelope, filtered, under noise: inside the control set, (3) the logarithm of the envelope, filtered, under
 noise: a nonlinear function of acoustics that the control set lacks. Counted are simulations in which any channel comes
@@ -26,7 +26,7 @@ from heschl.brain.layers import layer_gain
 from heschl.brain.nulls import shift_null
 from heschl.files import write_text
 
-RATE, SECONDS, CHANNELS, UNITS, SEEDS = 20, 100, 4, 8, 10
+RATE, SECONDS, CHANNELS, UNITS, SEEDS = 20, 100, 4, 8, 19
 LAGS, ALPHAS, FOLDS, SHIFTS, LEVEL = (0.0, 0.25), (100.0, 10000.0), 3, 99, 0.05
 NULLS = {
     "noise alone": (0.02, 0.08),

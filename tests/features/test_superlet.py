@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import fftconvolve
 
+from heschl.features._superlet_finer import finer, ratio
 from heschl.features._superlet_kernels import deviation, reference_kernel, wavelets
 from heschl.features.superlet import SILENT, Superlet, edge_mask, reach, superlet
 from heschl.types import HeschlError
@@ -256,6 +257,49 @@ def test_gpu() -> None:
     for kernel in ("gaussian", "reference"):
         here = superlet(x, 200, [10.0, 60.0], kernel=kernel)
         assert torch.allclose(superlet(x.cuda(), 200, [10.0, 60.0], kernel=kernel).cpu(), here, rtol=1e-6)
+
+
+@pytest.mark.parametrize("times", [4, 16])
+def test_a_narrow_band_is_interpolated_to_rounding(times: int) -> None:
+    points, steps, tail = 128, 128 * times - 5, 6.0
+    offsets = torch.arange(-32, 33)
+    shape = torch.exp(-0.5 * (tail * offsets / 32).square()).double()
+    bins = torch.complex(noise(2, 3, 65), noise(2, 3, 65, seed=1)) * shape
+    few = torch.zeros(2, 3, points, dtype=bins.dtype).index_copy(2, offsets % points, bins)
+    many = torch.zeros(2, 3, points * times, dtype=bins.dtype).index_copy(2, offsets % (points * times), bins)
+    right = torch.fft.ifft(many, norm="forward")[..., :steps]
+
+    def room(name: str, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        return like.new_empty(shape)
+
+    found = finer(torch.fft.ifft(few, norm="forward"), times, steps, tail, room)[..., :steps]
+    assert (torch.complex(found[0], found[1]) - right).abs().max() < 5e-8 * right.abs().max()
+    assert ratio(64, points * times) == times and ratio(65, points * times) < times
+
+
+def test_single_precision_is_double_to_rounding() -> None:
+    """Wide bands by transforms, narrow ones interpolated, powers multiplied before logarithms: all orders, all rates."""
+    x, freqs = noise(2, 3000).float(), np.linspace(2, 150, 12)
+    expected = superlet(x.double(), 512, freqs)
+    peak = float(expected.max())
+    for decim in (1, 3):
+        found = superlet(x, 512, freqs, decim=decim).double()
+        assert (found - expected[..., ::decim]).abs().max() < 5e-6 * peak
+        assert (found / expected[..., ::decim] - 1).abs().median() < 2e-6
+    before = torch.get_float32_matmul_precision()
+    try:  # matrix products that are coarse by the user's wish are not used
+        torch.set_float32_matmul_precision("medium")
+        assert (superlet(x, 512, freqs) - expected).abs().max() < 5e-6 * peak
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_a_product_of_powers_does_not_underflow() -> None:
+    x = noise(1, 4000)
+    x[:, 300:] *= 1e-8  # powers of 1e-16 beside those of a loud start
+    found = superlet(x, 512, [60.0, 100.0], 3, (1, 12))
+    expected = superlet(x[:, 2000:], 512, [60.0, 100.0], 3, (1, 12))
+    assert torch.allclose(found[..., 3000:3500], expected[..., 1000:1500], rtol=1e-4)
 
 
 # --- edges -----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How superlets are computed: transforms, bins around a frequency, folding, and sums of logarithms."""
+"""How superlets are computed: transforms, bins around a frequency, folding, products and sums of logarithms."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator
 from functools import partial
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from heschl.features._superlet_finer import finer, ratio
 from heschl.features._superlet_kernels import (
     HALF_WIDTH,
     Kernel,
@@ -25,6 +25,8 @@ TAIL = {
     torch.float32: 6.0,
     torch.float64: 8.5,
 }  # standard deviations beyond which nothing is left in that dtype
+# Powers that are multiplied before one logarithm, and the binary exponent within which each then stays.
+_PRODUCT = {torch.float32: (3, 42), torch.float64: (8, 127)}
 _BLOCK = {"cpu": 2**20, "cuda": 2**28}  # bytes that one step of the work may take
 
 
@@ -43,6 +45,11 @@ class Plan:
         self.short = fast_length(math.ceil((time + margin) / decim))
         self.long = self.short * decim
         self.hertz = rate / self.long  # a bin
+        # A channel's root mean square is one and a wavelet's sum is one: power is at most ``time``.
+        self.together, half = _PRODUCT[dtype]
+        self.floor = 2.0**-half
+        self.log_scale = half * math.log(2) - math.log(time)
+        self.gain = math.exp(self.log_scale / 2) / self.long  # the transforms do not divide by N
         self.copies = 1 + max(-(-self.width(one, 0) // self.long) for one in sets)
 
     def width(self, one: Wavelets, number: int) -> int:
@@ -80,6 +87,11 @@ class _Room:
         if name not in self.held or self.held[name].numel() < count:
             self.held[name] = like.new_empty(count)
         return self.held[name][:count].view(shape)
+
+    def place(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """The same, or new memory."""
+        found = self.take(name, shape, like)
+        return like.new_empty(shape) if found is None else found
 
     def over(self, values: Tensor) -> Tensor | None:
         """The values' own memory."""
@@ -120,34 +132,48 @@ def _gaussian(
 ) -> tuple[Tensor, Tensor | None]:
     """One frequency: (channel, bin) to (channel, step)."""
     total = _Sum(spectrum, one, plan, phase, room)
-    short = plan.short
-    for first, last in _groups(one, len(spectrum) * short, plan.budget(spectrum.device)):
+    # Interpolation is exact to float32's rounding, where matrix products are.
+    exact = torch.get_float32_matmul_precision() == "highest" and spectrum.device.type == "cpu"
+    narrow = room.kept and not phase and plan.dtype == torch.float32 and exact
+    for first, last, times in _groups(one, len(spectrum), plan, spectrum.device, narrow):
         size = plan.width(one, first)
         start = round(one.freq / plan.hertz) - size // 2
         bins = torch.arange(start, start + size, device=spectrum.device, dtype=torch.float64)
         offsets = (bins * plan.hertz - one.freq).to(plan.dtype)
-        shape = gaussian_spectrum(one, first, last, offsets, plan.rate).to(spectrum.dtype)[:, None]
+        shape = gaussian_spectrum(one, first, last, offsets, plan.rate).mul_(plan.gain)
         kept = spectrum[:, start % plan.long : start % plan.long + size]
-        each = (last - first, len(spectrum))
-        if size <= short:
-            filled = room.take("parts", (*each, short), spectrum)
-            if filled is None:
-                parts = F.pad(kept * shape, (0, short - size))
-            else:
-                parts = filled
-                torch.mul(kept, shape, out=parts[..., :size])
-                parts[..., size:] = 0
-        else:
-            wide = torch.mul(kept, shape, out=room.take("wide", (*each, size), spectrum))
-            wide = wide.view(*each, -1, short)
-            parts = torch.sum(wide, 2, out=room.take("parts", (*each, short), spectrum))
+        points = plan.short // times
+        parts = _placed(kept, shape.to(spectrum.dtype)[:, None], points, times > 1, room)
         back = torch.fft.ifft(parts, norm="forward")  # with out= it would copy
+        if times > 1:
+            for number, each in enumerate(back, first):
+                real, imaginary = finer(each[None], times, plan.steps, plan.tail, room.place)
+                total.multiply(real.square_().addcmul_(imaginary, imaginary), number)
+            continue
         if phase:  # the bins were moved to the start: an oscillation, which power does not see
-            turns = torch.arange(short, device=spectrum.device) * (start % short) % short
-            angle = (2 * math.pi / short) * turns.to(plan.dtype)
+            turns = torch.arange(points, device=spectrum.device) * (start % points) % points
+            angle = (2 * math.pi / points) * turns.to(plan.dtype)
             back = back * torch.polar(torch.ones_like(angle), angle)
         total.add(back, first, last)
-    return total.logs, total.mean
+    return total.done()
+
+
+def _placed(kept: Tensor, shape: Tensor, points: int, centred: bool, room: _Room) -> Tensor:
+    """Weighted bins (wavelet, channel, point): from the first on, or about it; folded where there are too many."""
+    size = kept.shape[1]
+    each = (len(shape), len(kept))
+    if size > points:
+        wide = torch.mul(kept, shape, out=room.take("wide", (*each, size), kept))
+        return torch.sum(wide.view(*each, -1, points), 2, out=room.take("parts", (*each, points), kept))
+    parts = room.take("parts", (*each, points), kept)
+    if parts is None:
+        return F.pad(kept * shape, (0, points - size))
+    half = size // 2 if centred else 0
+    torch.mul(kept[:, half:], shape[..., half:], out=parts[..., : size - half])
+    parts[..., size - half : points - half] = 0
+    if half:
+        torch.mul(kept[:, :half], shape[..., :half], out=parts[..., points - half :])
+    return parts
 
 
 def _reference(
@@ -162,47 +188,79 @@ def _reference(
         values = torch.as_tensor(kernel).to(spectrum.dtype)
         around = torch.zeros(plan.long, dtype=spectrum.dtype).index_add_(0, places, values)
         around = around.to(spectrum.device)
-        parts = (spectrum * torch.fft.fft(around)).view(len(spectrum), -1, plan.short).sum(1)
+        weighted = spectrum * torch.fft.fft(around).mul_(plan.gain)
+        parts = weighted.view(len(spectrum), -1, plan.short).sum(1)
         total.add(torch.fft.ifft(parts, norm="forward")[None], number, number + 1)
-    return total.logs, total.mean
+    return total.done()
 
 
 class _Sum:
     """Adds up one frequency's wavelets: the logarithm of power, and the unit phasor where it is wanted."""
 
     def __init__(self, spectrum: Tensor, one: Wavelets, plan: Plan, phase: bool, room: _Room) -> None:
-        self.plan, self.phase, self.room = plan, phase, room
-        self.weights = torch.as_tensor(np.array(one.weights)).to(spectrum.real)
-        # Log-power is of twice the squared coefficient, and the transforms did not divide by N.
-        constant = math.log(2) - 2 * math.log(plan.long)
-        self.logs = spectrum.real.new_full((len(spectrum), plan.steps), constant)
-        self.mean = spectrum.new_zeros(len(spectrum), plan.steps) if phase else None
+        self.plan, self.room, self.weights = plan, room, one.weights
+        # Log-power is of twice the squared coefficient, which the wavelets' gain has made larger.
+        constant = math.log(2) - plan.log_scale
+        shape = (len(spectrum), plan.steps)
+        self.logs = spectrum.real.new_full(shape, constant)
+        self.mean = spectrum.new_zeros(shape) if phase else None
+        # Powers of wavelets that weigh alike are multiplied before one logarithm; one by one on the way back.
+        self.product = room.take("product", shape, self.logs)
+        self.count, self.weight = 0, 0.0
 
     def add(self, back: Tensor, first: int, last: int) -> None:
         """Takes in coefficients (wavelet, channel, M)."""
-        steps, over = self.plan.steps, self.room.over
-        weights = self.weights[first:last]
+        back = back[..., : self.plan.steps]
         if self.mean is not None:
-            unit = torch.view_as_real(torch.sgn(back[..., :steps]))
+            weights = torch.as_tensor(self.weights[first:last]).to(back.real)
+            unit = torch.view_as_real(torch.sgn(back))
             self.mean = self.mean + torch.view_as_complex(torch.tensordot(weights, unit, 1))
         parts = torch.view_as_real(back)
-        squares = torch.square(parts, out=over(parts))[..., :steps, :]
-        shape = (*back.shape[:2], steps)
-        power = torch.add(squares[..., 0], squares[..., 1], out=self.room.take("power", shape, weights))
-        power = torch.clamp_min(power, torch.finfo(power.dtype).tiny, out=over(power))
-        logs = torch.log(power, out=over(power)).flatten(1).T
-        self.logs = torch.addmv(self.logs.flatten(), logs, weights, out=over(self.logs.view(-1))).view(
-            shape[1:]
+        squares = torch.square(parts, out=self.room.over(parts))
+        power = torch.add(
+            squares[..., 0], squares[..., 1], out=self.room.take("power", back.shape, self.logs)
         )
+        for number, each in enumerate(power, first):
+            self.multiply(each, number)
+
+    def multiply(self, power: Tensor, number: int) -> None:
+        """Takes in the power of one wavelet (channel, n), n at least as many as the steps."""
+        power, weight = power[..., : self.plan.steps].view(self.logs.shape), self.weights[number]
+        if self.product is None:
+            self.logs = self.logs + weight * torch.log(torch.clamp_min(power, self.plan.floor))
+            return
+        power.clamp_min_(self.plan.floor)
+        if self.count and (weight != self.weight or self.count == self.plan.together):
+            self._log()
+        if self.count:
+            self.product *= power
+        else:
+            self.product.copy_(power)
+        self.count, self.weight = self.count + 1, weight
+
+    def _log(self) -> None:
+        if self.product is not None and self.count:
+            self.logs.add_(self.product.log_(), alpha=self.weight)
+        self.count = 0
+
+    def done(self) -> tuple[Tensor, Tensor | None]:
+        self._log()
+        return self.logs, self.mean
 
 
-def _groups(one: Wavelets, each: int, budget: int) -> Iterator[tuple[int, int]]:
-    """Wavelets that are worked on together: of nearly one width in frequency, and no more than memory allows."""
+def _groups(
+    one: Wavelets, channels: int, plan: Plan, device: torch.device, narrow: bool
+) -> Iterator[tuple[int, int, int]]:
+    """Wavelets that are worked on together, and how many times fewer samples they are worked on at.
+
+    They are of nearly one width in frequency, and no more than memory allows.
+    """
     first, count = 0, len(one.cycles)
-    most = max(1, budget // each)
     while first < count:
+        times = ratio(plan.width(one, first), plan.short) if narrow else 1
+        most = max(1, plan.budget(device) * times // (channels * plan.short))
         last = first + 1
         while last < count and last - first < most and one.cycles[last] <= 1.7 * one.cycles[first]:
             last += 1
-        yield first, last
+        yield first, last, times
         first = last

@@ -5,7 +5,8 @@ f and last ever more cycles. Order 1 is the plain wavelet transform.
 
 How it is computed: one Fourier transform a channel. Of it, each wavelet keeps the bins around its frequency, which
 are folded onto as many as the wanted (decimated) samples are, and transformed back: the exact samples of the
-coefficients at full rate. Logarithms of power are added up, so that no product underflows; each channel is divided
+coefficients at full rate. In float32 a narrow band is transformed back to few samples, and the others are interpolated
+to within rounding. Logarithms of products of a few powers are added up, so that none underflows; each channel is divided
 by its root mean square first, and has it back at the end, so that volts and tesla come out as well as numbers
 around one do.
 

@@ -87,6 +87,8 @@ def page(name: str, story: Sequence[Cell], shown: Sequence[dict[str, Any]]) -> s
             parts.append(f"```text\n{out['text'].rstrip()}\n```")
         parts += [f"![{alt}](../pictures/stories/{file})" for file, alt in out.get("pictures", {}).items()]
     links = f"[This story as a notebook]({name}.ipynb){{ download }} · `examples/{name}.py`"
+    if not shown:
+        links += "\n\n*This page shows the code alone: what it prints and draws has not been rendered yet.*"
     title, _, rest = parts[0].partition("\n\n")
     return "\n\n".join([title, links, rest, *parts[1:]]) + "\n"
 

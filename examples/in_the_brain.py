@@ -42,7 +42,7 @@ print(
 )
 
 # %% [markdown]
-# The size follows from one number that is set, the net moment of each area (10 nAm by default), so that only the pattern over
+# The size follows from one number that is set, the net moment of each area (20 nA m at most), so that only the pattern over
 # electrodes and time says something.
 #
 # ## With pictures

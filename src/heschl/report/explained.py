@@ -5,12 +5,14 @@ Everything comes from RUN/explain/*: `heschl explain` writes it, nothing is expl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from heschl.explanation.summary import LEAST, OUTSIDE
 from heschl.files import read_audio, read_csv, read_json
 from heschl.report.disguise import Names
 from heschl.report.methods import called
@@ -249,10 +251,16 @@ def _summary(held: Mapping[str, Any]) -> list[dict[str, Any]]:
     out = []
     for kind in ("band", "phone", "word"):
         rows = [row for row in held.get("summary", []) if row["kind"] == kind]
-        if kind != "band":
+        if kind == "band":
+            rows = sorted(rows, key=lambda row: float(re.findall(r"\d+", row["name"])[0]))
+        elif held.get("speakers", 0) < LEAST:
+            continue  # what stands out in a few speakers' clips is chance
+        else:
             rows = sorted(rows, key=lambda row: -row["difference"])[:REGIONS]
         if rows:
-            out.append({"title": KINDS[kind], "some": kind != "band", "rows": rows})
+            tested = any(row["p_holm"] is not None for row in rows)
+            named = [{**row, "name": row["name"].replace(OUTSIDE, "outside of all")} for row in rows]
+            out.append({"title": KINDS[kind], "some": kind != "band", "tested": tested, "rows": named})
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -27,6 +28,12 @@ def decode(
         float | None,
         typer.Option("--baseline", help="Seconds at each trial's beginning before anything was heard."),
     ] = None,
+    dictionary: Annotated[
+        Path | None, typer.Option("--dictionary", help="Pronunciations, as cmudict has them, for --explain.")
+    ] = None,
+    vectors: Annotated[
+        Path | None, typer.Option("--vectors", help="Word vectors, 'word number ...' a line, for --explain.")
+    ] = None,
     permutations: Annotated[int, typer.Option("--permutations", help="Of the test of each score.")] = 1000,
     json: Json = False,
 ) -> None:
@@ -37,7 +44,9 @@ def decode(
     from heschl.steps.decode import decode as decoded
 
     with progress("decoding", "trials") as told:
-        held = decoded(run, part, explain, controls, baseline, permutations, progress=told)
+        held = decoded(
+            run, part, explain, controls, baseline, permutations, dictionary, vectors, progress=told
+        )
     if json:
         give(held)
         return
@@ -63,6 +72,13 @@ def decode(
         say(
             f"  most relevance at {found['frequency']:.3g} Hz and {found['time']:.2f} s, of {found['trials']} trials"
         )
+        for row in found["spaces"]["rows"]:
+            say(
+                f"  codebook and {row['space']} space: rank correlation {row['spearman']:+.2f} over {row['words']} words, "
+                f"p {row['p']:.2g}"
+            )
+        for note in found["spaces"]["notes"]:
+            say(f"note: {note}")
     if controls:
         _say_controls(held["controls"])
     for note in held["notes"]:

@@ -31,6 +31,8 @@ def decode(
     controls: bool = False,
     baseline: float | None = None,
     permutations: int = PERMUTATIONS,
+    dictionary: Path | None = None,
+    vectors: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Scores a run on trials of brains and writes RUN/decode/.
@@ -44,6 +46,7 @@ def decode(
     part: "train", "validation" or "test". permutations: of the test of each score.
     baseline: seconds at each trial's beginning in which nothing was heard, for the controls; None: until the first word
         of the trial's spans.
+    dictionary, vectors: files of pronunciations and of word vectors, for the spaces that the codebook is compared with.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def decode(
     if explain:
         from heschl.steps.decode_explain import explain_decoding
 
-        result["explained"] = explain_decoding(held, folder)
+        result["explained"] = explain_decoding(held, folder, dictionary=dictionary, vectors=vectors)
     if controls:
         from heschl.steps.decode_controls import control_decoding
 

@@ -19,13 +19,19 @@ from heschl.files import replacing, write_csv
 from heschl.models.neural_encoder import NeuralEncoder, Placed
 from heschl.models.spectral_transformer import rollout
 from heschl.steps.decode_linear import Decoded, maps_of
+from heschl.steps.decode_spaces import codebook_spaces
 from heschl.types import HeschlError
 
 MOST = 96  # trials of a recording that are explained, evenly over the part
 
 
 def explain_decoding(
-    held: Decoded, folder: Path, preset: str = "epsilon_plus", most: int = MOST
+    held: Decoded,
+    folder: Path,
+    preset: str = "epsilon_plus",
+    most: int = MOST,
+    dictionary: Path | None = None,
+    vectors: Path | None = None,
 ) -> dict[str, Any]:
     """Writes by_frequency.csv, by_time.csv, by_sensor.csv, attention.csv, relevance.npz and explained.svg/.png.
 
@@ -34,7 +40,7 @@ def explain_decoding(
     Returns
     -------
     {"trials", "preset", "frequency": the one with the largest share (Hz), "time": likewise (s), "own_attention": how much of
-    the class token's attention stays on itself}
+    the class token's attention stays on itself, "spaces": as `heschl.steps.decode_spaces.codebook_spaces` gives it}
 
     Raises
     ------
@@ -128,6 +134,7 @@ def explain_decoding(
         "frequency": float(frequencies[share_map.sum(1).argmax()]),
         "time": float(times[share_map.sum(0).argmax()]),
         "own_attention": float(flow[:, 0].mean()),
+        "spaces": codebook_spaces(held, folder, dictionary, vectors),
     }
 
 

@@ -212,7 +212,7 @@ class _Sum:
         """Takes in coefficients (wavelet, channel, M)."""
         back = back[..., : self.plan.steps]
         if self.mean is not None:
-            weights = torch.as_tensor(self.weights[first:last]).to(back.real)
+            weights = back.real.new_tensor(self.weights[first:last])  # not by way of float32
             unit = torch.view_as_real(torch.sgn(back))
             self.mean = self.mean + torch.view_as_complex(torch.tensordot(weights, unit, 1))
         parts = torch.view_as_real(back)

@@ -67,11 +67,14 @@ def diverging() -> Any:
 def moments(data: Array, times: Array, n: int = MOMENTS) -> list[float]:
     """Times of n pictures: the strongest moment in each of n equal stretches, no two closer than half a stretch."""
     strength = np.asarray(data).std(0)
+    parts = np.array_split(np.arange(len(times)), min(n, len(times)))
     found: list[int] = []
-    for part in np.array_split(np.arange(len(times)), min(n, len(times))):
-        least = found[-1] + len(part) / 2 if found else 0
-        free = part[part >= least]
-        found.append(int(free[strength[free].argmax()] if len(free) else part[-1]))
+    for part in sorted(parts, key=lambda part: -strength[part].max()):
+        near = [np.abs(part - k) < len(part) / 2 for k in found]
+        free = part[~np.any(near, axis=0)] if near else part
+        free = free if len(free) else part
+        found.append(int(free[strength[free].argmax()]))
+    found.sort()
     return [float(times[k]) for k in found]
 
 

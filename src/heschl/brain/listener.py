@@ -159,11 +159,11 @@ def _subject(
     brain = gain[:, chosen] @ coloured((SOURCES, total), 1.0, rng)
     own = rng.standard_normal(whole.shape)
     if eeg:
-        own -= own.mean(0)
-    scale = float(np.sqrt(np.square(brain).mean()))
+        own = own - np.asarray(own).mean(0)
+    scale = float(np.sqrt(np.mean(brain**2)))
     noise = brain + 0.3 * scale * own if eeg else brain + 0.3 * brain.std(1, keepdims=True) * own
     # in units of each channel's own noise, so that magnetometers and gradiometers count alike
-    ratio = np.mean(np.square(signal).mean(1) / np.square(noise).mean(1))
+    ratio = np.mean(np.mean(signal**2, 1) / np.mean(noise**2, 1))
     with quiet():
         return mne.io.RawArray(whole + noise * np.sqrt(ratio / 10 ** (snr / 10)), info)
 

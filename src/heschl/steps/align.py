@@ -77,7 +77,7 @@ def align(
     """
     settings = settings or Settings()
     say = say or (lambda _: None)
-    trained = None if str(run) == ACOUSTICS else open_run(run)  # type: ignore[arg-type]
+    trained = None if str(run) == ACOUSTICS else open_run(run)
     if trained is not None and settings.seeds < LEAST_SEEDS:
         raise HeschlError(
             f"{settings.seeds} untrained networks: a claim about a layer needs {LEAST_SEEDS} seeds or more"
@@ -231,6 +231,7 @@ def _places(
     if inside:
         by = {}
         for one in listeners:
+            assert one.positions is not None and one.space is not None  # looked at above
             where = electrodes_by_area(one.positions, one.space, patches)
             by[one.subject] = dict(zip(one.channels, where))
         return listeners, {"electrodes": by, "names": names}

@@ -26,7 +26,8 @@ class BrainMaps(nn.Module):
     low, high, n_freqs, base_cycles, order, decim: as for `heschl.features.superlet.Superlet`.
     level: "clip": each trial's log-power of each frequency less its mean over sensors and time, and by its deviation, so
         that 1/f and the amplifier's gain are gone, and nothing is learnt from other trials; or "none".
-    stored: the trials hold log-power already, (batch, sensor, freq, time), and only the level is set.
+    stored: the trials hold log-power already, (batch, sensor, freq, time), and only the level is set. They are read from
+        their own files batch by batch, and not copied into the cache.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class BrainMaps(nn.Module):
         super().__init__()
         if level not in ("clip", "none"):
             raise HeschlError(f"BrainMaps.level is '{level}': choose clip or none")
-        self.level, self.sample_rate, self.start = level, sample_rate, 0.0
+        self.level, self.sample_rate, self.start, self.stored = level, sample_rate, 0.0, stored
         self.maps = (
             None
             if stored

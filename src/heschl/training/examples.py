@@ -14,6 +14,7 @@ from heschl.training.beside import Beside, beside
 from heschl.training.data import FrameTargets, FrameWindows, Source, Waves, check_lengths
 from heschl.training.order import Integers, Order, strata_of
 from heschl.training.progress import Voice
+from heschl.training.streamed import StreamedTrials
 from heschl.training.survey import Survey
 from heschl.types import Clip, HeschlError, Skipped
 
@@ -63,10 +64,13 @@ class Examples:
         """Every clip of the split (the test part too: the same cache then serves evaluation)."""
         made, voice = self.made, self.voice
         clips = [clip for part in made.parts.values() for clip in part]
-        if clips[0].form == "frames":
+        store: Any
+        if made.sensors is not None and getattr(made.feature, "stored", False):
+            store = StreamedTrials(clips, made.sensors)
+        elif clips[0].form == "frames":
             load = load_frames if made.sensors is None else made.sensors.load
             key = None if made.sensors is None else made.sensors.key()
-            store: Any = pack_frames(clips, load, progress=voice.counting("packing"), say=voice, key=key)
+            store = pack_frames(clips, load, progress=voice.counting("packing"), say=voice, key=key)
         else:
             store = pack_waves(
                 clips, int(made.feature.sample_rate), progress=voice.counting("packing"), say=voice

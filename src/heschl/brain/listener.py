@@ -156,11 +156,11 @@ def _subject(
     begin = round(BEFORE * RATE)
     whole[:, begin : begin + signal.shape[1]] = signal
     chosen = rng.choice(gain.shape[1], SOURCES, replace=False)
-    brain = gain[:, chosen] @ coloured((SOURCES, total), 1.0, rng)
-    own = rng.standard_normal(whole.shape)
+    brain: Array = gain[:, chosen] @ coloured((SOURCES, total), 1.0, rng)
+    own: Array = rng.standard_normal(whole.shape)
     if eeg:
-        own = own - np.asarray(own).mean(0)
-    scale = float(np.sqrt(np.mean(brain**2)))
+        own -= own.mean(0)
+    scale = np.sqrt(np.mean(brain**2))
     noise = brain + 0.3 * scale * own if eeg else brain + 0.3 * brain.std(1, keepdims=True) * own
     # in units of each channel's own noise, so that magnetometers and gradiometers count alike
     ratio = np.mean(np.mean(signal**2, 1) / np.mean(noise**2, 1))

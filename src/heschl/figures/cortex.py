@@ -173,7 +173,7 @@ def where(view: View, members: Array) -> tuple[slice, slice] | None:
     touched = members[view.corners].any(-1) & view.seen
     if not touched.any():
         return None
-    rows, columns = (_span(touched.any(axis)) for axis in (1, 0))
+    rows, columns = (_span(np.asarray(touched.any(axis))) for axis in (1, 0))
     return rows, columns
 
 

@@ -69,7 +69,7 @@ def moving(
         view, on, ours = drawn.views[k], drawn.grounds[k], mesh[side]
         over = _overlay(on.picture.shape, borders[k], area_hues(areas))
         still = _bytes(_laid(on.picture, over))
-        box = where(view, (ours > FADED * limit).any(1))
+        box = where(view, np.asarray((ours > FADED * limit).any(1)))
         if box is None:
             made.append(Look(still, (0, 0), np.zeros((0, 0, 0, 4), np.uint8)))
             continue
@@ -141,7 +141,7 @@ def _drawn(figure: Any, columns: int, rows: int) -> Array:
 
     figure.patch.set_alpha(0)
     figure.set_dpi(_DPI)
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     canvas.draw()
     picture = np.asarray(canvas.buffer_rgba())[:rows, :columns] / 255.0
     return np.pad(picture, ((0, rows - picture.shape[0]), (0, columns - picture.shape[1]), (0, 0)))

@@ -100,7 +100,8 @@ def sensors_figure(
         each = (width - 0.75) / len(at)
         lines = 1 + (len(title) > width * 10.8)
         figure = new_figure(width, 0.2 * lines + min(each, 1.6) + 0.5 + (3.1 if not narrow else 3.3), title)
-        top, below = figure.subfigures(2, 1, height_ratios=(min(each, 1.6) + 0.35, 3.1))
+        parts: Any = figure.subfigures(2, 1, height_ratios=(min(each, 1.6) + 0.35, 3.1))
+        top, below = parts
         heads = top.subplots(1, len(at) + 1, width_ratios=[1.0] * len(at) + [0.07])
         draw_heads(top, heads, seen, at)
         channels, areas = below.subplots(2, 1, sharex=True, height_ratios=(1.15, 1))

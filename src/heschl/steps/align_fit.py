@@ -100,7 +100,7 @@ def listener(recordings: Sequence[Recording], corpus: Corpus, settings: Settings
         notes += loaded.notes
         reach = max(reach, loaded.reach)
         for heard, sync in zip(one.heard, loaded.sync):
-            row = {
+            row: dict[str, Any] = {
                 "subject": one.subject,
                 "recording": one.id,
                 "audio": heard.clip,

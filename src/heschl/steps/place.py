@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ from heschl.types import Activity, BrainMap, Clip, HeschlError, Skipped
 CLIPS = 40
 ASKED = 16  # clips among which the one that is shown is looked for
 TRIALS = 100
-STATUS = "illustrative"
+STATUS: Literal["illustrative"] = "illustrative"
 CAVEAT = "Illustrative: a table puts this network's layers at these areas; no recording of a brain does."
 
 
@@ -55,10 +55,10 @@ class Shown(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """All that was placed: of every clip, and of the shown one (``index``)."""
+    """All that was placed: of every clip, and of the shown one (``which``)."""
 
     courses: ClipCourses
-    index: int
+    which: int
     shown: Shown
     map: BrainMap
     layers: dict[str, tuple[str, ...]]
@@ -223,17 +223,17 @@ def _placed(
                 else "there is no clip to place"
             )
     assert shown is not None
-    activity = {}
+    kept: dict[str, Activity] = {}
     for area, rows in rates.items():
         table = np.zeros((len(rows), len(times[area]), 1))
         for held, row in zip(table, rows, strict=True):
             held[: len(row), 0] = row  # silent after a clip's end
-        activity[area] = Activity(area, torch.from_numpy(table), times[area])
+        kept[area] = Activity(area, torch.from_numpy(table), times[area])
     # of one unit, norm is its size and mean itself: the rates stay what they are
-    found = clip_courses(activity, areas, rate, moment)
+    found = clip_courses(kept, areas, rate, moment)
     index = ids.index(shown.clip.id)
     end = np.searchsorted(found.times, seconds[index] + 1e-9)
-    layers = _layers(list(activity), areas, found)
+    layers = _layers(list(kept), areas, found)
     placement = Placement(found, index, shown, map_of(found, index, end=int(end)), layers)
     _write_courses(folder / "courses.h5", found, ids, seconds)
     facts = {
@@ -249,7 +249,7 @@ def _placed(
                 "steps": len(times[area]),
                 "areas": [name for name, own in layers.items() if area in own],
             }
-            for area in activity
+            for area in kept
         },
         "areas": {
             one.area.name: {

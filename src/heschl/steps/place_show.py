@@ -29,7 +29,7 @@ def pictures(folder: Path, placement: Placement, seen: Mapping[str, Any], film: 
     found, map_ = placement.courses, placement.map
     areas = {one.area.name: one.sources for one in found.patches}
     n = len(map_.times)
-    courses = {name: course[:n] for name, course in zip(found.names, found.values[placement.index])}
+    courses = {name: course[:n] for name, course in zip(found.names, found.values[placement.which])}
     values = map_.values * 1e9
     heard = placement.shown.heard
     limit = float(np.abs(values).max())
@@ -165,7 +165,7 @@ def _palette(image: Any, looks: Sequence[Look]) -> Any:
     for one in parts:
         moves.paste(one, (0, top))
         top += one.height
-    colours = [one.quantize(128).getpalette()[: 3 * 128] for one in (image, moves)]
+    colours = [(one.quantize(128).getpalette() or [])[: 3 * 128] for one in (image, moves)]
     palette = Image.new("P", (1, 1))
     palette.putpalette([*colours[0], *colours[1]])
     return palette

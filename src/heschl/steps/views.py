@@ -55,7 +55,7 @@ def _half(anatomy: Anatomy, side: str) -> Hemisphere:
 
 def _write(path: Any, views: tuple[View, ...]) -> None:
     """Corners as the smallest integers, the rest in half precision: a step of it is a tenth of a grey level."""
-    held = {}
+    held: dict[str, Any] = {}
     for k, view in enumerate(views):
         kind = np.min_scalar_type(int(view.corners.max()))
         held |= {f"corners{k}": view.corners.astype(kind), f"seen{k}": view.seen}

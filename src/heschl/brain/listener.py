@@ -157,7 +157,7 @@ def _subject(
     whole[:, begin : begin + signal.shape[1]] = signal
     chosen = rng.choice(gain.shape[1], SOURCES, replace=False)
     brain: Array = gain[:, chosen] @ coloured((SOURCES, total), 1.0, rng)
-    own: Array = rng.standard_normal(whole.shape)
+    own = np.asarray(rng.standard_normal(whole.shape))
     if eeg:
         own -= own.mean(0)
     scale = np.sqrt(np.mean(brain**2))

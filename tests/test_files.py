@@ -115,6 +115,9 @@ def bad_audio(kind: str, folder: Path) -> Path:
     elif kind == "m4a":
         path = folder / "a.m4a"
         path.write_bytes(b"\x00\x00\x00 ftypM4A " + tone.tobytes())
+    elif kind == "wav":
+        soundfile.write(path, np.zeros(8000), 16000, subtype="PCM_16")
+        path.write_bytes(path.read_bytes()[:-13000])
     elif kind == "folder":
         path.mkdir()
     return path
@@ -130,6 +133,7 @@ def bad_audio(kind: str, folder: Path) -> Path:
         ("eight", "8 channels"),
         ("nan", "not numbers"),
         ("flac", "breaks off|truncated"),
+        ("wav", "truncated: 13,000 bytes"),
         ("m4a", "ffmpeg -i"),
         ("folder", "is a folder"),
     ],

@@ -12,7 +12,7 @@ import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from heschl.types import HeschlError
 
@@ -172,7 +172,31 @@ def audio_info(path: Path | str) -> AudioInfo:
         )
     if info.frames <= 0:
         raise HeschlError(f"{path} holds no samples: record it again or take it out")
+    if lacking := _lacking(path):
+        raise HeschlError(
+            f"{path} is truncated: {lacking:,} bytes that its header promises are not there: "
+            "copy or download it again"
+        )
     return AudioInfo(info.frames, info.samplerate, info.channels, info.subtype)
+
+
+def _lacking(path: Path) -> int:
+    """How many bytes of sound a WAV file promises and lacks; libsndfile takes what is there without a word.
+
+    Recorders that write as they go leave the promise open (0 or all ones): then nothing is lacking.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] not in (b"RIFF", b"RIFX") or head[8:] != b"WAVE":
+            return 0
+        order: Literal["little", "big"] = "little" if head[:4] == b"RIFF" else "big"
+        while len(chunk := file.read(8)) == 8:
+            promised = int.from_bytes(chunk[4:], order)
+            if chunk[:4] == b"data":
+                there = path.stat().st_size - file.tell()
+                return 0 if promised in (0, 0xFFFFFFFF) else max(0, promised - there)
+            file.seek(promised + promised % 2, 1)
+    return 0
 
 
 def _why_not_audio(path: Path) -> str:

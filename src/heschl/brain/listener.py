@@ -160,7 +160,7 @@ def _subject(
     own = np.asarray(rng.standard_normal(whole.shape))
     if eeg:
         own -= own.mean(0)
-    scale = np.sqrt(np.mean(brain**2))
+    scale = float(np.sqrt(np.mean(brain**2)))
     noise = brain + 0.3 * scale * own if eeg else brain + 0.3 * brain.std(1, keepdims=True) * own
     # in units of each channel's own noise, so that magnetometers and gradiometers count alike
     ratio = np.mean(np.mean(signal**2, 1) / np.mean(noise**2, 1))

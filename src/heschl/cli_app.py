@@ -36,5 +36,7 @@ def app(
     models = open_models(runs or [])
     if host not in ("127.0.0.1", "localhost", "::1"):
         say(f"Anybody who reaches this computer at {host} can use the page.")
+    served, address, _ = launch(models, host, port, inbrowser=browser, quiet=True, prevent_thread_lock=True)
+    say(f"Open this page in a browser: {address}")
     say("Stop it with Ctrl-C.")
-    launch(models, host, port, inbrowser=browser)
+    served.blocks.block_thread()

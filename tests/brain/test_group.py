@@ -10,6 +10,7 @@ from heschl.brain.group import cluster_test
 from heschl.types import HeschlError
 
 
+@pytest.mark.slow
 def test_a_cluster_is_found_where_it_was_put() -> None:
     pytest.importorskip("mne")
     rng = np.random.default_rng(0)

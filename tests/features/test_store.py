@@ -204,6 +204,7 @@ def builder(folder, cache, pause):
     return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_what_a_killed_builder_left_is_never_used_and_is_swept_later(tmp_path):
     clips, cache = tones(tmp_path / "in", 40), tmp_path / "cache"
     with builder(tmp_path / "in", cache, 0.5) as killed:
@@ -221,6 +222,7 @@ def test_what_a_killed_builder_left_is_never_used_and_is_swept_later(tmp_path):
     assert len(pack_waves(clips, 16000, cache)) == 40 and not left_over(cache)
 
 
+@pytest.mark.slow
 def test_two_processes_may_build_at_once(tmp_path):
     clips, cache = tones(tmp_path / "in", 40), tmp_path / "cache"
     both = [builder(tmp_path / "in", cache, 0.005) for _ in range(2)]

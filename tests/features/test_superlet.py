@@ -230,6 +230,7 @@ def test_silence() -> None:
     assert bool(gradient.isfinite().all()) and bool(gradient[0].any()) and not gradient[1].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernel", ["gaussian", "reference"])
 @pytest.mark.parametrize("output", ["power", "log-power"])
 def test_gradient(kernel: Any, output: Any) -> None:

@@ -181,6 +181,7 @@ def test_slips_are_told_before_anything_is_heard(run: Run, tmp_path: Path) -> No
     assert not (run.folder / "place" / "none").exists()
 
 
+@pytest.mark.slow
 def test_the_map_of_one_clip_has_its_net_moment() -> None:
     """Sources of a patch, summed as vectors, point along it with the course's moment."""
     from heschl.brain.anatomy import template

@@ -56,6 +56,7 @@ def run(brains: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return train(recipe, runs=tmp_path_factory.mktemp("runs"), quiet=True)
 
 
+@pytest.mark.slow
 def test_a_run_matches_what_it_never_heard(run: Run, brains: Path) -> None:
     assert len(run.labels) == 24  # four words by six voices, a third of them in training
     held = run.model().candidates

@@ -93,6 +93,7 @@ def test_no_sound_and_no_block_crosses(brains: Path) -> None:
     assert {clip.labels["subject"] for clip in made.parts["test"]} == {"sub-01", "sub-02"}
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_as_it_would_have(
     brains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

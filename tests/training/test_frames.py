@@ -147,6 +147,7 @@ def recipe(corpus: Corpus, tmp_path: Path) -> dict[str, Any]:
     return {"path": tmp_path / "frames.yaml"}
 
 
+@pytest.mark.slow
 def test_a_perceptron_learns_frames(recipe: dict[str, Any], tmp_path: Path) -> None:
     run = train(recipe["path"], {"train.draws": "balanced"}, runs=tmp_path / "runs", quiet=True)
     assert run.labels[0] == "SIL" and run.in_shape == (7, 12)

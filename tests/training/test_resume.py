@@ -217,6 +217,7 @@ def same(a: object, b: object, where: str = "") -> None:
         assert a == b, where
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_as_one_that_was_not(recipe: Path, tmp_path: Path) -> None:
     epoch = 3  # steps
     kills = [

@@ -88,8 +88,7 @@ CARD = """# {name}
 - Recipe: `{recipe}`, seed {seed}; {parameters:,} parameters; answers: {labels}.
 - It heard: {heard}.
 - Licence, the strictest of what it heard: {licence}.
-- How good, on real speakers that the scored network never heard ({speakers} speakers, folds of speakers, {seeds}):
-  {scores}. Chance is {chance}.
+- How good: {good}.
 - Limits: {limits}
 - Not for: identifying people, or deciding anything about them.
 """
@@ -150,17 +149,22 @@ def card(name: str, run: Run) -> str:
         heard="; ".join(model.heard),
         licence=model.licence,
         limits=model.limits,
-        speakers=rows[0]["scores"]["n_groups"] if rows else "no",
-        seeds=f"{len(rows)} seed{'s' * (len(rows) != 1)}",
-        scores=_scores(rows),
-        chance=f"{100 * rows[0]['chance']:.1f} %" if rows else "one in the number of answers",
+        good=_good(rows),
+    )
+
+
+def _good(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "not measured by us yet on speakers that it never heard"
+    seeds = f"{len(rows)} seed{'s' * (len(rows) != 1)}"
+    return (
+        f"on real speakers that the scored network never heard ({rows[0]['scores']['n_groups']} speakers, folds of "
+        f"speakers, {seeds}):\n  {_scores(rows)}. Chance is {100 * rows[0]['chance']:.1f} %"
     )
 
 
 def _scores(rows: list[dict[str, Any]]) -> str:
     """Means over seeds, of values and of their intervals over speakers, as README has them."""
-    if not rows:
-        return "not measured yet"
     told = []
     for key, word in (("balanced_accuracy", "balanced accuracy"), ("accuracy", "accuracy")):
         found = [row["scores"][key] for row in rows if key in row["scores"]]

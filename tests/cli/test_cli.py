@@ -282,7 +282,7 @@ def test_from_recipe_to_page_through_next_lines(recipe, tmp_path):
         seen.append(words[1])
         made = heschl(*words[1:], cwd=tmp_path)
         assert made.returncode == 0, made.stderr
-    assert seen == ["evaluate", "report", "recipes"]
+    assert seen == ["evaluate", "report", "explain"]
     run = next((tmp_path / "runs").iterdir())
     assert (run / "report.html").exists() and (run / "evaluate" / "test" / "scores.json").exists()
     again = heschl("train", recipe, "train.epochs=1", "--runs", "runs", cwd=tmp_path)

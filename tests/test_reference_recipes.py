@@ -13,6 +13,8 @@ from heschl.recipe import load, shipped
 from heschl.training.fit import train
 from heschl.training.survey import survey
 
+pytestmark = pytest.mark.slow  # `make check` leaves these to `make test`
+
 SMALL = ("crnn-small", "alexnet-small", "audionet-small", "audionet-v1-small", "frame-mlp-small")
 # name -> parameters at the corpus' own classes (31 words and silence; ten digits; two sexes), None where data decide
 PUBLISHED = {

@@ -17,6 +17,8 @@ from heschl.features.spectrogram import AudioMnistSpectrogram, LogMel, WaveGradM
 from heschl.features.superlet import superlet
 from heschl.types import HeschlError
 
+pytestmark = pytest.mark.slow  # `make check` leaves these to `make test`
+
 
 def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal(shape)

@@ -17,6 +17,8 @@ from heschl.brain.rsa import compare
 from heschl.models.crnn import CRNN
 from heschl.types import HeschlError
 
+pytestmark = pytest.mark.slow  # `make check` leaves these to `make test`
+
 
 def lagged(x: np.ndarray, steps: Any) -> np.ndarray:
     """(time, feature * lag), zeros outside."""

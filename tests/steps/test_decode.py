@@ -15,6 +15,8 @@ from heschl.steps.decode import decode
 from heschl.training.fit import train
 from heschl.types import HeschlError
 
+pytestmark = pytest.mark.slow  # `make check` leaves these to `make test`
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:

@@ -33,6 +33,8 @@ from heschl.steps.networks import logits_of, open_network, read_wave
 from heschl.training.fit import train
 from heschl.types import Clip, HeschlError
 
+pytestmark = pytest.mark.slow  # `make check` leaves these to `make test`
+
 DIGITS = {
     "format": 1,
     "name": "digits",

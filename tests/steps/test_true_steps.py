@@ -19,6 +19,8 @@ from heschl.steps.robust import robust
 from heschl.training.fit import train
 from heschl.types import HeschlError
 
+pytestmark = pytest.mark.slow  # `make check` leaves these to `make test`
+
 SEX = {
     "format": 1,
     "name": "sexes",

@@ -104,7 +104,8 @@ def load(
     try:
         recipe = Recipe.model_validate(raw)
     except ValidationError as error:
-        raise HeschlError(f"{where}: {complaint(error, Recipe)}") from None
+        # a key may hold line breaks, a sentence may not
+        raise HeschlError(" ".join(f"{where}: {complaint(error, Recipe)}".split())) from None
     recipe._folder = folder
     if check_parts:
         for at, kind, part in recipe.parts():

@@ -1,0 +1,148 @@
+"""A network outside heschl: size and latency of its ONNX graph, and what it finds where nothing is said.
+
+    python bench/export.py --sentences FOLDER [--out bench/results/11-export.md]
+
+For each model that comes along: one clip at a time on one core, front end included, onnxruntime beside torch in the same
+run, and the largest difference of their logits. Then `heschl listen` over the sentences of FOLDER (utterances.csv with
+file and text), put end to end: an event whose word its sentence does not hold is a false alarm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from heschl.files import read_audio, read_csv, write_text, write_wav
+from heschl.run import hear, open_run, packaged_runs
+from heschl.steps.export import export
+from heschl.steps.listen import listen
+from heschl.steps.networks import open_network
+
+ROUNDS = 50
+GAP = 0.5  # seconds of silence between sentences
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sentences", type=Path)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        text = latency(Path(folder))
+        if given.sentences:
+            text += "\n\n" + alarms(given.sentences, Path(folder))
+    print(text)
+    if given.out:
+        write_text(given.out, text + "\n")
+
+
+def latency(folder: Path) -> str:
+    import onnxruntime
+
+    lines = [
+        "One second of sound to an answer, one core, front end included; median of 50, torch and onnxruntime in turns.",
+        "",
+        "| model | ONNX, MB | torch, ms | onnxruntime, ms | largest difference of logits | takes |",
+        "|---|---|---|---|---|---|",
+    ]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    for name, source in packaged_runs().items():
+        network = open_network(open_run(source))
+        path, takes = folder / f"{name}.onnx", ""
+        held = _onnx(source, path, network)
+        session = onnxruntime.InferenceSession(str(path), options)
+        n = round((network.seconds or 1.0) * network.sample_rate)
+        wave = torch.randn(1, n, generator=torch.Generator().manual_seed(0)) * 0.1
+
+        def torched(wave: torch.Tensor = wave, network: Any = network) -> Any:
+            with torch.inference_mode():
+                return hear(network.feature, network.model, wave)
+
+        def onnxed(wave: torch.Tensor = wave, session: Any = session) -> Any:
+            return session.run(["logits"], {"wave": wave.numpy()})[0]
+
+        torch_ms, onnx_ms = in_turns(torched, onnxed)
+        out = torched()
+        expected = np.asarray(out[0] if isinstance(out, tuple) else out)
+        difference = np.abs(onnxed() - expected).max()
+        lines.append(
+            f"| {name} | {path.stat().st_size / 1e6:.2f} | {torch_ms:.1f} | {onnx_ms:.1f} | {difference:.1e} | {held} {takes}|"
+        )
+    return "\n".join(lines)
+
+
+def _onnx(source: Path, path: Path, network: Any) -> str:
+    """The graph of a packaged model; there are no recordings beside it, so it is checked on noise (`_probe`)."""
+    from unittest import mock
+
+    noise = lambda *_: [None] * 100  # noqa: E731
+    rng = np.random.default_rng(0)
+    n = round((network.seconds or 1.0) * network.sample_rate)
+    with (
+        mock.patch("heschl.steps.graphs.clips_of", noise),
+        mock.patch("heschl.steps.graphs.fitted", lambda *_: rng.normal(0, 0.1, n).astype(np.float32)),
+    ):
+        return str(export(source, "onnx", path)["takes"])
+
+
+def in_turns(*functions: Callable[[], Any]) -> list[float]:
+    """Median milliseconds of each, taking turns."""
+    times: list[list[float]] = [[] for _ in functions]
+    for _ in range(ROUNDS):
+        for kept, function in zip(times, functions, strict=True):
+            start = time.perf_counter()
+            function()
+            kept.append(1000 * (time.perf_counter() - start))
+    return [statistics.median(kept) for kept in times]
+
+
+def alarms(sentences: Path, folder: Path) -> str:
+    """Events of `words` over read sentences, by threshold."""
+    rows = read_csv(sentences / "utterances.csv")
+    parts, spans, at = [], [], 0.0
+    for row in rows:
+        wave, rate = read_audio(sentences / row["file"])
+        spans.append((at, at + len(wave) / rate + GAP, set(row["text"].lower().split())))
+        parts += [wave, np.zeros(round(GAP * rate), np.float32)]
+        at += len(wave) / rate + GAP
+    write_wav(folder / "long.wav", np.concatenate(parts), rate)
+    words = set(open_run(packaged_runs()["words"]).labels)
+    said = sum(len(words & text) for _, _, text in spans)
+    lines = [
+        f"`heschl listen words` over {len(rows)} read sentences by {len({row['speaker'] for row in rows})} speakers, "
+        f"{at / 3600:.2f} h. Their texts hold {said} of its words, in running speech, which it was never taught: it learned "
+        "words said alone.",
+        "",
+        "| threshold | false alarms an hour | of the words in the texts, found |",
+        "|---|---|---|",
+    ]
+    for threshold in (0.5, 0.8, 0.9, 0.95):
+        events = listen(packaged_runs()["words"], folder / "long.wav", threshold=threshold)
+        found, false = set(), 0
+        for event in events:
+            middle = (event.start + event.stop) / 2
+            k = next(
+                (k for k, (start, stop, _) in enumerate(spans) if start <= middle < stop), len(spans) - 1
+            )
+            if event.label in spans[k][2]:
+                found.add((k, event.label))
+            else:
+                false += 1
+        lines.append(f"| {threshold} | {3600 * false / at:.0f} | {len(found)} of {said} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

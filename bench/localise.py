@@ -92,7 +92,7 @@ def grown(anatomy: Any, source: int) -> np.ndarray:
 
 def signals(truth: Any, patches: list[np.ndarray], info: Any) -> np.ndarray:
     """(channel, case) topographies of 20 nAm of net moment."""
-    gain = leadfield(info, truth, reference="average" if "eeg" in info else None)
+    gain = leadfield(info, truth, reference="average" if "eeg" in info.get_channel_types() else None)
     columns = []
     for patch in patches:
         net = np.linalg.norm(truth.normals[patch].sum(0))

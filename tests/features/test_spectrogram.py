@@ -265,13 +265,22 @@ def test_audiomnist_spectrogram_of_silence_and_of_a_tone():
     assert (x[0, 0].argmax(0) == 80).all() and x.max() == 0 and x.min() >= -80
 
 
-def test_audiomnist_spectrogram_is_undone_by_its_inverse():
-    feature = AudioMnistSpectrogram()
+def test_audioms_unit_interval_is_the_decibels_over_their_range():
+    waves = speechlike(2, 8000, 8000)
+    unit = AudioMnistSpectrogram(unit=True)(waves)
+    for wave, one in zip(waves.numpy(), unit[:, 0].numpy()):
+        assert np.abs(one - (audiomnist_oracle(wave) + 80) / 80).max() < 1e-10
+    assert unit.min() == 0 and unit.max() == 1
+
+
+@pytest.mark.parametrize("unit", [False, True])
+def test_audiomnist_spectrogram_is_undone_by_its_inverse(unit):
+    feature = AudioMnistSpectrogram(unit=unit)
     waves = speechlike(3, 8000, 8000)
     back = feature.invert(feature(waves), waves)
     assert torch.allclose(back, waves, atol=1e-12)
     assert torch.allclose(feature.invert(feature(waves.float()), waves.float()), waves.float(), atol=1e-6)
-    halved = feature.invert(feature(waves) - 20 * math.log10(2), waves)
+    halved = feature.invert(feature(waves) - 20 * math.log10(2) / (80 if unit else 1), waves)
     assert torch.allclose(halved[0, 1000:7000], waves[0, 1000:7000] / 2, atol=2e-3)
     quiet = torch.full((3, 1, 227, 227), -200.0, dtype=torch.float64)
     assert feature.invert(quiet, waves)[:, 1000:-1000].abs().max() < 5e-3

@@ -119,21 +119,23 @@ class AudioMnistSpectrogram(nn.Module):
     ----------
     scale: multiplies the wave first. Only quiet clips notice: magnitudes below 1e-5 are one. The published
         preparation read 16-bit numbers, which is 32768 for a wave of full scale 1.
+    unit: ``(x + 80) / 80`` instead of the decibels x, in [0, 1], as audioM (lxj22) feeds its AlexNet.
 
     Computed in float64 where the device has it: float32 is off by more than 0.01 dB near -80.
     Source: Becker et al., arXiv:1807.03418; preprocess_data.py of AudioMNIST.
     """
 
     samples, length, hop = 8000, 455, 35
+    range = 80.0  # decibels below the clip's peak
 
-    def __init__(self, sample_rate: int = 8000, scale: float = 1.0) -> None:
+    def __init__(self, sample_rate: int = 8000, scale: float = 1.0, unit: bool = False) -> None:
         super().__init__()
         if sample_rate != 8000:
             raise HeschlError(
                 f"AudioMnistSpectrogram is defined at 8000 Hz, not {sample_rate}: leave sample_rate out"
             )
         self.sample_rate = sample_rate
-        self.scale = scale
+        self.scale, self.unit = scale, unit
         self.rate = sample_rate / self.hop
         self.start = 2 / self.rate
         bins = torch.fft.rfftfreq(self.length, 1 / sample_rate)[:-1]
@@ -144,7 +146,8 @@ class AudioMnistSpectrogram(nn.Module):
         return torch.full_like(samples, 227) if isinstance(samples, Tensor) else 227
 
     def forward(self, wave: Tensor) -> Tensor:
-        return self._level(self._spectrum(wave)[:, :227, 2:-1])[:, None].to(wave.dtype)
+        level = self._level(self._spectrum(wave)[:, :227, 2:-1])[:, None]
+        return ((level + self.range) / self.range if self.unit else level).to(wave.dtype)
 
     def invert(self, x: Tensor, wave: Tensor) -> Tensor:
         """The sound whose levels are x; phases, loudness and the parts that the picture lacks are from ``wave``.
@@ -159,6 +162,7 @@ class AudioMnistSpectrogram(nn.Module):
         spectrum = self._spectrum(wave)
         seen = spectrum[:, :227, 2:-1]
         level = x[:, 0].to(seen.real.dtype)
+        level = level * self.range - self.range if self.unit else level
         asked = 10 ** (level / 20) * seen.abs().amax((1, 2), keepdim=True).clamp_min(1e-5) * torch.sgn(seen)
         unchanged = (level - self._level(seen)).abs() < 1e-4
         spectrum = spectrum.clone()
@@ -171,7 +175,7 @@ class AudioMnistSpectrogram(nn.Module):
     def _level(spectrum: Tensor) -> Tensor:
         power = signal.power(spectrum)
         level = signal.decibels(power, 1e-10) - signal.decibels(power.amax((1, 2), keepdim=True), 1e-10)
-        return torch.maximum(level, level.amax((1, 2), keepdim=True) - 80)
+        return torch.maximum(level, level.amax((1, 2), keepdim=True) - AudioMnistSpectrogram.range)
 
     def _spectrum(self, wave: Tensor) -> Tensor:
         """(batch, 228, 230) complex, a sine of amplitude A at A / 2."""

@@ -55,7 +55,7 @@ def run(tmp_path: Path) -> Any:
 
 def test_what_the_section_says_and_holds(run: Any) -> None:
     text = str(brain_section(run))
-    assert "<b>Illustrative.</b> A table puts" in text and "STG holds conv1; IFG holds fc6, fc7" in text
+    assert "<b>Illustrative.</b> A table puts" in text and "conv1 at STG; fc6, fc7 at IFG" in text
     assert text.count("data:image/webp") == 4 + 1 + 2 and text.count('class="part"') == 1
     assert "left:25.0%;top:50.0%;width:50.0%" in text
     assert "data:audio/wav" in text and 'max="1"' in text and 'value="1"' in text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str], width: float = T
         cells = [(i, j) for i in range(n) for j in range(n) if matrix[i, j]]
         patches = PatchCollection(
             [Rectangle((j - 0.5, i - 0.5), 1, 1) for i, j in cells],
-            facecolors=[shade(share[i, j]) for i, j in cells],
+            facecolors=[_colour(share[i, j], i == j) for i, j in cells],
             edgecolors=PAPER,
             linewidths=0.8 if n <= NUMBERED else 0.4,
         )
@@ -51,7 +51,7 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str], width: float = T
         size = 9 if cell > 0.2 else max(6.0, cell * 45)
         if n <= NUMBERED and cell > 0.2:
             for i, j in cells:
-                ink = PAPER if share[i, j] > 0.2 else INK
+                ink = PAPER if share[i, j] > 0.2 and i != j else INK
                 axis.text(
                     j,
                     i,
@@ -75,18 +75,26 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str], width: float = T
     return figure
 
 
+def _colour(share: float, right: bool) -> Any:
+    """Mistakes in the map of shares; right answers in grey, the deeper the more, so that the eye goes to the mistakes."""
+    from matplotlib.colors import to_rgba
+
+    return to_rgba(INK, 0.06 + 0.26 * float(share)) if right else to_rgba(shade(share))
+
+
 def _key(figure: Figure) -> None:
     """A row of squares under the matrix: which colour is which share."""
     from matplotlib.patches import Patch
 
     shares = (0.01, 0.05, 0.2, 0.5, 1.0)
     squares = [Patch(facecolor=shade(share), label=f"{100 * share:.0f} %") for share in shares]
+    squares.append(Patch(facecolor=_colour(1.0, True), label="right"))
     figure.legend(
         handles=squares,
         loc="outside lower left",
         ncols=len(squares),
         frameon=False,
-        title="share of what was said",
+        title="mistakes, as a share of what was said",
         alignment="left",
         title_fontsize=9,
         fontsize=9,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heschl.figures.style import INK, LINE, SOFT, TEXT, new_figure, styled
+from heschl.figures.style import INK, LINE, PAPER, SOFT, TEXT, new_figure, styled
 from heschl.types import HeschlError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FLOOR = 70.0  # dB under the loudest point at which the map ends
-MAP = "cividis"  # sound levels look so in every figure
+GREY = (
+    0.85  # how far towards the ink the loudest point goes: sound is grey in every figure, colour is relevance
+)
 
 
 def spectrogram_figure(
@@ -55,7 +57,7 @@ def spectrogram_figure(
             level,
             origin="lower",
             aspect="auto",
-            cmap=MAP,
+            cmap=sound_map(),
             extent=(
                 max(0.0, times[0] - window / rate / 2),
                 min(seconds, times[-1] + window / rate / 2),
@@ -74,6 +76,14 @@ def spectrogram_figure(
             spine.set_visible(False)
         below.tick_params(color=LINE, labelcolor=SOFT)
     return figure
+
+
+def sound_map() -> Any:
+    """From the paper towards the ink: the map of sound levels."""
+    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+
+    paper, ink = np.array(to_rgb(PAPER)), np.array(to_rgb(INK))
+    return LinearSegmentedColormap.from_list("grey", [paper, paper + GREY * (ink - paper)])
 
 
 def _wave(axis: object, time: np.ndarray, wave: np.ndarray, pixels: int) -> None:

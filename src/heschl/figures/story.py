@@ -19,7 +19,7 @@ from heschl.figures.brain import (
     on_mesh,
 )
 from heschl.figures.sensors import Seen, draw_areas, draw_heads
-from heschl.figures.spectrogram import FLOOR, MAP
+from heschl.figures.spectrogram import FLOOR, sound_map
 from heschl.figures.style import INK, SOFT, WIDE, new_figure, styled
 
 if TYPE_CHECKING:
@@ -101,7 +101,9 @@ def _sound(axes: Axes, wave: Array, rate: float) -> None:
     level = np.maximum(level, level.max() - FLOOR)
     half = (times[1] - times[0]) / 2 if len(times) > 1 else 0.0
     extent = (times[0] - half, times[-1] + half, 0, float(frequencies[keep][-1]) / 1000)
-    axes.imshow(level, origin="lower", aspect="auto", cmap=MAP, extent=extent, interpolation="bilinear")
+    axes.imshow(
+        level, origin="lower", aspect="auto", cmap=sound_map(), extent=extent, interpolation="bilinear"
+    )
     axes.set_yticks([0, round(extent[3])])
     axes.set_ylabel("kHz")
     for spine in axes.spines.values():

@@ -92,10 +92,10 @@ def brain_facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
 
 def _which(held: Mapping[str, Any]) -> str:
     """Where the layers stand, in a sentence."""
-    parts = [f"{name} holds {', '.join(one['layers'])}" for name, one in held["areas"].items()]
+    parts = [f"{', '.join(one['layers'])} at {name}" for name, one in held["areas"].items()]
     if all(one["layers"] == [name] for name, one in held["areas"].items()):
         return f"The network's author named them {', '.join(held['areas'])}, and that is all that puts them there."
-    return f"By their depth alone, {'; '.join(parts)}."
+    return f"Depth alone decides: {'; '.join(parts)}."
 
 
 def _look(folder: Path, k: int, one: Mapping[str, Any], name: str) -> dict[str, Any]:

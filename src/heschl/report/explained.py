@@ -16,7 +16,7 @@ from heschl.explanation.summary import LEAST, OUTSIDE
 from heschl.files import read_audio, read_csv, read_json
 from heschl.report.disguise import Names
 from heschl.report.methods import called
-from heschl.report.sounds import SECONDS, sound
+from heschl.report.sounds import SECONDS, seconds_of, sound
 from heschl.run import Run
 from heschl.steps.explain_show import slug
 from heschl.steps.explaining import Input, picture_of
@@ -157,13 +157,13 @@ def _sound(folder: Path, one: Mapping[str, Any], target: str, form: str) -> dict
         source = sound(wave[: round(SECONDS * rate)], rate, form)
     share = f"{100 * one['probability']:.0f}\u202f%"
     if one["silent"]:
-        answer = "Silent: nothing of the sound belongs here."
+        answer = "silent: nothing of the sound belongs here"
     elif not one["answered"]:
-        answer = f"The network gives {share} to what it answered to all of it."
+        answer = f"{share} for what it answered to all of it"
     elif one["answered"] == target:
-        answer = f"The network’s answer: “{target}”, {share}"
+        answer = f"answer: “{target}”, {share}"
     else:
-        answer = f"The network’s answer: “{one['answered']}”; “{target}” gets {share}"
+        answer = f"answer: “{one['answered']}”; “{target}” gets {share}"
     return {
         "label": one["words"][0].upper() + one["words"][1:],
         "source": source,
@@ -207,12 +207,12 @@ def _figure(page: _Page, clip: str, folder: Path, target: str, name: str) -> dic
         one = Input(known, x, float(group.attrs["rate"]), float(group.attrs["start"]))
     seen = Seen(*picture_of(page.network, one, relevance), wave, rate, known.spans)
     alt = f"what spoke for {target} in the spectrogram, and what against"
-    return {
-        key: markupsafe.Markup(
-            inline(explanation_figure(seen, width=width, target=target), f"{name}{key[0]}", alt)
-        )
-        for key, width in (("wide", TEXT), ("phone", PHONE))
-    }
+    drawn: dict[str, Any] = {"time": {}}
+    for key, width in (("wide", TEXT), ("phone", PHONE)):
+        figure = explanation_figure(seen, width=width, target=target)
+        drawn[key] = markupsafe.Markup(inline(figure, f"{name}{key[0]}", alt))
+        drawn["time"][key] = seconds_of(figure)
+    return drawn
 
 
 def _sentence_of(text: str) -> str:
@@ -227,9 +227,9 @@ def _sentence(held: Mapping[str, Any]) -> str:
     speech = " of synthetic speech" if held.get("synthetic") else ""
     n = held["clips"]
     return (
-        f"{n:,} recording{'s' * (n != 1)}{speech} {'were' if n != 1 else 'was'} explained by {called(held['method'])}: each point of the "
-        f"picture has a share in {what}, warm where it spoke for it, cool where it spoke against it, uncoloured where "
-        "it did not matter."
+        f"Each point of a picture has a share in {what}: warm where it spoke for it, cool where it spoke against it, grey where "
+        f"it did not matter. {n:,} recording{'s' * (n != 1)}{speech} {'were' if n != 1 else 'was'} explained so, by "
+        f"{called(held['method'])}."
     )
 
 
@@ -240,9 +240,9 @@ def _over(held: Mapping[str, Any]) -> str:
     n = sounds["original"]["n"]
     share = {name: f"{100 * one['mean']:.0f}\u202f%" for name, one in sounds.items()}
     return (
-        f"Over the {n} recordings that were made audible, the network gives what is explained {share['original']} when it hears "
-        f"all of a recording, {share['positive']} when it hears only what it relied on, and {share['rest']} when it hears only "
-        "the rest. Those recordings were chosen, so this is no estimate for others."
+        f"Hearing all of a recording, the network gives what is explained {share['original']}; hearing only what it relied on, "
+        f"{share['positive']}; only the rest, {share['rest']}. That is a mean over {n} recordings, which were chosen: it is no "
+        "estimate for others."
     )
 
 

@@ -32,6 +32,7 @@ SAYS = {
     "accuracy": "the share of all {unit}s",
     "macro_f1": "as balanced accuracy, false alarms counted too",
 }
+NAMED = 12  # labels that the lead names; more are read off the confusion matrix
 FULL_ON_PHONE = 16  # a larger confusion matrix is shown on wide screens only
 
 
@@ -86,6 +87,8 @@ def page_facts(
     """Everything that the template asks for."""
     from importlib.metadata import version
 
+    import markupsafe
+
     names = names or Names(run)
     corpus = run.origin.get("corpus", {})
     held = read_json(folder / "scores.json") if folder else None
@@ -100,6 +103,7 @@ def page_facts(
         "notes": [] if names.pseudonyms else corpus.get("notes", []),
         "pseudonyms": names.pseudonyms,
         "audio": audio,
+        "script": markupsafe.Markup(read_text(Path(__file__).with_name("page.js"))),
         "score": None,
         "others": [],
         "confusion": None,
@@ -170,20 +174,20 @@ def _lead(run: Run, held: Mapping[str, Any] | None) -> str:
     corpus, split = run.origin.get("corpus", {}), run.split
     by = split.by
 
-    def size(part: str, ids: Sequence[str]) -> str:
+    def size(ids: Sequence[str]) -> str:
         groups = {split.groups[i] for i in ids if i in split.groups}
         whose = f" by {_count(len(groups), by)}" if by != "clip" and groups else ""
         return f"{len(ids):,} recordings{whose}"
 
     name = run.recipe.model.use.rsplit(".", 1)[-1]
     parameters = run.origin.get("parameters")
-    of = f", {parameters:,} parameters," if isinstance(parameters, int) else ""
+    of = f" of {parameters:,} parameters" if isinstance(parameters, int) else ""
     sentences = [
-        f"The network {name}{of} learned from {size('train', split.train)} of the corpus "
-        f"{corpus.get('name', run.recipe.corpus.use)}; {size('validation', split.validation)} chose the best moment to stop."
+        f"This {name} network{of} learned from {size(split.train)} of the corpus “{corpus.get('name', run.recipe.corpus.use)}”;"
+        f" {size(split.validation)} more chose the moment to stop."
     ]
-    labels = ", ".join(run.labels[:40]) + (" …" if len(run.labels) > 40 else "")
-    sentences.append(f"It answers with one of: {labels}.")
+    if len(run.labels) <= NAMED:
+        sentences.append(f"It answers with one of: {', '.join(run.labels)}.")
     if held:
         main = _main(held)
         whose = f" by {_count(main['n_groups'], main['group'])}" if main.get("n_groups") else ""
@@ -301,6 +305,7 @@ def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict
             "says": SAYS[key].format(unit=main["unit"]),
         }
         for key, name in WORDS.items()
+        if key != first  # it stands large above
     ]
     for k, share in main.get("top_k", {}).items():
         rows.append(
@@ -319,18 +324,16 @@ def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict
                 "says": "how far its confidence lies from its accuracy",
             }
         )
-    sentence = (
-        f"Guessing would reach {100 * main['chance']:.3g}\u202f%, and always giving the commonest answer "
-        f"{100 * main['majority']:.3g}\u202f% accuracy."
-    )
+    sentence = f"Guessing would reach {100 * main['chance']:.3g}\u202f%"
+    if main["majority"] > main["chance"] + 0.01:
+        sentence += f", and always giving the commonest answer {100 * main['majority']:.3g}\u202f% accuracy"
+    sentence += "."
     if bound and not main["interval_note"]:
         sentence += f" The interval says where the score would lie for other {main['group']}s like these, 95 times in 100."
     note = main["interval_note"]
     synthetic = " of synthetic speech" if held.get("synthetic") else ""
     return {
-        "question": "How good is it, on speakers it has never heard?"
-        if main.get("n_groups")
-        else "How good is it?",
+        "question": _question(held, main),
         "value": whole.split(" [", 1)[0],
         "what": f"{WORDS[first]}{' [' + whole.split(' [', 1)[1] if bound else ''}, {main['n']:,} {main['unit']}s{synthetic}, {groups}",
         "alt": f"{WORDS[first]} {whole}, chance {100 * main['chance']:.3g} %",

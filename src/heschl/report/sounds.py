@@ -64,6 +64,7 @@ def _card(row: Mapping[str, str], labels: Sequence[str], name: str) -> dict[str,
     wave = wave[: round(SECONDS * rate)]
     said, answered = row["said"], row["answered"]
     figure = spectrogram_figure(wave, rate, width=CARD)
+    svg = inline(figure, f"clip{name}", f"spectrogram of “{said}”")
     shares = {label: float(row[f"p:{label}"]) for label in labels if row.get(f"p:{label}")}
     best = sorted(shares, key=lambda label: -shares[label])[:3]
     return {
@@ -71,11 +72,19 @@ def _card(row: Mapping[str, str], labels: Sequence[str], name: str) -> dict[str,
         "answered": answered,
         "right": said == answered,
         "who": row.get("speaker", ""),
-        "svg": markupsafe.Markup(inline(figure, f"clip{name}", f"spectrogram of “{said}”")),
+        "svg": markupsafe.Markup(svg),
+        "time": seconds_of(figure),
         "sound": sound(wave, rate),
         "cut": f"{SECONDS:g}" if cut else "",
         "answers": [{"label": label, "share": shares[label], "right": label == said} for label in best],
     }
+
+
+def seconds_of(figure: Any) -> str:
+    """Where time lies on a drawn figure: left and right end as shares of its width, and the seconds there."""
+    axis = figure.axes[0]
+    box = axis.get_position()
+    return " ".join(f"{v:.5g}" for v in (box.x0, box.x1, *axis.get_xlim()))
 
 
 def sound(wave: np.ndarray, rate: int, form: str = "WAV") -> str:

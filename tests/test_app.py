@@ -161,6 +161,8 @@ def test_hiding_all_but_nothing_changes_nothing_and_silence_is_refused(model, fi
     assert same.share == pytest.approx(before.share, abs=0.01)  # through 16 bits
     other = answering.hide(model, before, Hidden(0.0, 0.4 * length, 0, 8000))
     assert abs(other.share - before.share) > 0.01 and other.of == before.of
+    shares, share = answering.peek(model, before, Hidden(0.0, 0.4 * length, 0, 8000))
+    assert share == pytest.approx(other.share, abs=1e-6) and shares == pytest.approx(other.shares, abs=1e-6)
     with pytest.raises(HeschlError, match="Nothing is left"):
         answering.hide(model, before, Hidden(0.0, length + 1, 0, 8000))
     write_wav(tmp_path / "quiet.wav", np.zeros(8000, np.float32), 8000)
@@ -233,6 +235,35 @@ def test_two_people_upload_see_hide_and_are_refused(model, files, tmp_path):
         first.ask("(a => { a.muted = true; a.play(); })(document.querySelector('#sounds audio'))")
         first.until("document.querySelector('#sounds audio').currentTime > 0", 20)  # it plays
         before = second.ask("document.querySelector('#hidden').innerText")
+        brushed = "document.querySelector('#picture .brush.desk svg').getBoundingClientRect()"
+        first.ask(f"{brushed}, document.querySelector('#picture .brush.desk').scrollIntoView()")
+        x, y, wide, high = first.ask(f"(r => [r.x, r.y, r.width, r.height])({brushed})")
+
+        def mouse(kind: str, along: float, down: float) -> None:
+            at = {"x": x + along * wide, "y": y + down * high}
+            first.call("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **at)
+
+        mouse("mousePressed", 0.2, 0.3)
+        for k in range(1, 7):  # the answer changes while it is still being drawn
+            mouse("mouseMoved", 0.2 + 0.06 * k, 0.3 + 0.08 * k)
+        first.until("/before.*now/s.test(document.querySelector('#hidden').innerText)", 60)
+        mouse("mouseReleased", 0.6, 0.8)
+        first.until("!!document.querySelector('#hidden svg')", 60)  # and is explained when it is done
+        told = first.ask("document.querySelector('#brush textarea').value").split()
+        start, stop, low, high_hz = map(float, told)
+        found = understand(model, files[0])
+        part = answering.hide(model, found, Hidden(start, stop, low, high_hz))
+        assert f"{100 * part.share:.0f}\u202f% now" in first.ask(
+            "document.querySelector('#hidden').innerText"
+        )
+        assert 0 < start < stop < len(found.wave) / found.rate and 0 < low < high_hz < 8000
+        mouse("mousePressed", 0.5, 0.5)
+        mouse("mouseReleased", 0.5, 0.5)  # a click takes it back
+        first.until("document.querySelector('#hidden').innerText.includes('Drag over')", 60)
+        first.ask(
+            "[...document.querySelectorAll('#hide button')].find(b => /numbers/.test(b.innerText)).click()"
+        )
+        first.until("!!document.querySelector('#stop input[type=number]')")
         first.ask(CHOOSE.format("['#stop', 0.4]"))
         first.until("/before.*now/s.test(document.querySelector('#hidden').innerText)", 60)
         assert second.ask("document.querySelector('#hidden').innerText") == before  # not touched by the other

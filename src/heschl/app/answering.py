@@ -94,23 +94,23 @@ def open_models(named: Sequence[str | Path] = ()) -> dict[str, Model]:
     HeschlError: none is there, or one is no run, of parts that are not heschl's, or hears no sound.
     """
     own = packaged_runs()
-    chosen = [str(one) for one in named] or list(own)
+    chosen = [str(one) for one in named] or sorted(own, key=lambda name: name != "words")  # words first
     if not chosen:
         raise HeschlError(
             "no model comes along with this heschl: name a run, as `heschl app runs/NAME`, or make one by `heschl demo`"
         )
-    opened = [open_model(own.get(one, one)) for one in chosen]
+    opened = [open_model(own.get(one, one), one if one in own else "") for one in chosen]
     return {model.name: model for model in opened}
 
 
-def open_model(folder: Path | str) -> Model:
-    """A run as a network that can be asked; nothing is written into it."""
+def open_model(folder: Path | str, name: str = "") -> Model:
+    """A run as a network that can be asked, under its own name or another; nothing is written into it."""
     run = open_run(folder, trusted_only=True)
     network = open_network(run)
     brains = "positions" in inspect.signature(network.model.forward).parameters
     if brains or isinstance(network.feature, Stored):
         raise HeschlError(f"{run.folder} hears no sound, so that nobody can speak to it: name another run")
-    return Model(run.name, run, network)
+    return Model(name or run.name, run, network)
 
 
 # --- a recording -------------------------------------------------------------------------------------------
@@ -238,6 +238,31 @@ def without(wave: np.ndarray, rate: float, part: Hidden) -> np.ndarray:
     return left.numpy().astype(wave.dtype)
 
 
+def peek(model: Model, before: Understood, part: Hidden) -> tuple[dict[str, float], float]:
+    """What the network answers when a part is hidden, at once: all shares, and that of what was explained before.
+
+    Raises
+    ------
+    HeschlError: nothing is left to hear.
+    """
+    network = model.network
+    with tempfile.TemporaryDirectory() as folder:
+        clip = _written(before, part, Path(folder))
+        with model.lock:
+            logits = answers_to(network, read_input(network, clip).x[None])[0]
+    return _shares(logits, network), share_of(logits, before.target)
+
+
+def _written(before: Understood, part: Hidden, folder: Path) -> Clip:
+    """The recording without a part, as a file."""
+    left = without(before.wave, before.rate, part)
+    if float(np.abs(left).max()) < 1e-4 * float(np.abs(before.wave).max()):
+        raise HeschlError("Nothing is left to hear: hide less.")
+    path = folder / "hidden.wav"
+    write_wav(path, left / max(1.0, float(np.abs(left).max())), before.rate)
+    return Clip(path.name, path, before.rate, {}, start=0.0, stop=len(left) / before.rate)
+
+
 def hide(model: Model, before: Understood, part: Hidden, method: str = "lrp") -> Understood:
     """What the network answers when a part is hidden, and what the answer to be explained relies on then.
 
@@ -245,14 +270,9 @@ def hide(model: Model, before: Understood, part: Hidden, method: str = "lrp") ->
     ------
     HeschlError: nothing is left to hear.
     """
-    left = without(before.wave, before.rate, part)
-    if float(np.abs(left).max()) < 1e-4 * float(np.abs(before.wave).max()):
-        raise HeschlError("Nothing is left to hear: hide less.")
     target = before.of if before.of in model.labels else OWN
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "hidden.wav"
-        write_wav(path, left / max(1.0, float(np.abs(left).max())), before.rate)
-        return understand(model, path, method, target)
+        return understand(model, _written(before, part, Path(folder)).signal, method, target)
 
 
 # --- seen --------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,8 @@ STYLE = """
 .players b { font-weight: 600; } .players audio { width: 100%; height: 34px; display: block; margin: 3px 0; }
 .phone { display: none; } @media (max-width: 800px) { .desk { display: none; } .phone { display: block; } }
 body, .gradio-container { background: var(--paper) !important; } .dark .players audio { color-scheme: dark; }
-#hide { margin-top: 12px; } #hide h2 { font-size: 22px; }
+.brush { position: relative; cursor: crosshair; touch-action: none; user-select: none; }
+.brush .hidden-part { position: absolute; background: repeating-linear-gradient(45deg, var(--paper) 0 6px, color-mix(in srgb, var(--ink) 12%, var(--paper)) 6px 8px); border: 1.5px solid var(--ink); pointer-events: none; }
 .heat svg, .brain svg { display: block; max-width: 100%; height: auto; overflow: visible; }
 .heat svg text, .brain svg text { font-family: inherit; }
 .dark .heat image { filter: invert(1) hue-rotate(180deg) brightness(1.06); mix-blend-mode: screen; }
@@ -66,16 +68,21 @@ def bars(found: Understood, model: Model) -> str:
 
 
 def changed(before: Understood, after: Understood) -> str:
-    """How a probability changed."""
-    difference = 100 * (after.share - before.share)
-    of = "its answers" if before.of == "predicted" else f"“{escape(before.of)}”"
-    now = next(iter(after.shares))
+    """How a probability changed, and what is left to be heard."""
     player = f"<div class=players><div><b>What is left</b>{played(after.wave, after.rate, 'What is left')}</div></div>"
+    return answers_now(before, (after.shares, after.share)) + player
+
+
+def answers_now(before: Understood, after: tuple[dict[str, float], float]) -> str:
+    """How a probability changed, and what is heard now; after: all shares, and that of what is explained."""
+    shares, share = after
+    difference, now = 100 * (share - before.share), next(iter(shares))
+    of = "its answers" if before.of == "predicted" else f"“{escape(before.of)}”"
     sign = "+" if difference >= 0 else "−"
     return (
         f'<p aria-live="polite">{of[0].upper() + of[1:]}: {100 * before.share:.0f}\u202f% before, '
-        f"<b>{100 * after.share:.0f}\u202f%</b> now ({sign}{abs(difference):.0f} points). It now hears “{escape(now)}”.</p>"
-        f"<div class=bars>{_bar('before', before.share, False)}{_bar('now', after.share, True)}</div>{player}"
+        f"<b>{100 * share:.0f}\u202f%</b> now ({sign}{abs(difference):.0f} points). It now hears “{escape(now)}”.</p>"
+        f"<div class=bars>{_bar('before', before.share, False)}{_bar('now', share, True)}</div>"
     )
 
 
@@ -92,10 +99,10 @@ def heard(found: Understood) -> str:
             )
         elif one.answer == found.of:
             player = played(one.wave, found.rate, WORDS[name])
-            text = f"The network’s answer: “{escape(one.answer)}”, {100 * one.share:.0f}\u202f%"
+            text = f"answer: “{escape(one.answer)}”, {100 * one.share:.0f}\u202f%"
         else:
             player = played(one.wave, found.rate, WORDS[name])
-            text = f"The network’s answer: “{escape(one.answer)}”; “{escape(found.of)}” gets {100 * one.share:.0f}\u202f%"
+            text = f"answer: “{escape(one.answer)}”; “{escape(found.of)}” gets {100 * one.share:.0f}\u202f%"
         cards.append(f"<div><b>{WORDS[name]}</b>{player}<p class=note>{text}</p></div>")
     return f'<div class="players">{"".join(cards)}</div><p class="doubt">{DOUBT}</p>'
 
@@ -111,12 +118,33 @@ def trouble(error: HeschlError) -> str:
     return f'<p class="trouble" role="alert">{escape(str(error))}</p>'
 
 
-def seen(found: Understood, name: str, alt: str, part: Hidden | None = None) -> str:
-    """The picture at two widths, for a desk and for a phone."""
+def seen(found: Understood, name: str, alt: str, part: Hidden | None = None, brush: bool = False) -> str:
+    """The picture at two widths, for a desk and for a phone; where a brush hides parts of it, it says what lies where."""
     from heschl.figures.style import PHONE, TEXT
 
-    wide, narrow = (svg(drawing(found, width, part), f"{name}{width:.0f}", alt) for width in (TEXT, PHONE))
-    return f'<div class="desk">{wide}</div><div class="phone">{narrow}</div>'
+    shown = []
+    for kind, width in (("desk", TEXT), ("phone", PHONE)):
+        figure = drawing(found, width, part)
+        drawn = svg(figure, f"{name}{width:.0f}", alt)
+        shown.append(
+            f'<div class="{kind}{" brush" if brush else ""}" {_places(figure, found) if brush else ""}>{drawn}</div>'
+        )
+    return "".join(shown)
+
+
+def _places(figure: Any, found: Understood) -> str:
+    """Where the spectrogram lies on the drawn figure, as shares from the upper left; its seconds, and its rows in Hz."""
+    axis = next(one for one in figure.axes if one.images)
+    box, rows = axis.get_position(), found.picture.frequencies
+    place = (box.x0, 1 - box.y1, box.x1, 1 - box.y0)
+    hertz = [] if rows is None else [round(float(one), 1) for one in rows]
+    numbers = {"box": place, "time": axis.get_xlim(), "rows": hertz}
+    return " ".join(f'data-{key}="{" ".join(f"{v:.6g}" for v in held)}"' for key, held in numbers.items())
+
+
+def script() -> str:
+    """The brush, as an element for the page's head."""
+    return f"<script>{Path(__file__).with_name('brush.js').read_text(encoding='utf-8')}</script>"
 
 
 def svg(figure: Any, name: str, alt: str, kind: str = "heat") -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ import numpy as np
 
 from heschl.app import answering
 from heschl.app.answering import MEGABYTES, METHODS, OWN, SECONDS, Hidden, Model, Understood
-from heschl.app.look import bars, changed, heard, seen, style, svg, trouble
-from heschl.types import HeschlError
+from heschl.app.look import answers_now, bars, changed, heard, script, seen, style, svg, trouble
+from heschl.types import Clip, HeschlError
 
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -29,6 +29,8 @@ HELLO = (
     f"At most {SECONDS:g} s and {MEGABYTES} MB; what you give stays on the computer that runs this page, "
     "and is removed after two hours."
 )
+
+HINT = "<p class=note>Drag over the picture: what you mark goes silent, and the network is asked again.</p>"
 
 
 def launch(
@@ -51,6 +53,7 @@ def launch(
             footer_links=[],
             enable_monitoring=False,
             css=style(),
+            head=script(),
             theme=_theme(),
             app_kwargs={"middleware": [_closed()]},
             **options,
@@ -78,25 +81,27 @@ def page(models: Mapping[str, Model]) -> Any:
                     buttons=["download"],
                 )
                 examples = _examples(gr, first, Path(folder.name))
-                with gr.Column():
-                    model = gr.Dropdown(list(models), value=first.name, label="Network", elem_id="model")
+                model = gr.Dropdown(list(models), value=first.name, label="Network", elem_id="model")
+                with gr.Accordion("Explain something else", open=False):
                     target = gr.Dropdown([OWN, *first.labels], value=OWN, label="Explain", elem_id="target")
-                method = gr.Dropdown(
-                    list(METHODS), value=next(iter(METHODS)), label="Method", elem_id="method"
-                )
+                    method = gr.Dropdown(
+                        list(METHODS), value=next(iter(METHODS)), label="Method", elem_id="method"
+                    )
                 ask = gr.Button("Ask the network", variant="primary", elem_id="ask")
-                said = gr.HTML(elem_id="said")
             with gr.Column(scale=2, min_width=320):
+                said = gr.HTML(elem_id="said")
                 picture = gr.HTML(elem_id="picture")
+                with gr.Column(visible=False, elem_id="hide") as hiding:
+                    hidden = gr.HTML(elem_id="hidden")
+                    with gr.Accordion("Hide a part by numbers", open=False):
+                        with gr.Row():
+                            start = gr.Slider(0, 1, 0, step=0.01, label="from, seconds", elem_id="start")
+                            stop = gr.Slider(0, 1, 0, step=0.01, label="to, seconds", elem_id="stop")
+                        with gr.Row():
+                            low = gr.Slider(0, 8000, 0, step=50, label="from, Hz", elem_id="low")
+                            high = gr.Slider(0, 8000, 8000, step=50, label="to, Hz", elem_id="high")
+                brush = gr.Textbox(visible="hidden", elem_id="brush", label="what the brush hides")
                 sounds = gr.HTML(elem_id="sounds")
-        with gr.Column(visible=False, elem_id="hide") as hiding:
-            gr.Markdown("## Hide a part of the sound")
-            with gr.Row():
-                start = gr.Slider(0, 1, 0, step=0.01, label="from, seconds", elem_id="start")
-                stop = gr.Slider(0, 1, 0, step=0.01, label="to, seconds", elem_id="stop")
-                low = gr.Slider(0, 8000, 0, step=50, label="from, Hz", elem_id="low")
-                high = gr.Slider(0, 8000, 8000, step=50, label="to, Hz", elem_id="high")
-            hidden = gr.HTML(elem_id="hidden")
         brain = gr.Button("Show its course through the brain", visible=False, elem_id="to-brain")
         course = gr.HTML(elem_id="course")
 
@@ -118,15 +123,10 @@ def page(models: Mapping[str, Model]) -> Any:
             button.click(lambda file=file: file, None, audio, **quiet).then(
                 answer, [audio, *choice], shown, **quiet
             )
-        gr.on(
-            [slider.change for slider in sliders],
-            _hide(gr, models),
-            [state, *sliders, model, method],
-            hidden,
-            trigger_mode="always_last",
-            show_progress="hidden",
-            **quiet,
-        )
+        live: dict[str, Any] = {"trigger_mode": "always_last", "show_progress": "hidden", **quiet}
+        asked = [state, *sliders, model, method]
+        gr.on([slider.input for slider in sliders], _hide(gr, models), asked, hidden, **live)
+        brush.change(_brush(gr, models), [brush, state, model, method], [*sliders, hidden], **live)
         brain.click(_course(models), [state, model], course, **quiet)
     made.examples_folder = folder  # it goes when the page goes
     return made
@@ -154,9 +154,8 @@ def _answer(gr: Any, models: Mapping[str, Model]) -> Callable[..., list[Any]]:
             gr.Slider(maximum=highest, value=0),
             gr.Slider(maximum=highest, value=highest),
         ]
-        picture = seen(found, "p", f"what spoke for {_of(found)}, and what against")
-        hint = "<p class=note>Move “to, seconds”: that much of the sound goes silent, in the band between the two frequencies.</p>"
-        return [bars(found, chosen), picture, heard(found), found, shown, *sliders, shown, hint, ""]
+        picture = seen(found, "p", f"what spoke for {_of(found)}, and what against", brush=True)
+        return [bars(found, chosen), picture, heard(found), found, shown, *sliders, shown, HINT, ""]
 
     return answer
 
@@ -177,6 +176,32 @@ def _hide(gr: Any, models: Mapping[str, Model]) -> Callable[..., Any]:
         )
 
     return hide
+
+
+def _brush(gr: Any, models: Mapping[str, Model]) -> Callable[..., Any]:
+    """What the brush on the picture says: "start stop low high", and "live" while it is still moving."""
+
+    def brush(told: str, found: Understood | None, model: str, method: str) -> list[Any]:
+        numbers = told.split()[:4]
+        same = [gr.update()] * 4
+        if found is None or len(numbers) < 4:
+            return [*same, gr.update()]
+        try:
+            part = Hidden(*map(float, numbers))
+            chosen = _chosen(models, model)
+            if part.empty:
+                return [gr.update(value=0), gr.update(value=0), *same[:2], HINT]
+            if told.endswith("live"):
+                return [*same, answers_now(found, answering.peek(chosen, found, part))]
+            after = answering.hide(chosen, found, part, method)
+        except (HeschlError, ValueError) as error:
+            return [*same, trouble(HeschlError(str(error)))]
+        shown = changed(found, after) + seen(
+            after, "h", f"what speaks for {_of(after)} with a part hidden", part
+        )
+        return [*(gr.update(value=value) for value in part), shown]
+
+    return brush
 
 
 def _course(models: Mapping[str, Model]) -> Callable[..., str]:
@@ -213,30 +238,46 @@ def _chosen(models: Mapping[str, Model], name: str) -> Model:
 
 def _examples(gr: Any, model: Model, folder: Path) -> list[tuple[Any, str]]:
     """Buttons that give a recording of the model's corpus, where it is there."""
-    files = example_files(model, folder)
+    files, words = example_files(model, folder), "Or one of these, which it has not been trained on:"
+    if not files:
+        files, words = spoken_files(model, folder), "Or one of these, which a machine says:"
     if not files:
         return []
-    gr.Markdown("Or one of these, which it has not been trained on:")
+    gr.Markdown(words)
     with gr.Row():
         return [(gr.Button(label, size="sm", min_width=60), str(file)) for label, file in files]
 
 
 def example_files(model: Model, folder: Path, n: int = 4) -> list[tuple[str, Path]]:
     """A few recordings of the test part with their labels, as files in a folder that the page may send."""
-    from heschl.files import read_audio, write_wav
-
     try:
         corpus = model.run.corpus()
     except HeschlError:
         return []
     label = str(model.run.recipe.task.args.get("label", ""))
-    found: dict[str, Any] = {}
-    for one in model.run.split.test:
-        clip = corpus.by_id.get(one)
-        if clip is not None and clip.form == "wave":
-            found.setdefault(
-                f"“{clip.labels[label]}”" if label in clip.labels else f"recording {len(found) + 1}", clip
-            )
+    held = [clip for one in model.run.split.test if (clip := corpus.by_id.get(one)) and clip.form == "wave"]
+    return _written(((clip.labels.get(label, ""), clip) for clip in held), folder, n)
+
+
+def spoken_files(model: Model, folder: Path, n: int = 4) -> list[tuple[str, Path]]:
+    """The same from the speech that comes along, synthetic, of labels that the network knows."""
+    from heschl.corpora.spoken import read
+
+    label = str(model.run.recipe.task.args.get("label", ""))
+    kind = "sentence" if model.network.frames else "word"
+    clips = [clip for clip in read().clips if clip.labels["kind"] == kind]
+    if not model.network.frames:
+        clips = [clip for clip in clips if clip.labels.get(label) in model.labels]
+    return _written(((clip.labels.get(label, ""), clip) for clip in clips), folder, n)
+
+
+def _written(clips: Iterable[tuple[str, Clip]], folder: Path, n: int) -> list[tuple[str, Path]]:
+    """A few clips of different labels as files, evenly over the labels."""
+    from heschl.files import read_audio, write_wav
+
+    found: dict[str, Clip] = {}
+    for said, clip in clips:
+        found.setdefault(f"“{said}”" if said else f"recording {len(found) + 1}", clip)
     labels = [*found]
     chosen = [labels[round(k)] for k in np.linspace(0, len(labels) - 1, min(n, len(labels)))]
     files = []
@@ -266,7 +307,7 @@ def _gradio() -> Any:
 def _theme() -> Any:
     gr = _gradio()
     sans, mono = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
-    return gr.themes.Base(primary_hue="blue", neutral_hue="gray", font=sans, font_mono=mono)
+    return gr.themes.Base(primary_hue="blue", neutral_hue="neutral", font=sans, font_mono=mono)
 
 
 def _closed() -> Any:

@@ -38,6 +38,14 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_cannot_be_written_says_where_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for inside, mend in ((False, "choose another folder"), (True, "set HESCHL_CACHE to a folder")):
+        monkeypatch.setenv("HESCHL_CACHE", str(tmp_path / ("file" if inside else "cache")))
+        with pytest.raises(HeschlError, match=mend):
+            files.write_text(tmp_path / "file" / "a.txt", "x")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_full_disk_for_real() -> None:
     with pytest.raises(OSError) as caught, Path("/dev/full").open("wb", buffering=0) as full:
@@ -63,9 +71,17 @@ def test_csv_round_trip(rows: list[dict[str, str]], tmp_path_factory: pytest.Tem
 
 
 @pytest.mark.parametrize(
-    ("text", "word"), [("", "empty"), ("a,b\n1\n", "line 2"), ("a,b\n1,2,3\n", "line 2")]
+    ("text", "word"),
+    [
+        ("", "empty"),
+        ("a,b\n1\n", "line 2"),
+        ("a,b\n1,2,3\n", "line 2"),
+        ("a;b\n0,5;2\n", "semicolons"),
+        ("a\tb\n1\t2\n", "tabs"),
+        ("a,b,a\n1,2,3\n", "two columns called 'a'"),
+    ],
 )
-def test_a_ragged_csv_is_refused_by_line(text: str, word: str, tmp_path: Path) -> None:
+def test_a_csv_that_is_none_is_refused_with_its_mend(text: str, word: str, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(HeschlError, match=word):

@@ -139,8 +139,9 @@ def corpora_check(
         for line in lines:
             say(line)
     if wrong:
-        which = wrong[0] if len(wrong) == 1 else "they are marked with !"
-        fail(f"{len(wrong)} thing{'s' * (len(wrong) > 1)} to mend in {path}: {which}")
+        if len(wrong) == 1:
+            fail(wrong[0] if str(path) in wrong[0] else f"{path}: {wrong[0]}")
+        fail(f"{len(wrong)} things to mend in {path}: they are marked with !")
     if not json:
         say(next_line("heschl", "recipes"))
 
@@ -351,7 +352,7 @@ def features(
 ) -> None:
     """Writes the network's inputs, one HDF5 file a clip, in AudioMNIST's layout.
 
-    Example: heschl features audiomnist-alexnet corpus.root=data/AudioMNIST --hdf5 preprocessed
+    Example: heschl features digits-alexnet corpus.root=data/AudioMNIST --hdf5 preprocessed
     """
     from heschl.recipe import parse_overrides
     from heschl.steps.features import write_features

@@ -57,7 +57,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     except OSError as error:
         raise told(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where it could not even be looked for, the error is on its way
+            temporary.unlink(missing_ok=True)
 
 
 def told(error: OSError, path: Path | str) -> HeschlError:
@@ -66,9 +67,16 @@ def told(error: OSError, path: Path | str) -> HeschlError:
         return HeschlError(
             f"the disk is full while writing {path}: free some space and run the same command again"
         )
+    elsewhere = "choose another folder"
+    if Path(path).absolute().is_relative_to(cache_folder().absolute()):
+        elsewhere = "set HESCHL_CACHE to a folder that may be written to"
+    if error.errno in (errno.EDQUOT, errno.EFBIG):
+        return HeschlError(
+            f"{path} is larger than may be written here ({error.strerror}): free some space, or {elsewhere}"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return HeschlError(f"{path} may not be written ({error.strerror}): choose another folder")
-    return HeschlError(f"{path} could not be written or read: {error.strerror or error}")
+        return HeschlError(f"{path} may not be written or read ({error.strerror}): {elsewhere}")
+    return HeschlError(f"{path} could not be written or read ({error.strerror or error}): {elsewhere}")
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
@@ -118,17 +126,25 @@ def read_json(path: Path | str) -> Any:
 
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:
-    """Rows as text by column name. Refuses rows that are longer or shorter than the header."""
+    """Rows as text by column name. Refuses rows that are longer or shorter than the header, and a name given twice."""
     reader = csv.DictReader(io.StringIO(read_text(path)), restkey="", restval=None)
+    header = reader.fieldnames or ()
+    if len(header) == 1:
+        for sign, called in ((";", "semicolons"), ("\t", "tabs")):
+            if sign in header[0]:
+                raise HeschlError(f"{path} is separated by {called}: save it with commas")
+    for name in header:
+        if header.count(name) > 1:
+            raise HeschlError(f"{path} has two columns called '{name}': rename one")
     rows = []
     for row in reader:
         if "" in row or None in row.values():
             raise HeschlError(
-                f"{path}, line {reader.line_num}: the row does not have the header's {len(reader.fieldnames or ())} "
+                f"{path}, line {reader.line_num}: the row does not have the header's {len(header)} "
                 "columns: mend that line"
             )
         rows.append(dict(row))
-    if reader.fieldnames is None:
+    if not header:
         raise HeschlError(f"{path} is empty: it needs a header line and rows")
     return rows
 

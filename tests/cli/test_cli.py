@@ -158,7 +158,11 @@ def test_a_broken_table_is_told_and_status_1(tmp_path):
     table = tmp_path / "table.csv"
     table.write_text("path,label\nnowhere.wav,yes\n", encoding="utf-8")
     status, out, err = called("corpora", "check", table)
-    assert status == 1 and "! " in out and "nowhere.wav" in out and "mend" in err
+    assert status == 1 and "! " in out and "nowhere.wav" in out and "is not there: check the path" in err
+    for encoding in ("utf-16", "latin-1"):  # as some spreadsheets save it
+        table.write_bytes("path,label\nnowhere.wav,jä\n".encode(encoding))
+        status, _, err = called("corpora", "check", table)
+        assert status == 1 and "save it as UTF-8" in err and "Traceback" not in err
 
 
 def test_features_need_a_folder(recipe):

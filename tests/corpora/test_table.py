@@ -203,6 +203,7 @@ def test_from_pattern(tmp_path: Path) -> None:
         ("*.wav", "no field"),
         ("{a b}.wav", "must be a word"),
         ("{path}.wav", "not `path`"),
+        ("{a_{b}.wav", "brace"),
         ("{a}-{b}.flac", "no recording in .* fits"),
     ):
         with pytest.raises(HeschlError, match=message):

@@ -71,6 +71,7 @@ def test_a_recipe_and_its_defaults() -> None:
         ({"split.use": "fraction"}, ["fractions"]),
         ({"split.validaton": 0.1}, ["validaton", "validation"]),
         ({"task.label": None}, ["label"]),
+        ({"task.labels": [1, 2]}, ["labels", "text in quotes, '1'"]),
         ({"augment": [{"use": "augment.Shfit"}]}, ["Shfit", "Shift"]),
         ({"augment": [{"use": "augment.Shift", "seconds": 0.1, "sample_rate": 8000}]}, ["sample_rate"]),
         ({"augment": "augment.Shift"}, ["augment", "a list"]),
@@ -197,6 +198,8 @@ def test_a_yaml_bomb_is_refused_before_it_grows(tmp_path: Path) -> None:
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     assert "is not there" in refusal(tmp_path / "none.yaml")
+    (tmp_path / "recipe.yaml").write_text("format: 1\n", encoding="utf-8")
+    assert f"is a run: name its recipe, {tmp_path / 'recipe.yaml'}" in refusal(tmp_path)
     assert "heschl recipes" in refusal("no-such-recipe")
 
 

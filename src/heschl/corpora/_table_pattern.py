@@ -31,7 +31,7 @@ def from_pattern(folder: Path | str, pattern: str) -> list[dict[str, str]]:
     fits, others = _held(Path(folder), pattern)
     if not fits:
         example = f"of {others[0][0]}, {others[0][1]}" if others else "it holds no recordings"
-        raise HeschlError(f"no recording in {folder} fits the pattern {pattern!r} ({example})")
+        raise HeschlError(f"no recording in {folder} fits the pattern {pattern!r} ({example}): change it")
     return fits
 
 
@@ -64,6 +64,8 @@ def _fields(pattern: str) -> list[str]:
         raise HeschlError(
             f"the pattern {pattern!r} has no field: write it like '{{speaker}}_{{label}}_{{n}}.wav'"
         )
+    if set(_FIELD.sub("", pattern)) & {"{", "}"}:
+        raise HeschlError(f"the pattern {pattern!r} has a brace without its other one: write {{name}}")
     for name in fields:
         if not name.isidentifier() or name == "path":
             raise HeschlError(f"the pattern's field {{{name}}} must be a word, and not `path`: rename it")

@@ -96,11 +96,6 @@ def read_rows(file: Path) -> list[dict[str, str]]:
     rows = _parquet(file) if file.suffix.lower() == ".parquet" else read_csv(file)
     if not rows:
         raise HeschlError(f"{file} has a header and no rows: add one row a clip")
-    header = list(rows[0])
-    if len(header) == 1:
-        for sign, called in ((";", "semicolons"), ("\t", "tabs")):
-            if sign in header[0]:
-                raise HeschlError(f"{file} is separated by {called}: save it with commas")
     return [{(column or "").strip(): value.strip() for column, value in row.items()} for row in rows]
 
 
@@ -183,7 +178,8 @@ def _place(file: Path, row: Mapping[str, str], columns: Mapping[str, str], line:
             times[role] = float(cell) if cell else None
         except ValueError:
             raise HeschlError(
-                f"{file}, line {line}: {columns[role]} is '{cell}', not a number of seconds"
+                f"{file}, line {line}: {columns[role]} is '{cell}', not a number of seconds: "
+                "write it like 0.25, or leave it empty"
             ) from None
     if not written:
         return _Place("", None, 0.0, None)

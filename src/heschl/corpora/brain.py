@@ -110,7 +110,7 @@ def is_recordings(path: Path) -> bool:
         )
     if path.suffix.lower() != ".csv" or not path.is_file():
         return False
-    with path.open(encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
         return {"recording", "audio"} <= {name.strip() for name in file.readline().split(",")}
 
 

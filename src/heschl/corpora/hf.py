@@ -29,10 +29,7 @@ AUDIO = ("audio", "file", "path", "speech", "wav", "file_name")
 SPEAKERS = ("speaker", "speaker_id", "client_id", "spk_id", "subject")
 METADATA = ("metadata.csv", "metadata.jsonl")
 PARTS = ("train", "validation", "test")
-NO_SPEAKER = (
-    "the data set has no column of speakers: the same speaker may be in two parts, and every interval is over clips "
-    "(name the column with `speaker:` if there is one)"
-)
+NO_SPEAKER = "the data set has no column of speakers (name it with `speaker:` if there is one)"
 
 
 class Row(NamedTuple):

@@ -23,10 +23,7 @@ from heschl.types import Clip, Corpus, HeschlError
 
 __all__ = ["check", "find_table", "from_pattern", "read", "unmatched", "write_tiny"]
 
-NO_SPEAKER = (
-    "the table has no column of speakers: clips are split by recording, the same speaker may be in two parts, "
-    "and every interval is over clips (name the column with `speaker:` if there is one)"
-)
+NO_SPEAKER = "the table has no column of speakers (name it with `speaker:` if there is one)"
 
 
 def read(

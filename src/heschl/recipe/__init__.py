@@ -122,6 +122,8 @@ def _raw(source: Path | str | Mapping[str, Any]) -> tuple[str, Path | None, dict
     path = Path(source)
     if not path.is_file():
         named = shipped()
+        if (path / "recipe.yaml").is_file():
+            raise HeschlError(f"{source} is a run: name its recipe, {path / 'recipe.yaml'}")
         if str(source) in named:
             path = named[str(source)]
         elif path.suffix or os.sep in str(source) or "/" in str(source):
@@ -130,7 +132,7 @@ def _raw(source: Path | str | Mapping[str, Any]) -> tuple[str, Path | None, dict
             )
         else:
             raise HeschlError(
-                f"no recipe is called {source}{nearest(str(source), named)}: see `heschl recipes list`"
+                f"no recipe is called {source}{nearest(str(source), named)} (`heschl recipes` lists them)"
             )
     raw = read_yaml(path)
     return str(source), path.resolve().parent, raw

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from heschl.recipe.plain import nearest
+from heschl.recipe.plain import nearest, wanted
 from heschl.types import HeschlError
 
 # kind -> (where it is looked for first, what heschl fills in and a recipe may not give)
@@ -203,8 +203,8 @@ def _typed(value: Any, hint: Any, what: str) -> Any:
         return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        message = problem["msg"].replace("Input should be ", "").removeprefix("Value error, ")
-        raise HeschlError(f"{what} is {value!r}: it must be {message}") from None
+        inner = f" ({problem['input']!r} in it)" if problem["input"] != value else ""
+        raise HeschlError(f"{what} is {value!r}{inner}: it must be {wanted(problem)}") from None
     except (PydanticSchemaGenerationError, PydanticUserError, TypeError):
         return value  # a type that is no plain value: the part itself will say
 

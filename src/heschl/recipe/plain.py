@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -242,12 +242,19 @@ def complaint(error: ValidationError, model: Any) -> str:
         if path and path[-1] == "use":
             return f"`{'.'.join(path[:-1])}` does not say which part it is: add `use: ...`"
         return f"`{key}` is missing: add it"
-    message = str(problem["msg"]).removeprefix("Value error, ")
     if kind == "value_error":
-        return f"`{key}` {message}"
-    wanted = _WANTED.get(kind) or message.replace("Input should be ", "")
+        return f"`{key}` {str(problem['msg']).removeprefix('Value error, ')}"
     shown = "null" if found is None else repr(found)
-    return f"`{key}` is {shown if len(shown) < 60 else shown[:57] + '...'}: it must be {wanted}"
+    return f"`{key}` is {shown if len(shown) < 60 else shown[:57] + '...'}: it must be {wanted(problem)}"
+
+
+def wanted(problem: Mapping[str, Any]) -> str:
+    """What one of a pydantic error's findings asks for: "a whole number", "text in quotes, '7'"."""
+    kind, found = problem["type"], problem["input"]
+    if kind == "string_type" and isinstance(found, int | float):
+        return f"text in quotes, '{found}'"
+    said = str(problem["msg"]).removeprefix("Value error, ").replace("Input should be ", "")
+    return _WANTED.get(kind) or said
 
 
 def _fields_at(path: list[str], model: Any) -> list[str]:

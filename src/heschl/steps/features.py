@@ -44,7 +44,8 @@ def write_features(
     task = checked.task.args.get("label")
     if task not in ("digit", "gender"):
         raise HeschlError(
-            f"AudioMNIST's layout is for the tasks digit and gender, and this recipe's is {task}"
+            f"AudioMNIST's layout is for the tasks digit and gender, and this recipe's task.label is {task}: "
+            "use a recipe of AudioMNIST's, such as digits-alexnet"
         )
     skipped = list(corpus.skipped)
     clips = []

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from torch import nn
 
 from heschl.contract import broken, check_feature, check_model, check_task, verbs
+from heschl.corpora._headers import counted
 from heschl.recipe import CorpusPart, Part, Recipe, load
 from heschl.recipe.parts import check_part
 from heschl.training.start import describe, put_weights, read_start
@@ -60,7 +61,7 @@ def _raw(recipe: Recipe | Path | str | Mapping[str, Any]) -> Any:
 def _facts(made: Survey, model: nn.Module) -> list[Finding]:
     corpus, by = made.corpus, made.split.by
     kind = "synthetic, " if corpus.synthetic else ""
-    found = [Finding("fact", f"corpus {corpus.name}: {len(corpus.clips):,} clips ({kind}{corpus.licence})")]
+    found = [Finding("fact", f"corpus {corpus.name}: {counted(len(corpus.clips), 'clip')} ({kind}{corpus.licence})")]
     for part, clips in made.parts.items():
         if not clips:
             found.append(Finding("note", f"{part}: no clips{_without(part)}"))
@@ -68,8 +69,8 @@ def _facts(made: Survey, model: nn.Module) -> list[Finding]:
         own = [clip for clip in clips if clip.id not in made.origins]
         groups = len({made.speaker(clip) for clip in own})
         more = f" and {len(clips) - len(own):,} of `also`" if len(own) < len(clips) else ""
-        whose = f" of {groups:,} {by}s" if by != "clip" else ""
-        found.append(Finding("fact", f"{part}: {len(own):,} clips{whose}{more}{_classes(made, part)}"))
+        whose = f" of {counted(groups, by)}" if by != "clip" else ""
+        found.append(Finding("fact", f"{part}: {counted(len(own), 'clip')}{whose}{more}{_classes(made, part)}"))
     found += [Finding("note", note) for note in made.notes]
     if made.skipped:
         first = made.skipped[0]
@@ -96,7 +97,7 @@ def _classes(made: Survey, part: str) -> str:
         return ""
     counts = Counter(made.task.target(clip) for clip in made.parts[part])
     (most, n), (fewest, m) = counts.most_common()[0], counts.most_common()[-1]
-    told = f", {len(counts)} classes"
+    told = f", {counted(len(counts), 'class', 'classes')}"
     return told + (
         f" ({made.labels[most]} {n:,}, {made.labels[fewest]} {m:,})" if n != m else f" ({n:,} each)"
     )
@@ -120,7 +121,8 @@ def _lengths(made: Survey) -> list[Finding]:
             found.append(
                 Finding(
                     level,
-                    f"{count:,} clips are {what} than clip.seconds {wanted:g}: clip.{'long' if what == 'longer' else 'short'} is {policy}",
+                    f"{counted(count, 'clip is', 'clips are')} {what} than clip.seconds {wanted:g}: clip.{'long' if what == 'longer' else 'short'} is {policy}"
+                    + (": set it to another policy, or leave them out" if policy == "refuse" else ""),
                 )
             )
     return found

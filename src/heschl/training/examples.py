@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from heschl.corpora._headers import counted
 from heschl.corpora.frames import load_frames
 from heschl.features.store import pack_features, pack_frames, pack_waves
 from heschl.recipe import ClipLength
@@ -79,10 +80,10 @@ class Examples:
         if strict and store.skipped:
             where, why = store.skipped[0]
             raise HeschlError(
-                f"--strict: {len(store.skipped)} clips cannot be used, the first {where}: {why}"
+                f"--strict: {counted(len(store.skipped), 'clip')} cannot be used, the first {where}: {why}"
             )
         if self.skipped:
-            voice(f"{len(self.skipped)} things are left out: see skipped.csv in the run")
+            voice(f"{counted(len(self.skipped), 'thing is', 'things are')} left out: see skipped.csv in the run")
         return store
 
     def beside(self, model: Any) -> Beside | None:

@@ -309,6 +309,11 @@ def _trainer(**options: Any) -> Trainer:
     try:
         return Trainer(**options)
     except (MisconfigurationException, ValueError, RuntimeError) as error:
+        if "accelerator is not available" in str(error):
+            raise HeschlError(
+                f"machine.device is {options['accelerator']}, and torch finds none here: set it to auto, "
+                "or install the build of torch for it"
+            ) from None
         first = (str(error).splitlines() or ["refused"])[0].rstrip(". ")
         raise HeschlError(f"machine: {first}: change machine.device, devices, nodes or strategy") from None
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from heschl.corpora import merge
+from heschl.corpora._headers import counted
 from heschl.corpora.frames import load_frames
 from heschl.corpora.sensors import Sensors, sensors_of
 from heschl.corpora.split import PARTS, Split, check_disjoint, extend_training
@@ -137,7 +138,7 @@ def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
     parts["train"] += guests
     notes = [*corpus.notes, *split.notes]
     notes += [
-        f"{len(one.clips)} clips of {one.name} help in training{' (synthetic)' * one.synthetic}"
+        f"{counted(len(one.clips), 'clip')} of {one.name} help in training{' (synthetic)' * one.synthetic}"
         for one in also
     ]
     sensors = sensors_of(corpus)
@@ -150,7 +151,7 @@ def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
     if skipped and strict:
         first = skipped[0]
         raise HeschlError(
-            f"--strict: {len(skipped)} things are left out, the first {first.where}: {first.why}"
+            f"--strict: {counted(len(skipped), 'thing is', 'things are')} left out, the first {first.where}: {first.why}"
         )
     _check_classes(made)
     made.in_shape = _in_shape(made)

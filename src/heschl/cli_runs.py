@@ -68,9 +68,12 @@ def train(
     Example: heschl train kws-small train.epochs=3 --runs runs
     """
     from heschl.recipe import parse_overrides
+    from heschl.training.fit import rank
     from heschl.training.fit import train as trained
 
     run = trained(recipe, parse_overrides(overrides or []), runs=runs, strict=strict)
+    if rank() != 0:  # of several processes, one speaks
+        return
     if json:
         give({"run": str(run.folder), "name": run.name, "finished": run.finished, "history": run.history})
         return

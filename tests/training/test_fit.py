@@ -242,7 +242,9 @@ def test_a_machine_that_is_not_there_is_told_in_a_sentence(recipe: Recipe, tmp_p
         with pytest.raises(HeschlError, match="machine"):
             train(recipe(machine=machine), runs=tmp_path, quiet=True)
     if not torch.cuda.is_available():
-        with pytest.raises(HeschlError, match="machine.device is cuda, and torch finds none here: set it to auto"):
+        with pytest.raises(
+            HeschlError, match="machine.device is cuda, and torch finds none here: set it to auto"
+        ):
             train(recipe(machine={"device": "cuda"}), runs=tmp_path, quiet=True)
 
 

@@ -61,12 +61,14 @@ class Net(nn.Module):
 """
 
 # Runs trainings one after another, each in a process of its own that kills itself before or after the n-th call of
-# a named function (or is killed from outside at its first save), and prints how each ended. The imports are made
-# once where the system can fork.
+# a named function (or is killed from outside at its first save, or may write no more than 2,000 bytes to a file from the
+# n-th step on, as on a full disk), and prints how each ended: 1 is one sentence. The imports are made once where the
+# system can fork.
 DRIVER = """\
 import json, os, signal, subprocess, sys, time
 from pathlib import Path
 from heschl.training import fit, keeper
+from heschl.types import HeschlError
 
 def die():
     os.kill(os.getpid(), KILL)
@@ -103,12 +105,26 @@ def deadly(where, when, count):
             if due():
                 die()
         keeper.save_weights = save
+    elif where == "full":
+        import resource
+        class Full(keeper.Keeper):
+            def on_train_batch_end(self, trainer, learner, *rest):
+                if learner.step + 1 == count:
+                    most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, most))
+                super().on_train_batch_end(trainer, learner, *rest)
+        fit.Keeper = Full
     elif where == "history":
         keeper.write_history = lambda folder, rows, draw=True: die() if len(rows) == count else None
 
 def one(recipe, runs, where, when, count):
     deadly(where, when, int(count))
-    fit.train(recipe, runs=runs, quiet=True)
+    try:
+        fit.train(recipe, runs=runs, quiet=True)
+    except HeschlError as error:
+        assert where == "full" and "last.ckpt is larger than may be written here" in str(error), error
+        assert not list(Path(runs).rglob("*.tmp"))
+        os._exit(1)
 
 def started(*run):
     if not hasattr(os, "fork"):
@@ -232,15 +248,52 @@ def test_a_killed_training_ends_as_one_that_was_not(recipe: Path, tmp_path: Path
         ("step", "after", 3 * epoch + 1),
         ("history", "-", 4),  # all is trained, and only the last files are missing
     ]
+    if sys.platform != "win32":
+        kills.insert(0, ("full", "-", 2))  # the disk is full within an epoch
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     runs = [(whole, "-", "-", 0), *((killed, *how) for how in kills), (killed, "-", "-", 0)]
     ends = run_all(recipe, runs)
     assert ends[0] == 0 and ends[-1] == 0
     for how, end in zip(kills, ends[1:-1]):
-        assert end != 0, f"{how} killed nothing"
+        assert end == 1 if how[0] == "full" else end not in (0, 1), f"{how} ended with {end}"
     expected = facts(whole)
     assert [row["step"] for row in expected["history"]] == [3, 6, 9, 12]  # type: ignore[attr-defined]
     same(facts(killed), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL here")
+def test_of_two_processes_one_is_killed(recipe: Path, tmp_path: Path) -> None:
+    deadly = """
+        if self.training and os.environ.get("LOCAL_RANK", "0") == os.environ.get("KILLED"):
+            Net.calls = getattr(Net, "calls", 0) + 1
+            if Net.calls == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return"""
+    net = "import os, signal\n" + NET.replace("\n        return", deadly)
+    (tmp_path / "own_net.py").write_text(net, encoding="utf-8")
+    plan = recipe.read_text(encoding="utf-8").replace("epochs: 4", "epochs: 2")
+    (tmp_path / "small.yaml").write_text(plan, encoding="utf-8")
+
+    def trained(runs: str, killed: str = "nobody") -> subprocess.CompletedProcess[str]:
+        command = ["train", "small.yaml", "--runs", runs, "--json", "machine.device=cpu", "machine.devices=2"]
+        return subprocess.run(
+            [sys.executable, "-m", "heschl.cli", *command, "machine.strategy=ddp"],
+            env={**os.environ, "OMP_NUM_THREADS": "1", "KILLED": killed},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+
+    whole = trained("whole")
+    assert whole.returncode == 0, whole.stderr[-2000:]
+    assert json.loads(whole.stdout)["finished"]  # one process speaks
+    stopped = trained("killed", killed="1")
+    assert stopped.returncode == 1 and not stopped.stdout
+    assert "another process of this training was lost" in stopped.stderr and "Traceback" not in stopped.stderr
+    assert trained("killed").returncode == 0
+    same(facts(tmp_path / "killed"), facts(tmp_path / "whole"))
 
 
 @pytest.mark.slow

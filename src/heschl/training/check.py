@@ -61,7 +61,11 @@ def _raw(recipe: Recipe | Path | str | Mapping[str, Any]) -> Any:
 def _facts(made: Survey, model: nn.Module) -> list[Finding]:
     corpus, by = made.corpus, made.split.by
     kind = "synthetic, " if corpus.synthetic else ""
-    found = [Finding("fact", f"corpus {corpus.name}: {counted(len(corpus.clips), 'clip')} ({kind}{corpus.licence})")]
+    found = [
+        Finding(
+            "fact", f"corpus {corpus.name}: {counted(len(corpus.clips), 'clip')} ({kind}{corpus.licence})"
+        )
+    ]
     for part, clips in made.parts.items():
         if not clips:
             found.append(Finding("note", f"{part}: no clips{_without(part)}"))
@@ -70,7 +74,9 @@ def _facts(made: Survey, model: nn.Module) -> list[Finding]:
         groups = len({made.speaker(clip) for clip in own})
         more = f" and {len(clips) - len(own):,} of `also`" if len(own) < len(clips) else ""
         whose = f" of {counted(groups, by)}" if by != "clip" else ""
-        found.append(Finding("fact", f"{part}: {counted(len(own), 'clip')}{whose}{more}{_classes(made, part)}"))
+        found.append(
+            Finding("fact", f"{part}: {counted(len(own), 'clip')}{whose}{more}{_classes(made, part)}")
+        )
     found += [Finding("note", note) for note in made.notes]
     if made.skipped:
         first = made.skipped[0]

@@ -83,7 +83,9 @@ class Examples:
                 f"--strict: {counted(len(store.skipped), 'clip')} cannot be used, the first {where}: {why}"
             )
         if self.skipped:
-            voice(f"{counted(len(self.skipped), 'thing is', 'things are')} left out: see skipped.csv in the run")
+            voice(
+                f"{counted(len(self.skipped), 'thing is', 'things are')} left out: see skipped.csv in the run"
+            )
         return store
 
     def beside(self, model: Any) -> Beside | None:

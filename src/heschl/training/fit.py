@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,7 +35,12 @@ from heschl.training.start import Start, describe, put_weights, read_start
 from heschl.training.survey import Survey, survey
 from heschl.types import Batch, HeschlError
 
-__all__ = ["check_recipe", "train"]
+__all__ = ["check_recipe", "rank", "train"]
+
+# how gloo and NCCL say that they no longer hear another process
+_LOST = re.compile(
+    r"(?i)connection (reset|closed|refused)|remote (worker|process)|broken pipe|timed out|NCCL error"
+)
 
 
 def train(
@@ -64,7 +70,7 @@ def train(
         folder = recipe.folder
         recipe = load(recipe.model_dump(mode="json", exclude_defaults=True), overrides)
         recipe._folder = folder
-    voice = Voice(quiet or _rank() != 0)
+    voice = Voice(quiet or rank() != 0)
     if recipe.machine.threads is not None:
         torch.set_num_threads(recipe.machine.threads)
     made = survey(recipe, strict=strict)
@@ -140,14 +146,14 @@ class _Training:
         if held is not None:
             keeper.load_state_dict(held["callbacks"][keeper.state_key])
             self.voice(f"goes on at step {begin} of {self.steps}")
-            if _rank() == 0:
+            if rank() == 0:
                 run.note(resumed=[*run.origin.get("resumed", []), {"time": now(), "step": begin}])
         if not keeper.ended:
             with _hushed():
                 self._fit(run, learner, keeper, begin, last if held is not None else None)
         if keeper.best is not None:
             run.origin["best"] = keeper.best
-        if _rank() == 0:
+        if rank() == 0:
             write_history(run.folder, keeper.rows)
         run.origin["seconds"] = round(keeper.seconds, 1)
         return self._finish(run)
@@ -179,7 +185,7 @@ class _Training:
             "steps": self.steps,
             "epoch_steps": self.order.epoch_steps,
         }
-        if _rank() != 0:
+        if rank() != 0:
             return Run(self.folder, self.recipe, facts)
         write_csv(
             self.folder / "skipped.csv", [one._asdict() for one in self.examples.skipped], ["where", "why"]
@@ -189,7 +195,7 @@ class _Training:
         return create_run(self.folder, self.recipe, origin(self.recipe, **facts), made.split)
 
     def _finish(self, run: Run) -> Run:
-        if _rank() == 0:
+        if rank() == 0:
             run.note(stop=now())
         self.voice(f"done: {run.folder}")
         return run
@@ -259,7 +265,7 @@ class _Training:
             use_distributed_sampler=False,
             deterministic="warn" if cuda else None,
         )
-        if _rank() == 0:
+        if rank() == 0:
             run.note(device=_device(trainer))
 
         def batches(trainer: Trainer) -> Any:
@@ -274,6 +280,13 @@ class _Training:
             trainer.fit(learner, ckpt_path=last, weights_only=True)
         except SystemExit:  # lightning's answer to Ctrl-C
             self.voice(f"stopped: the same command goes on from {self.folder}")
+            raise
+        except RuntimeError as error:
+            if trainer.world_size > 1 and _LOST.search(str(error)):
+                raise HeschlError(
+                    f"another process of this training was lost at step {learner.step}: see whether it was killed or ran "
+                    f"out of memory; the same command goes on from {self.folder}"
+                ) from None
             raise
 
     @torch.no_grad()
@@ -318,8 +331,8 @@ def _trainer(**options: Any) -> Trainer:
         raise HeschlError(f"machine: {first}: change machine.device, devices, nodes or strategy") from None
 
 
-def _rank() -> int:
-    """This process among those of a training on several devices."""
+def rank() -> int:
+    """This process among those of a training on several devices: all train, the one with 0 speaks and writes."""
     from lightning.pytorch.utilities import rank_zero_only
 
     return int(getattr(rank_zero_only, "rank", 0))

@@ -102,11 +102,17 @@ class Learner(LightningModule):
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["learner"] = {"step": self.step, "sums": self.sums.state()}
+        own = self.sums.vector(self.device)
+        gathered = self.all_gather(own)  # every process has its own share of the epoch
+        assert isinstance(gathered, Tensor)
+        checkpoint["learner"] = {"step": self.step, "sums": gathered.reshape(-1, len(own)).cpu()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.step = checkpoint["learner"]["step"]
-        self.sums.held = checkpoint["learner"]["sums"]
+        self.step, sums = checkpoint["learner"]["step"], checkpoint["learner"]["sums"]
+        if len(sums) == self.trainer.world_size:
+            self.sums.held = sums[self.global_rank]
+        else:  # goes on with another number of processes
+            self.sums.held = sums.sum(0) if self.global_rank == 0 else None
 
     def finish_step(self) -> None:
         """Counts the step that was taken, and lets the running mean follow."""
@@ -151,11 +157,16 @@ class Learner(LightningModule):
 
 
 class Sums:
-    """Loss and hits of an epoch, summed where they are computed and read once at its end."""
+    """Loss and hits of an epoch, summed where they are computed and read once at its end.
+
+    Attributes
+    ----------
+    held: (2 + 2 class,): the loss, labels seen; hits and labels seen of each class. None where nothing was added.
+    """
 
     def __init__(self, classes: int) -> None:
         self.classes = classes
-        self.held: list[Tensor] | None = None
+        self.held: Tensor | None = None
 
     def clear(self) -> None:
         self.held = None
@@ -168,21 +179,24 @@ class Sums:
         known = y >= 0
         right = known & (logits.argmax(-1) == y)
         kept = torch.where(known, y, 0)
-        total, count, hits, seen = self._zeros(y.device)
+        new = self.vector(y.device, empty=True)
+        total, count, hits, seen = self._parts(new)
         count += known.sum()
         total += torch.where(count > 0, loss.to(total.dtype) * count, 0.0)  # without a label there is no loss
         hits.index_add_(0, kept, right.to(hits.dtype))
         seen.index_add_(0, kept, known.to(seen.dtype))
-        new = [total, count, hits, seen]
-        self.held = new if self.held is None else [a.to(b.device) + b for a, b in zip(self.held, new)]
+        self.held = new if self.held is None else self.held.to(new.device) + new
 
-    def state(self) -> list[Tensor] | None:
-        return None if self.held is None else [one.cpu() for one in self.held]
+    def vector(self, device: torch.device, empty: bool = False) -> Tensor:
+        """What is held, zeros where that is nothing."""
+        if self.held is not None and not empty:
+            return self.held.to(device)
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        return torch.zeros(2 + 2 * self.classes, dtype=dtype, device=device)
 
     def scores(self, reduce: Callable[[Tensor], Tensor], device: torch.device) -> dict[str, float]:
         """Mean loss, accuracy, balanced accuracy; ``reduce`` sums over devices, of which some may have had nothing."""
-        held = self._zeros(device) if self.held is None else self.held
-        total, count, hits, seen = (reduce(one.to(device)).cpu() for one in held)
+        total, count, hits, seen = self._parts(reduce(self.vector(device)).cpu())
         if count == 0:
             raise HeschlError(
                 "task: no example has a label that the task knows: check task.label or task.tier"
@@ -194,11 +208,8 @@ class Sums:
             "balanced_accuracy": float((hits[there] / seen[there]).mean()),
         }
 
-    def _zeros(self, device: torch.device) -> list[Tensor]:
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        return [
-            torch.zeros(size, dtype=dtype, device=device) for size in ((), (), self.classes, self.classes)
-        ]
+    def _parts(self, held: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return held[0], held[1], held[2 : 2 + self.classes], held[2 + self.classes :]
 
 
 def _full_precision(x: Tensor) -> contextlib.AbstractContextManager[Any]:

@@ -15,7 +15,9 @@ from heschl.cli_talk import border, give, next_line, progress, say, show_table
 @border
 def export(
     run: RunFolder,
-    to: Annotated[str, typer.Option("--to", help="onnx, torch-export, hdf5, huggingface-folder or archive.")],
+    to: Annotated[
+        str, typer.Option("--to", help="onnx, torch-export, hdf5, mne, bids, huggingface-folder or archive.")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", help="The file or folder to write; else under RUN/export.")
     ] = None,
@@ -26,6 +28,7 @@ def export(
     Example: heschl export runs/kws-small-f44bb9fd5c --to onnx
     """
     from heschl.steps.export import export as exported
+    from heschl.steps.place import CAVEAT
 
     with progress("exporting", "clips") as told:
         held = exported(run, to, out, progress=told)
@@ -38,6 +41,12 @@ def export(
             f"It takes {held['takes']}; on {held['clips']} clips its logits differ from torch's by at most "
             f"{held['largest_difference']:.1e} (the largest is {held['largest_logit']:.1f})"
         )
+    if held.get("sounds"):
+        say(
+            "It holds sounds made of the recordings: publish it only where their licence and speakers allow it."
+        )
+    if held["to"] in ("mne", "bids"):
+        say(f"{CAVEAT} {held['clips']} clips, simulated without noise.")
 
 
 @border

@@ -118,9 +118,55 @@ def test_an_archive_holds_the_run_and_its_checksums(digits: Run, tmp_path: Path)
             "CARD.md",
         } <= names
         assert not any(name.startswith("export") or name.endswith("last.ckpt") for name in names)
+        summed = set()
         for line in archive.read("SHA256SUMS").decode().splitlines():
             wanted, name = line.split("  ", 1)
             assert hashlib.sha256(archive.read(name)).hexdigest() == wanted
+            summed.add(name)
+        assert summed == names - {"SHA256SUMS"}
+        assert f"torch=={torch.__version__.split('+')[0]}" in archive.read("requirements.txt").decode()
+        assert "CC0-1.0" in archive.read("HOW.md").decode()
+
+
+@pytest.mark.slow
+def test_brain_files_open_in_plain_mne_and_hold_what_place_gives(digits: Run, tmp_path: Path) -> None:
+    mne = pytest.importorskip("mne")
+    pytest.importorskip("mne_bids")
+    import heschl
+    from heschl.brain.place import clip_courses
+    from heschl.files import read_csv
+    from heschl.steps.place import map_of
+
+    held = export(digits, "mne", tmp_path / "mne")
+    seen = mne.read_evokeds(tmp_path / "mne" / "biosemi64-ave.fif", verbose="error")
+    rows = read_csv(tmp_path / "mne" / "clips.csv")
+    assert len(seen) == len(rows) == held["clips"] == 16
+    network, corpus = open_network(digits), digits.corpus()
+    clips = [corpus.by_id[row["clip"]] for row in rows]
+    x = network.feature(torch.stack([torch.from_numpy(fitted(network, clip)) for clip in clips]))
+    with pytest.warns(UserWarning, match="no time axis"):
+        activity = heschl.record(network.model, x, network.feature.rate)
+    placed, clip = map_of(clip_courses(activity), 5), clips[5]
+    expected = heschl.project(placed)
+    assert seen[5].comment.startswith(clip.id) and "illustrative" in seen[5].comment
+    n = len(seen[5].times)
+    np.testing.assert_allclose(seen[5].data, expected.data[:, :n], atol=1e-4 * np.abs(expected.data).max())
+    stc = mne.read_source_estimate(tmp_path / "mne" / "005")
+    np.testing.assert_allclose(stc.data.sum(), placed.values[:, :n].sum(), rtol=1e-3)
+    told = export(digits, "bids", tmp_path / "bids")
+    header = next((tmp_path / "bids").rglob("*.vhdr"))
+    raw = mne.io.read_raw_brainvision(header, verbose="error")
+    events = [
+        line.split("\t")
+        for line in header.with_name("sub-01_task-listening_events.tsv").read_text().split("\n")
+    ]
+    column = dict(zip(events[0], events[6], strict=True))
+    assert told["clips"] == 16 and column["clip"] == clip.id and column["digit"] == clip.labels["digit"]
+    start = int(column["sample"])
+    found = raw.get_data(start=start, stop=start + n)
+    # BrainVision keeps 0.1 microvolt steps
+    np.testing.assert_allclose(found, seen[5].data, atol=1.1e-7)
+    assert not list(tmp_path.glob(".*tmp")) and (tmp_path / "bids" / "README").exists()
 
 
 def test_an_unknown_form_is_refused(digits: Run) -> None:

@@ -3,6 +3,7 @@
 onnx, torch-export: one graph from the wave to the logits, the front end included, and checked against torch.
 hdf5: what the network was given, what it said and what its areas did, clip by clip.
 huggingface-folder: weights, config and card, laid out as the hub lays them out.
+mne, bids: what EEG would see of its layers where a table puts them (illustrative), see `heschl.steps.export_brain`.
 archive: everything that a paper's deposit needs in one zip, with checksums.
 """
 
@@ -21,6 +22,7 @@ import torch
 from heschl.brain.activity import record
 from heschl.files import read_json, read_text, replacing, write_json, write_text
 from heschl.run import Run, open_run, save_weights
+from heschl.steps.export_brain import export_bids, export_mne
 from heschl.steps.graphs import clips_of, fitted, write_onnx, write_torch_export
 from heschl.steps.networks import Network, Progress, answers, open_network
 from heschl.types import Activity, Clip, HeschlError
@@ -189,13 +191,15 @@ def _told(held: dict[str, Any]) -> str:
 
 
 def _archive(run: Run, path: Path, progress: Progress | None) -> dict[str, Any]:
-    """The run folder without what can be made again (last.ckpt, earlier exports), with SHA256SUMS."""
+    """The run folder without what can be made again (last.ckpt, earlier exports), with a card, the versions of what it
+    was made with, and SHA256SUMS of all of it: `sha256sum -c SHA256SUMS` checks what was unpacked."""
     left_out = {run.folder / "checkpoints" / "last.ckpt"}
     files = [
         one
         for one in sorted(run.folder.rglob("*"))
         if one.is_file() and one not in left_out and "export" not in one.relative_to(run.folder).parts[:1]
     ]
+    made = {"CARD.md": card(run), "requirements.txt": _versions(run), "HOW.md": _how(run)}
     sums = []
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for k, one in enumerate(files):
@@ -205,9 +209,33 @@ def _archive(run: Run, path: Path, progress: Progress | None) -> dict[str, Any]:
             _put(archive, name, data)
             if progress:
                 progress(k + 1, len(files))
-        _put(archive, "CARD.md", card(run).encode("utf-8"))
+        for name, text in made.items():
+            sums.append(f"{hashlib.sha256(text.encode('utf-8')).hexdigest()}  {name}\n")
+            _put(archive, name, text.encode("utf-8"))
         _put(archive, "SHA256SUMS", "".join(sums).encode("utf-8"))
-    return {"files": len(files)}
+    return {"files": len(files) + len(made), "sounds": sum(one.suffix in (".wav", ".html") for one in files)}
+
+
+def _versions(run: Run) -> str:
+    held = {k: v.split("+", 1)[0] for k, v in run.origin.get("versions", {}).items() if k != "python"}
+    return "".join(f"{name}=={version}\n" for name, version in held.items())
+
+
+def _how(run: Run) -> str:
+    """How to check what was unpacked, use it, and make it again."""
+    corpus, versions = run.origin.get("corpus", {}), run.origin.get("versions", {})
+    return (
+        f"# {run.name}\n\n"
+        "    sha256sum -c SHA256SUMS                   # whole?\n"
+        f"    pip install -r requirements.txt           # with Python {versions.get('python', '3.11')}\n"
+        "    heschl predict . FILE.wav                 # use it\n"
+        "    heschl evaluate . --on FOLDER             # score it on recordings that lie as its own did\n"
+        "    heschl train recipe.yaml corpus.root=FOLDER   # make it again\n\n"
+        f"The recordings are not in here: {corpus.get('name')}, {corpus.get('source') or 'no source is told'}, "
+        f"{corpus.get('licence') or 'no licence is told'}; fingerprint {corpus.get('fingerprint')}. split.json says which of "
+        "them it was trained, chosen and tested on. Sounds under explain/ and in report.html are made of those recordings: "
+        "publish them only where their licence and their speakers allow it.\n"
+    )
 
 
 def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
@@ -221,6 +249,8 @@ FORMS: dict[str, tuple[str, Callable[[Run, Path, Progress | None], dict[str, Any
     "onnx": (".onnx", write_onnx),
     "torch-export": (".pt2", write_torch_export),
     "hdf5": (".h5", _hdf5),
+    "mne": ("-mne", export_mne),
+    "bids": ("-bids", export_bids),
     "huggingface-folder": ("-hub", _hub),
     "archive": (".zip", _archive),
 }

@@ -301,6 +301,20 @@ OTHERS = {
         [nn.Conv1d(2, 3, 3), nn.ReLU(), bn(nn.BatchNorm1d, 3), nn.Conv1d(3, 2, 2), *head(6)],
         (2, 6),
     ),
+    "BatchNorm after BatchNorm": lambda: (
+        [
+            nn.Conv1d(2, 3, 3),
+            bn(nn.BatchNorm1d, 3),
+            bn(nn.BatchNorm1d, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(12, 4),
+            bn(nn.BatchNorm1d, 4),
+            bn(nn.BatchNorm1d, 4),
+            nn.Linear(4, 3),
+        ],
+        (2, 6),
+    ),
     "max pool": lambda: (
         [nn.Conv1d(1, 2, 2), nn.ReLU(), nn.MaxPool1d(3, 2, 1, ceil_mode=True), *head(8)],
         (1, 8),

@@ -48,14 +48,24 @@ def affine(tape: Tape, map_: Map, x: Tensor, w: Tensor, b: Tensor | None, value:
 
 
 def emit_affine(
-    tape: Tape, layer: Affine, x: Tensor, rule: Rule, where: str, value: Tensor, fresh: bool
+    tape: Tape,
+    layer: Affine,
+    x: Tensor,
+    rule: Rule,
+    where: str,
+    value: Tensor,
+    fresh: bool,
+    fusable: bool = True,
 ) -> Tensor:
+    """value = layer(x) under `rule`; fusable: a BatchNorm directly after it becomes part of it."""
+
     def spread(relevance: Tensor) -> tuple[Tensor]:
         shares = share(rule, layer, relevance)
         tape.count(where, str(rule), (relevance,), shares.given, shares.bias, shares.epsilon)
         return (shares.given[0],)
 
-    return tape.emit(value, [x], spread, fresh=fresh, affine=Fusable(layer, x, rule, where))
+    affine = Fusable(layer, x, rule, where) if fusable else None
+    return tape.emit(value, [x], spread, fresh=fresh, affine=affine)
 
 
 def linear(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

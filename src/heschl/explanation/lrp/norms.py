@@ -36,7 +36,7 @@ def batch_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwar
             w = scale(layer.w, a)
         fused = Affine(layer.map, layer.x, w, b, value.detach(), layer.box, tape.counted)
         tape.only_epsilon("a BatchNorm that is fused into the layer before it")
-        return emit_affine(tape, fused, last.x, last.rule, last.where, value, fresh=False)
+        return emit_affine(tape, fused, last.x, last.rule, last.where, value, fresh=False, fusable=False)
     shape = (1, -1) + (1,) * (x.ndim - 2)
     return diagonal(tape, x, value, a.reshape(shape), c.reshape(shape))
 

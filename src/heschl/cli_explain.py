@@ -28,7 +28,7 @@ def explain(
         str | None,
         typer.Option(
             "--method",
-            help="lrp, gradient_x_input, integrated_gradients, occlusion, aligned, aligned:word, ...",
+            help="lrp, gradient_x_input, integrated_gradients, occlusion, aligned, aligned:word, ...; by default all that the recipe lists.",
         ),
     ] = None,
     preset: Annotated[
@@ -67,8 +67,8 @@ def explain(
 
     Example: heschl explain runs/kws-small-0123456789 --show 6
     """
+    from heschl.steps.explain import by_default, explain_run
     from heschl.steps.explain import compare as compared
-    from heschl.steps.explain import explain_run
 
     if listening_results:
         from heschl.report.listening import analyse
@@ -98,12 +98,17 @@ def explain(
         "workers": workers,
         "dask": dask,
     }
+    if compare is not None and (method or preset):
+        typer.echo("heschl: --compare names the methods: leave --method and --preset out", err=True)
+        raise typer.Exit(2)
+    names: list[Any] = []
+    if compare is not None:
+        names = [name.strip() for name in compare.split(",") if name.strip()]
+    elif not method and not preset:
+        names = by_default(run)
+    several = compare is not None or len(names) > 1
     with progress("explaining", "clips") as told:
-        if compare is not None:
-            if method or preset:
-                typer.echo("heschl: --compare names the methods: leave --method and --preset out", err=True)
-                raise typer.Exit(2)
-            names = [name.strip() for name in compare.split(",") if name.strip()]
+        if several:
             held = compared(run, names, part, progress=told, **options)
         else:
             held = explain_run(run, part, method=method, preset=preset, progress=told, **options)
@@ -116,7 +121,7 @@ def explain(
     if json:
         give(held)
         return
-    if compare is not None:
+    if several:
         _say_comparison(held)
     else:
         _say(held)

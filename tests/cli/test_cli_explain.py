@@ -41,6 +41,7 @@ def asked(monkeypatch):
         return {**HELD, "_rows": []}
 
     monkeypatch.setattr("heschl.steps.explain.explain_run", explain_run)
+    monkeypatch.setattr("heschl.steps.explain.by_default", lambda run: ["lrp"])
     return calls
 
 
@@ -104,5 +105,6 @@ def test_bad_input_is_one_sentence_and_status_one(monkeypatch):
         raise HeschlError("--target is '12', which the network cannot answer: it knows 0, 1")
 
     monkeypatch.setattr("heschl.steps.explain.explain_run", refused)
+    monkeypatch.setattr("heschl.steps.explain.by_default", lambda run: ["lrp"])
     told = RUNNER.invoke(app, ["explain", "runs/x", "--target", "12"])
     assert told.exit_code == 1 and told.output.startswith("heschl: --target is '12'")

@@ -10,25 +10,26 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from typer.testing import CliRunner
 
 import heschl
+from heschl.cli import app
 from heschl.explanation.lrp import lrp
 from heschl.features.mel import LogMel
 from heschl.files import read_csv, read_json
 from heschl.models.frame_mlp import FrameMLP
 from heschl.run import Run
-from heschl.steps.explain import _spread, compare, explain, explain_run, find_clips
+from heschl.steps.explain import _spread, by_default, compare, explain, explain_run, find_clips
 from heschl.steps.explain_show import slug
 from heschl.steps.explaining import (
-    METHODS,
     Input,
     answers_to,
     explained,
-    method_of,
     picture_of,
     read_input,
     relevances,
 )
+from heschl.steps.methods import METHODS, method_of
 from heschl.steps.networks import logits_of, open_network, read_wave
 from heschl.training.fit import train
 from heschl.types import Clip, HeschlError
@@ -251,6 +252,28 @@ def test_methods_are_compared_on_the_same_clips(unseen, digits):
     assert (Path(held["folder"]) / f"{slug(ids[0])}-column.svg").exists()
     with pytest.raises(HeschlError, match="needs two methods"):
         compare(digits, ["lrp"])
+
+
+def test_the_whole_list_is_what_explain_does(unseen, digits):
+    assert by_default(digits) == ["lrp"]
+    path = digits.folder / "recipe.yaml"
+    before = path.read_text()
+    listed = "explain: [{use: lrp.lrp, preset: epsilon}, {use: gradient.gradient_x_input}]"
+    path.write_text(
+        "\n".join([*(x for x in before.splitlines() if not x.startswith("explain:")), listed, ""])
+    )
+    try:
+        told = CliRunner().invoke(
+            app, ["explain", str(digits.folder), "--clips", digits.split.test[0], "--no-audible"]
+        )
+        assert told.exit_code == 0, told.output
+        for name in ("lrp-epsilon-predicted", "gradient_x_input-predicted", "compare-predicted"):
+            assert (digits.folder / "explain" / name).is_dir(), name
+        path.write_text(path.read_text().replace("gradient.gradient_x_input", "lrp.lrp, preset: epsilon"))
+        with pytest.raises(HeschlError, match="lists lrp:epsilon twice"):
+            by_default(digits.folder)
+    finally:
+        path.write_text(before)
 
 
 def test_frame_networks_are_explained_with_sound(unseen, phones):

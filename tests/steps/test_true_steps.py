@@ -109,6 +109,7 @@ def test_methods_that_say_nothing_of_an_axis_and_ones_that_do_not_exist(sexes):
     assert [row["method"] for row in held["rows"]] == ["gradient", "random", "energy"]
     for options, words in (
         ({"methods": ("lime",)}, "no method 'lime'"),
+        ({"methods": ("aligned:word",)}, "name aligned instead"),
         ({"cells": ("words",)}, "no cells"),
         ({"target": "best"}, "predicted or true"),
         ({"part": "all"}, "no part"),

@@ -24,7 +24,6 @@ from heschl.steps.explaining import (
     Picture,
     Sound,
     answers_to,
-    method_of,
     picture_of,
     read_input,
     relevances,
@@ -32,6 +31,7 @@ from heschl.steps.explaining import (
     sounds_of,
     target_of,
 )
+from heschl.steps.methods import method_of
 from heschl.steps.networks import Network, open_network
 from heschl.steps.predict import WHOLE
 from heschl.types import Clip, HeschlError
@@ -39,7 +39,7 @@ from heschl.types import Clip, HeschlError
 SECONDS, MEGABYTES = 30.0, 20  # of a recording, at most
 WINDOW = 0.032  # seconds of the transform in which a part is hidden
 OWN = "its own answer"
-METHODS = {  # what the page calls them -> `heschl.steps.explaining.method_of`
+METHODS = {  # what the page calls them -> `heschl.steps.methods.method_of`
     "relevance propagation": "lrp",
     "gradient × input": "gradient_x_input",
     "integrated gradients": "integrated_gradients",
@@ -161,7 +161,7 @@ def understand(model: Model, path: Path | str, method: str = "lrp", target: str 
 
     Parameters
     ----------
-    method: a key of `METHODS`, or what `heschl.steps.explaining.method_of` takes. target: a label, or `OWN`.
+    method: a key of `METHODS`, or what `heschl.steps.methods.method_of` takes. target: a label, or `OWN`.
 
     Raises
     ------

@@ -101,7 +101,8 @@ def occlusion(
     """How much the logit falls when a window of `width` along `axis` is set to `baseline`.
 
     The fall is shared equally among the values of the window; where windows overlap (step < width) their means
-    are taken. By default windows lie side by side; the last one may be narrower.
+    are taken. By default windows lie side by side; the last one may be narrower. With lengths, windows end with each
+    clip, and what lies after its end has no part in a fall (values there mean nothing).
     """
     _at_least("width", width, 1)
     step = width if step is None else step
@@ -117,19 +118,26 @@ def occlusion(
     fill = _baseline(baseline, x)
     wide = (-1,) + (1,) * (x.ndim - 1)
     whole = _scores(model, x, target, lengths)
-    fall, seen = torch.zeros_like(x), torch.zeros(length, dtype=x.dtype, device=x.device)
-    begins = list(range(0, max(1, length - width + step), step))
-    for first in begins:
+    fall = torch.zeros_like(x)
+    seen = torch.zeros(len(x), length, dtype=x.dtype, device=x.device)
+    ends, each = torch.full((len(x),), length, device=x.device), x[0].numel() // length
+    if lengths is not None and axis % x.ndim == x.ndim - 1:
+        ends = lengths.to(x.device)
+    elif lengths is not None:  # the values of a row after a clip's end have no part in its fall
+        each = each // x.shape[-1] * lengths.to(x.device)
+    for first in range(0, max(1, length - width + step), step):
         n = min(width, length - first)
-        if n <= 0:
-            break
+        # each clip has the windows that it would have by itself, and the last one ends with it
+        own = first < torch.clamp_min(ends - width + step, 1)
         hidden = x.clone()
         hidden.narrow(axis, first, n).copy_(fill.narrow(axis, first, n))
         lost = whole - _scores(model, hidden, target, lengths)
-        values = x[0].numel() // length * n
-        fall.narrow(axis, first, n).add_((lost / values).reshape(wide))
-        seen[first : first + n] += 1
-    return fall / seen.reshape([-1 if k == axis % x.ndim else 1 for k in range(x.ndim)])
+        values = each * torch.clamp(ends - first, 1, n)
+        fall.narrow(axis, first, n).add_((torch.where(own, lost, 0.0) / values).reshape(wide))
+        seen[:, first : first + n] += own[:, None]
+    return fall / seen.clamp_min(1).reshape(
+        [len(x) if k == 0 else length if k == axis % x.ndim else 1 for k in range(x.ndim)]
+    )
 
 
 def occlusion_time(

@@ -40,6 +40,9 @@ NAMES = {
     "smoothgrad": "SmoothGrad",
     "occlusion_time": "occlusion, time",
     "occlusion_frequency": "occlusion, frequency",
+    "aligned:phone": "phones taken out",
+    "deeplift": "DeepLift",
+    "gradient_shap": "GradientShap",
 }
 CELLS = {
     "time": "moments",

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from heschl.run import Run
-from heschl.steps.explaining import Method, answers_to, method_of, read_input, relevance_of
+from heschl.steps.explaining import answers_to, read_input
 from heschl.steps.inputs import explained
+from heschl.steps.methods import Method, method_of, relevance_of
 from heschl.steps.networks import Network, open_network
 from heschl.types import Clip, HeschlError
 

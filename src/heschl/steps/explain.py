@@ -32,14 +32,13 @@ from heschl.steps.explain_show import (
 from heschl.steps.explain_tables import write_tables
 from heschl.steps.explaining import (
     Input,
-    Method,
     answers_to,
-    method_of,
     read_input,
     relevances,
     share_of,
     target_of,
 )
+from heschl.steps.methods import Method, method_of
 from heschl.steps.networks import Network, open_network
 from heschl.steps.telling import telling
 from heschl.types import Clip, Explanation, HeschlError, Skipped
@@ -470,9 +469,24 @@ def _heard(folder: Path, shown: Sequence[str]) -> dict[str, Any]:
     return {name: {"mean": float(np.mean(own)), "n": len(own)} for name, own in shares.items()}
 
 
+def by_default(run: Run | Path | str) -> list[str | Part]:
+    """What the recipe's `explain` lists; LRP where it lists nothing.
+
+    Raises
+    ------
+    HeschlError: two of them would write into one folder.
+    """
+    run = open_run(run)
+    listed: list[str | Part] = [*run.recipe.explain] or ["lrp"]
+    names = [chosen_method(run, one, None).name for one in listed]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise HeschlError(f"{run.folder}: the recipe's explain lists {twice} twice: keep one of them")
+    return listed
+
+
 def compare(
     run: Run | Path | str,
-    methods: Sequence[str],
+    methods: Sequence[str | Part],
     part: str = "test",
     **options: Any,
 ) -> dict[str, Any]:

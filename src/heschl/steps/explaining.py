@@ -6,49 +6,30 @@ the clip's frames: what a frame gets is the sum of what it gets in all windows t
 
 from __future__ import annotations
 
-import inspect
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from heschl import signal
 from heschl.explanation.audible import WINDOW, audible_parts, smoothed
 from heschl.explanation.dft import time_frequency_relevance
-from heschl.explanation.perturb import aligned_occlusion
-from heschl.explanation.segments import KINDS, numbers, segments_of
+from heschl.explanation.segments import numbers, segments_of
 from heschl.explanation.target import NO_LABEL, logits_of
 from heschl.features.waveform import fit_length, placement
 from heschl.files import read_audio
-from heschl.recipe import Part
-from heschl.recipe.parts import check_part
 from heschl.signal import resample_recording
 from heschl.steps import networks
 from heschl.steps.inputs import explained
+from heschl.steps.methods import Method, relevance_of
 from heschl.steps.networks import Network, frame_times, read_wave
 from heschl.types import Clip, HeschlError
 
-CHUNK = 16  # clips at once
-OCCLUDED = 0.05  # seconds that occlusion hides at a time
 FLOOR = 60.0  # dB under a wave's loudest cell, below which its picture is blank
-ROWS = 10  # parts into which occlusion divides the frequencies
-
-# What `--method` calls them -> where they are. Others are named by their import path, as in a recipe.
-METHODS = {
-    "aligned": "perturb.aligned_occlusion",
-    "lrp": "lrp.lrp",
-    "gradient": "gradient.gradient",
-    "gradient_x_input": "gradient.gradient_x_input",
-    "integrated_gradients": "gradient.integrated_gradients",
-    "smoothgrad": "gradient.smoothgrad",
-    "occlusion": "gradient.occlusion_time",
-    "occlusion_time": "gradient.occlusion_time",
-    "occlusion_frequency": "gradient.occlusion_frequency",
-}
 
 
 class Input(NamedTuple):
@@ -159,63 +140,6 @@ def share_of(logits: Tensor, target: Tensor) -> float:
 # --- relevance ---------------------------------------------------------------------------------------------
 
 
-class Method(NamedTuple):
-    """How relevance is found: a name, and what is called with which settings."""
-
-    name: str
-    call: Callable[..., Tensor]
-    settings: dict[str, Any]
-
-
-def method_of(
-    named: str | Part, preset: str | None = None, folder: Any = None, trusted_only: bool = False
-) -> Method:
-    """A method by its name ("lrp", "lrp:epsilon", "occlusion", ...), its import path, or as a recipe's part.
-
-    Raises
-    ------
-    HeschlError: there is none of that name, or it does not take such settings.
-    """
-    from heschl.explanation.lrp import PRESETS
-
-    if isinstance(named, str):
-        name, _, after = named.partition(":")
-        if after and preset and after != preset:
-            raise HeschlError(f"method {named} names one preset and --preset {preset} another: choose one")
-        if name == "aligned":
-            return _aligned(after or "phone", preset)
-        preset = preset or after or None
-        if name not in METHODS and "." not in name:
-            near = get_close_matches(name, METHODS, n=1)
-            hint = f": did you mean '{near[0]}'?" if near else f": choose {', '.join(METHODS)}"
-            raise HeschlError(f"there is no method '{name}'{hint}")
-        named = Part.model_validate(
-            {"use": METHODS.get(name, name), **({"preset": preset} if preset else {})}
-        )
-    elif preset:
-        named = Part.model_validate({"use": named.use, **named.args, "preset": preset})
-    call, given = check_part(
-        named.use, named.args, "explain", at="explain", folder=folder, trusted_only=trusted_only
-    )
-    short = named.use.rsplit(".", 1)[-1]
-    if short == "lrp":
-        given.setdefault("preset", "epsilon_plus")
-        if given["preset"] not in PRESETS:
-            near = get_close_matches(str(given["preset"]), PRESETS, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"choose {', '.join(PRESETS)}"
-            raise HeschlError(f"there is no LRP preset '{given['preset']}': {hint}")
-        return Method(f"lrp:{given['preset']}", call, given)
-    return Method(short, call, given)
-
-
-def _aligned(kind: str, preset: str | None) -> Method:
-    if preset:
-        raise HeschlError(f"--preset {preset} belongs to lrp: leave it out beside the method aligned")
-    if kind not in KINDS:
-        raise HeschlError(f"there are no segments '{kind}': choose aligned: and one of {', '.join(KINDS)}")
-    return Method(f"aligned:{kind}", aligned_occlusion, {"kind": kind})
-
-
 def _segments(one: Input, kind: str, frequencies: Tensor | None) -> Tensor:
     """The number of the segment of each step or cell of a clip's input; phones, where none are known, by energy."""
     clip = one.clip
@@ -235,30 +159,6 @@ def _segments(one: Input, kind: str, frequencies: Tensor | None) -> Tensor:
     return ids if timed else ids.reshape(one.x.shape)
 
 
-def relevance_of(model: nn.Module, method: Method, x: Tensor, target: Tensor, rate: float) -> Tensor:
-    """Relevance of inputs of one shape (batch, ...), by any method, a chunk at a time."""
-    takes, given = inspect.signature(method.call).parameters, dict(method.settings)
-    if "width" in takes and "width" not in given:
-        rows = method.name.endswith("frequency") and x.ndim > 2
-        given["width"] = max(1, x.shape[-2] // ROWS if rows else round(OCCLUDED * rate))
-        if "step" in takes and "step" not in given:
-            given["step"] = max(1, given["width"] // 2)
-    out = []
-    for part in range(0, len(x), CHUNK):
-        own = x[part : part + CHUNK]
-        if "baseline" in takes and "baseline" not in method.settings:
-            given["baseline"] = quiet(own)
-        out.append(method.call(model, own, target[part : part + CHUNK], **given).detach())
-    return torch.cat(out).to(x.dtype)
-
-
-def quiet(x: Tensor) -> Tensor:
-    """Silence as each clip would have it: 0 in waves, its own lowest value in spectrograms; broadcasts to x."""
-    if is_wave(x[0]):
-        return x.new_zeros(())
-    return x.flatten(1).amin(1).reshape(-1, *(1,) * (x.ndim - 1)).expand(x.shape)
-
-
 def relevances(
     network: Network, method: Method, inputs: Sequence[Input], targets: Sequence[Tensor]
 ) -> list[Tensor]:
@@ -269,14 +169,14 @@ def relevances(
         shapes.setdefault((one.x.shape, target.shape), []).append(k)
     frequencies = getattr(network.feature, "frequencies", None)
     for places in shapes.values():
-        if method.call is aligned_occlusion:
-            for k in places:
-                own = _segments(inputs[k], method.settings["kind"], frequencies)[None]
-                out[k] = aligned_occlusion(model, inputs[k].x[None], targets[k][None], own)[0]
-            continue
         x = torch.stack([inputs[k].x for k in places])
         target = torch.stack([targets[k] for k in places])
-        for k, r in zip(places, relevance_of(model, method, x, target, inputs[0].rate), strict=True):
+        segments = None
+        if method.aligned:
+            kind = method.settings["kind"]
+            segments = torch.stack([_segments(inputs[k], kind, frequencies) for k in places])
+        found = relevance_of(model, method, x, target, inputs[0].rate, segments=segments)
+        for k, r in zip(places, found, strict=True):
             out[k] = r
     return out
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heschl.explanation.cells import is_wave
+from heschl.explanation.cells import fill, is_wave, look
 from heschl.explanation.faithful import Curve, deletion_curve
 from heschl.explanation.trust import (
     entropy,
@@ -25,7 +25,7 @@ from heschl.files import write_json
 from heschl.run import Run, open_run
 from heschl.steps.faithful_files import CONTROLS, Found, summed, write
 from heschl.steps.inputs import Inputs, chosen, explained, inputs
-from heschl.steps.methods import COMPARED, Asked, check_methods, explain_by, fitting
+from heschl.steps.methods import COMPARED, Method, fitting, method_of, relevance_of
 from heschl.steps.networks import Progress, open_network
 from heschl.types import HeschlError, Skipped
 
@@ -35,11 +35,35 @@ DRAWS = 3  # random orders
 # what says nothing of these cells: all of them would be equal
 BLIND = {
     ("occlusion_time", "frequency"),
+    ("aligned:phone", "frequency"),
     ("occlusion_frequency", "time"),
     ("occlusion_frequency", "segments"),
     ("occlusion_frequency", "stretches"),
 }
 STEP = 0.01  # seconds of a wave that are taken out at once; its STFT's window is twice as long
+
+
+class Asked(NamedTuple):
+    """Some clips as their network takes them, and what is to be explained of them.
+
+    rate: steps of x a second. hidden: the shape of x, what stands in the place of what is taken out.
+    segments: (batch, time), for aligned methods.
+    """
+
+    model: nn.Module
+    x: Tensor
+    target: Tensor
+    lengths: Tensor | None
+    rate: float
+    hidden: Tensor
+    segments: Tensor
+
+    def by(self, method: Method) -> Tensor:
+        if method.aligned and not bool((self.segments.amax(1) >= 1).all()):
+            raise HeschlError("a clip has neither two phones nor two stretches of sound to take out")
+        return relevance_of(
+            self.model, method, self.x, self.target, self.rate, self.lengths, self.hidden, self.segments
+        )
 
 
 def faithful(
@@ -63,8 +87,8 @@ def faithful(
     Parameters
     ----------
     part: "train", "validation" or "test". clips: at most so many, by turns from every speaker; None for all.
-    methods: by the names in `heschl.steps.methods.METHODS`. cells: kinds of cells; "segments" are the clips' phones, or where they
-        are not known, stretches of sound and pauses.
+    methods: as `heschl.steps.methods.method_of` takes them; "aligned" takes out phones, or where they are not known,
+        stretches of sound and pauses. cells: kinds of cells; "segments" are those of "aligned".
     target: the class that is explained, "predicted" or "true".
     baseline: what stands in the place of what is taken out: "mean", "silence", "noise" or "zero"; "auto" is zero for
         waves and each row's mean over the clip for spectrograms.
@@ -82,7 +106,12 @@ def faithful(
     run = open_run(run)
     if target not in ("predicted", "true"):
         raise HeschlError(f"target is {target!r}: choose predicted or true")
-    check_methods(methods)
+    ways = list({way.name: way for way in map(method_of, methods)}.values())
+    for way in ways:
+        if way.aligned and way.settings["kind"] != "phone":
+            raise HeschlError(
+                f"{way.name} is not tested here, whose segments are phones: name aligned instead"
+            )
     for name in cells:
         if name not in CELLS:
             raise HeschlError(f"there are no cells '{name}': choose among {', '.join(CELLS)}")
@@ -98,20 +127,21 @@ def faithful(
         aim = batch.answered if target == "predicted" else batch.said
         kind = ("zero" if is_wave(batch.x) else "mean") if baseline == "auto" else baseline
         rate = float(network.feature.rate)  # type: ignore[arg-type]
-        asked = Asked(model, batch.x, aim, batch.lengths, rate, kind)
+        hidden = fill(look(batch.x, lengths=batch.lengths), kind, lengths=batch.lengths)
+        asked = Asked(model, batch.x, aim, batch.lengths, rate, hidden, _known_segments(batch))
         relevance = {}
-        for name in fitting(methods, batch.x):
-            if name in refused:
+        for way in fitting(ways, batch.x):
+            if way.name in refused:
                 continue
             try:
-                relevance[name] = explain_by(name, asked)
+                relevance[way.name] = asked.by(way)
             except HeschlError as error:
-                refused[name] = str(error)
+                refused[way.name] = str(error)
         if not relevance:
             first = next(iter(refused.items()), ("no method", "none fits this network"))
             raise HeschlError(f"nothing could be explained: {first[0]} says that {first[1]}")
         _curves(found, batch, asked, relevance, cells, kind, points, seed)
-        _trust(found, batch, asked, relevance, left, seed)
+        _trust(found, batch, asked, relevance, {way.name: way for way in ways}, left, seed)
         left = max(0, left - len(batch.clips))
         done += len(batch.clips)
         if progress:
@@ -138,6 +168,12 @@ def faithful(
     held["folder"] = str(folder)
     write_json(folder / "scores.json", held)
     return held
+
+
+def _known_segments(batch: Inputs) -> Tensor:
+    """The number of the phone of each step, or of the stretch of sound where a clip's phones are not known."""
+    phones, stretches = batch.segments(), batch.stretches()
+    return torch.where((phones.amax(1) >= 1)[:, None], phones, stretches)
 
 
 def _curves(
@@ -208,7 +244,7 @@ def _kinds(batch: Inputs, cells: Sequence[str]) -> list[tuple[str, Tensor, Any]]
 
 def _blind(method: str, cells: str, wave: bool) -> bool:
     """What hides moments of a wave says nothing of its frequencies: it is no share of each sample."""
-    hides = method.startswith("occlusion") and wave and cells in ("frequency", "time_frequency")
+    hides = method.startswith(("occlusion", "aligned")) and wave and cells in ("frequency", "time_frequency")
     return hides or (method, cells) in BLIND
 
 
@@ -233,7 +269,13 @@ def _curve(
 
 
 def _trust(
-    found: Found, batch: Inputs, asked: Asked, relevance: dict[str, Tensor], random_clips: int, seed: int
+    found: Found,
+    batch: Inputs,
+    asked: Asked,
+    relevance: dict[str, Tensor],
+    ways: dict[str, Method],
+    random_clips: int,
+    seed: int,
 ) -> None:
     inside = batch.spoken()
     said = bool(inside.any()) and not bool(inside.all())
@@ -258,8 +300,10 @@ def _trust(
             x=asked.x[:n],
             target=asked.target[:n],
             lengths=None if asked.lengths is None else asked.lengths[:n],
+            hidden=asked.hidden[:n],
+            segments=asked.segments[:n],
         )
         *_, (_, blank) = randomised(few.model, few.x, few.lengths, seed=seed)
         for key, own in relevance.items():
-            blind = explain_by(key, few._replace(model=blank))
+            blind = few._replace(model=blank).by(ways[key])
             found.random_layers[key] += rank_correlation(own[:n], blind).tolist()

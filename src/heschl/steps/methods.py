@@ -1,76 +1,40 @@
-"""The ways to explain that are compared, by the names that a person types."""
+"""The ways to explain, by the names that a person types: what is called, with which settings, and on what."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import NamedTuple
+from difflib import get_close_matches
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from heschl.explanation.cells import fill, is_wave, look
-from heschl.explanation.gradient import (
-    gradient,
-    gradient_x_input,
-    integrated_gradients,
-    occlusion,
-    smoothgrad,
-)
-from heschl.explanation.lrp import PRESETS, lrp
+from heschl.explanation.cells import is_wave
+from heschl.explanation.perturb import aligned_occlusion
+from heschl.explanation.segments import KINDS
+from heschl.recipe import Part
+from heschl.recipe.parts import check_part
 from heschl.types import HeschlError
 
-Baseline = float | str
-WINDOW = 0.05  # seconds that occlusion hides at once
-BAND = 0.1  # share of the rows that it hides at once
+TOGETHER = 16  # clips at once
+WINDOW = 0.05  # seconds that occlusion hides at a time
+BAND = 0.1  # share of the rows that it hides at a time
 
-
-class Asked(NamedTuple):
-    """A network, its input and what is to be explained; ``rate`` in steps of x a second."""
-
-    model: nn.Module
-    x: Tensor
-    target: Tensor
-    lengths: Tensor | None
-    rate: float
-    baseline: Baseline
-
-
-def _hidden(asked: Asked) -> Tensor:
-    return fill(look(asked.x, lengths=asked.lengths), asked.baseline, lengths=asked.lengths)
-
-
-def _integrated(asked: Asked) -> Tensor:
-    return integrated_gradients(asked.model, asked.x, asked.target, 32, _hidden(asked), asked.lengths)
-
-
-def _time(asked: Asked) -> Tensor:
-    return _occluded(asked, -1, max(1, round(WINDOW * asked.rate)))
-
-
-def _frequency(asked: Asked) -> Tensor:
-    return _occluded(asked, -2, max(1, round(BAND * asked.x.shape[-2])))
-
-
-def _occluded(asked: Asked, axis: int, width: int) -> Tensor:
-    return occlusion(
-        asked.model, asked.x, asked.target, axis, width, baseline=_hidden(asked), lengths=asked.lengths
-    )
-
-
-def _plain(method: Callable[..., Tensor], asked: Asked) -> Tensor:
-    return method(asked.model, asked.x, asked.target, lengths=asked.lengths)
-
-
-METHODS: dict[str, Callable[[Asked], Tensor]] = {
-    "lrp": partial(_plain, lrp),
-    **{f"lrp:{preset}": partial(_plain, partial(lrp, preset=preset)) for preset in PRESETS},
-    "gradient": partial(_plain, gradient),
-    "gradient_x_input": partial(_plain, gradient_x_input),
-    "integrated_gradients": _integrated,
-    "smoothgrad": partial(_plain, partial(smoothgrad, times_input=True)),
-    "occlusion_time": _time,
-    "occlusion_frequency": _frequency,
+# What `--method` calls them -> where they are, and settings that are not theirs by default. Any other is named by its
+# import path, as in a recipe.
+METHODS: dict[str, tuple[str, dict[str, Any]]] = {
+    "aligned": ("perturb.aligned_occlusion", {}),
+    "lrp": ("lrp.lrp", {}),
+    "gradient": ("gradient.gradient", {}),
+    "gradient_x_input": ("gradient.gradient_x_input", {}),
+    "integrated_gradients": ("gradient.integrated_gradients", {"steps": 32}),
+    "smoothgrad": ("gradient.smoothgrad", {"times_input": True}),
+    "occlusion": ("gradient.occlusion_time", {}),
+    "occlusion_time": ("gradient.occlusion_time", {}),
+    "occlusion_frequency": ("gradient.occlusion_frequency", {}),
+    "deeplift": ("baselines.deeplift", {}),
+    "gradient_shap": ("baselines.gradient_shap", {}),
 }
 COMPARED = (
     "lrp:epsilon",
@@ -79,27 +43,121 @@ COMPARED = (
     "integrated_gradients",
     "occlusion_time",
     "occlusion_frequency",
+    "aligned",
 )
 
 
-def check_methods(names: Sequence[str]) -> None:
-    """Every name is one of `METHODS`."""
-    for name in names:
-        if name not in METHODS:
-            raise HeschlError(f"there is no method '{name}': choose among {', '.join(METHODS)}")
+class Method(NamedTuple):
+    """How relevance is found: a name, and what is called with which settings."""
+
+    name: str
+    call: Callable[..., Tensor]
+    settings: dict[str, Any]
+
+    @property
+    def aligned(self) -> bool:
+        """Whether it needs to know the clip's segments."""
+        return self.call is aligned_occlusion
 
 
-def explain_by(name: str, asked: Asked) -> Tensor:
-    """Relevance, the shape of x, zero after each clip's end."""
-    check_methods([name])
-    relevance = METHODS[name](asked).detach()
-    if asked.lengths is None:
+def method_of(
+    named: str | Part, preset: str | None = None, folder: Any = None, trusted_only: bool = False
+) -> Method:
+    """A method by its name ("lrp", "lrp:epsilon", "occlusion", ...), its import path, or as a recipe's part.
+
+    Raises
+    ------
+    HeschlError: there is none of that name, or it does not take such settings.
+    """
+    from heschl.explanation.lrp import PRESETS
+
+    if isinstance(named, str):
+        name, _, after = named.partition(":")
+        if after and preset and after != preset:
+            raise HeschlError(f"method {named} names one preset and --preset {preset} another: choose one")
+        if name == "aligned":
+            return _aligned(after or "phone", preset)
+        preset = preset or after or None
+        if name not in METHODS and "." not in name:
+            near = get_close_matches(name, METHODS, n=1)
+            hint = f": did you mean '{near[0]}'?" if near else f": choose {', '.join(METHODS)}"
+            raise HeschlError(f"there is no method '{name}'{hint}")
+        use, settings = METHODS.get(name, (name, {}))
+        named = Part.model_validate({"use": use, **settings, **({"preset": preset} if preset else {})})
+    elif preset:
+        named = Part.model_validate({"use": named.use, **named.args, "preset": preset})
+    call, given = check_part(
+        named.use, named.args, "explain", at="explain", folder=folder, trusted_only=trusted_only
+    )
+    short = named.use.rsplit(".", 1)[-1]
+    if short == "lrp":
+        given.setdefault("preset", "epsilon_plus")
+        if given["preset"] not in PRESETS:
+            near = get_close_matches(str(given["preset"]), PRESETS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"choose {', '.join(PRESETS)}"
+            raise HeschlError(f"there is no LRP preset '{given['preset']}': {hint}")
+        return Method(f"lrp:{given['preset']}", call, given)
+    return Method(short, call, given)
+
+
+def _aligned(kind: str, preset: str | None) -> Method:
+    if preset:
+        raise HeschlError(f"--preset {preset} belongs to lrp: leave it out beside the method aligned")
+    if kind not in KINDS:
+        raise HeschlError(f"there are no segments '{kind}': choose aligned: and one of {', '.join(KINDS)}")
+    return Method(f"aligned:{kind}", aligned_occlusion, {"kind": kind})
+
+
+def fitting(methods: Sequence[Method], x: Tensor) -> list[Method]:
+    """Those that have a meaning for inputs x (batch, ...): a wave has no rows to hide."""
+    return [one for one in methods if one.name != "occlusion_frequency" or not is_wave(x)]
+
+
+def relevance_of(
+    model: nn.Module,
+    method: Method,
+    x: Tensor,
+    target: Tensor,
+    rate: float,
+    lengths: Tensor | None = None,
+    baseline: Tensor | None = None,
+    segments: Tensor | None = None,
+) -> Tensor:
+    """Relevance by any method, a chunk at a time: the shape of x (batch, ...), zero after each clip's end.
+
+    rate: steps of x a second. lengths: (batch,) valid steps, for networks that take them. baseline: the shape of x,
+    what stands for "nothing" (None: `quiet`). segments: for aligned methods, as `aligned_occlusion` takes them.
+    """
+    takes, given = inspect.signature(method.call).parameters, dict(method.settings)
+    given.pop("kind" if method.aligned else "", None)
+    if "width" in takes and "width" not in given:
+        rows = method.name.endswith("frequency") and x.ndim > 2
+        given["width"] = max(1, round(BAND * x.shape[-2] if rows else WINDOW * rate))
+        if "step" in takes and "step" not in given:
+            given["step"] = max(1, given["width"] // 2)
+    # a set of baselines is drawn from, so one clip's own may not be another's
+    together = 1 if method.name == "gradient_shap" else TOGETHER
+    out = []
+    for first in range(0, len(x), together):
+        part = slice(first, first + together)
+        if lengths is not None:
+            given["lengths"] = lengths[part]
+        if "baseline" in takes and "baseline" not in method.settings:
+            given["baseline"] = quiet(x[part]) if baseline is None else baseline[part]
+        if method.aligned:
+            if segments is None:
+                raise HeschlError(f"{method.name} takes out a clip's segments, and none are known")
+            given["segments"] = segments[part]
+        out.append(method.call(model, x[part], target[part], **given).detach())
+    relevance = torch.cat(out).to(x.dtype)
+    if lengths is None:
         return relevance
-    inside = torch.arange(asked.x.shape[-1]) < asked.lengths[:, None]
-    return torch.where(inside.reshape(len(relevance), *(1,) * (relevance.ndim - 2), -1), relevance, 0.0)
+    inside = torch.arange(x.shape[-1]) < lengths[:, None]
+    return torch.where(inside.reshape(len(x), *(1,) * (x.ndim - 2), -1), relevance, 0.0)
 
 
-def fitting(names: Sequence[str], x: Tensor) -> list[str]:
-    """The methods that have a meaning for this input: a wave has no rows to hide."""
-    check_methods(names)
-    return [name for name in names if name != "occlusion_frequency" or not is_wave(x)]
+def quiet(x: Tensor) -> Tensor:
+    """Silence as each clip would have it, the shape of x: 0 in waves, its own lowest value in spectrograms."""
+    if is_wave(x):
+        return torch.zeros_like(x)
+    return x.flatten(1).amin(1).reshape(-1, *(1,) * (x.ndim - 1)).expand(x.shape)

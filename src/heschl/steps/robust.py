@@ -21,7 +21,7 @@ from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps.inputs import Inputs, chosen, explained, heard, inputs
 from heschl.steps.intervals import mean_over
-from heschl.steps.methods import Asked, check_methods, explain_by
+from heschl.steps.methods import method_of, relevance_of
 from heschl.steps.networks import Progress, open_network
 from heschl.types import HeschlError, Skipped
 
@@ -61,7 +61,7 @@ def robust(
 
     Parameters
     ----------
-    method: by the names in `heschl.steps.methods.METHODS`; where it refuses the network, gradient x input.
+    method: as `heschl.steps.methods.method_of` takes it; where it refuses the network, gradient x input.
     The others are those of `heschl.steps.faithful.faithful`.
 
     Raises
@@ -69,7 +69,7 @@ def robust(
     HeschlError: a run of stored frames instead of sound, or nothing to hear.
     """
     run = open_run(run)
-    check_methods([method])
+    way = method_of(method)
     network, skipped = open_network(run), list[Skipped]()
     if isinstance(network.feature, Stored):
         raise HeschlError(f"{run.folder} hears stored frames: they cannot be disturbed without their sound")
@@ -85,12 +85,11 @@ def robust(
     done, refused = 0, ""
     for batch in batches:
         own = list(range(done, done + len(batch.clips)))
-        asked = Asked(model, batch.x, batch.answered, batch.lengths, rate, "zero")
         try:
-            quiet = explain_by(method, asked)
+            quiet = relevance_of(model, way, batch.x, batch.answered, rate, batch.lengths)
         except HeschlError as error:
-            method, refused = "gradient_x_input", f"{method} was left out: {error}"
-            quiet = explain_by(method, asked)
+            refused, way = f"{way.name} was left out: {error}", method_of("gradient_x_input")
+            quiet = relevance_of(model, way, batch.x, batch.answered, rate, batch.lengths)
         hits[0] += _right(model, batch, batch.x)
         alike[0] += [1.0] * len(own)
         for k, plan in enumerate(plans, 1):
@@ -100,7 +99,8 @@ def robust(
                 batch.samples,
             )
             hits[k] += _right(model, batch, x)
-            alike[k] += rank_correlation(quiet, explain_by(method, asked._replace(x=x))).tolist()
+            other = relevance_of(model, way, x, batch.answered, rate, batch.lengths)
+            alike[k] += rank_correlation(quiet, other).tolist()
         done += len(own)
         if progress:
             progress(done, len(picked))
@@ -121,7 +121,7 @@ def robust(
         "group": by,
         "classes": len(run.labels),
         "chance": 1 / len(run.labels),
-        "method": method,
+        "method": way.name,
         "refused": refused,
         "kind": "frames" if network.frames else "clips",
         "seed": seed,

@@ -226,7 +226,11 @@ def inline(figure: Figure, name: str, alt: str) -> str:
     text = io.StringIO()
     with styled():
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    svg = text.getvalue()
+    return on_page(text.getvalue(), name, alt)
+
+
+def on_page(svg: str, name: str, alt: str) -> str:
+    """A saved figure's SVG as an element for a page, see `inline`."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     box = re.search(r'viewBox="([^"]+)"', svg)

@@ -27,6 +27,7 @@ REFERENCES = {
     "occlusion": "Zeiler MD, Fergus R (2014). Visualizing and understanding convolutional networks. Proc. ECCV, 818–833.",
     "deletion": "Samek W, Binder A, Montavon G, Lapuschkin S, Müller K-R (2017). Evaluating the visualization of what a "
     "deep neural network has learned. IEEE Trans. Neural Netw. Learn. Syst. 28(11), 2660–2673.",
+    "permutation": "Phipson B, Smyth GK (2010). Permutation p-values should never be zero. Stat. Appl. Genet. Mol. Biol. 9(1), 39.",
     "holm": "Holm S (1979). A simple sequentially rejective multiple test procedure. Scand. J. Stat. 6(2), 65–70.",
 }
 METHODS = {  # beginning of a method's name -> how it is called, its references
@@ -42,18 +43,28 @@ RECURRENT = ("crnn", "frame_lstm", "frame_mlp")
 
 
 def methods(
-    run: Run, held: Mapping[str, Any] | None, explained: Mapping[str, Any] | None = None
+    run: Run,
+    held: Mapping[str, Any] | None,
+    explained: Mapping[str, Any] | None = None,
+    decoded: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The paragraph, the references that it needs, and how to cite.
 
     Parameters
     ----------
-    held: scores.json of what the page shows. explained: explain.json likewise.
+    held: scores.json of what the page shows. explained: explain.json likewise. decoded: decode/scores.json.
     """
     needed: list[str] = []
     sentences = [*_training(run, needed)]
     if held:
         sentences += _scoring(held, needed)
+    if decoded:
+        needed.append("permutation")
+        sentences.append(
+            f"Each of {decoded['trials']:,} trials was scored with all {decoded['words']} words, beside a linear decoder (shrinkage "
+            "LDA on the power of bands and time bins, fitted on the training part alone); p is by permutation of words within "
+            f"blocks, intervals are 95\u202f% percentile intervals of a bootstrap {decoded['interval']}."
+        )
     if explained:
         sentences += _explaining(run, explained, needed)
     made = version("heschl")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from heschl.files import read_csv, read_json, read_text, write_text
 from heschl.report.brain import brain_section
+from heschl.report.decode import decode_score, decoded_facts, decoding
 from heschl.report.disguise import Names
 from heschl.report.explained import explained_facts, explanations
 from heschl.report.methods import methods
@@ -89,7 +90,7 @@ def page_facts(
 
     import markupsafe
 
-    names = names or Names(run)
+    names, decoded = names or Names(run), decoding(run)
     corpus = run.origin.get("corpus", {})
     held = read_json(folder / "scores.json") if folder else None
     found = explanations(run)
@@ -97,8 +98,8 @@ def page_facts(
         "version": version("heschl"),
         "name": run.name,
         "folder": str(run.folder),
-        "title": _headline(run, held),
-        "lead": _lead(run, held),
+        "title": _headline(run, held, decoded),
+        "lead": _lead(run, held, decoded is not None),
         "synthetic": "",
         "notes": [] if names.pseudonyms else corpus.get("notes", []),
         "pseudonyms": names.pseudonyms,
@@ -117,7 +118,8 @@ def page_facts(
         "skipped": _skipped(run),
         "recipe": read_text(run.folder / "recipe.yaml"),
         "versions": _versions(run),
-        "methods": methods(run, held, found[0].held if found else None),
+        "methods": methods(run, held, found[0].held if found else None, decoded),
+        "decoded": None,
         **_repeat(run),
     }
     if (held or {}).get("synthetic") or corpus.get("synthetic"):
@@ -136,6 +138,10 @@ def page_facts(
 
         monitor = run.recipe.train.monitor
         facts["curves"] = _both("curves", lambda width: curves(run.history, monitor, width))
+    if decoded:
+        facts["decoded"] = decoded_facts(run, decoded)
+        facts["synthetic"], facts["notes"] = "", decoded.get("caveats", [])[:1]
+        facts["score"] = decode_score(decoded)
     if held and folder:
         facts |= _score_facts(run, held, folder, names)
         if held["kind"] == "clips":
@@ -149,8 +155,12 @@ def page_facts(
     return facts
 
 
-def _headline(run: Run, held: Mapping[str, Any] | None) -> str:
+def _headline(run: Run, held: Mapping[str, Any] | None, decoded: Mapping[str, Any] | None) -> str:
     n, task = len(run.labels), _task_words(run)
+    if decoded and not held:
+        brains = "simulated brains" if decoded["simulated"] else "brain recordings"
+        share = 100 * decoded["network"]["top_1"]["value"]
+        return f"A network that tells {n} {task} apart in {brains}, right in {share:.0f} of 100 cases"
     if not held:
         return f"A network that tells {n} {task} apart, not scored yet"
     value = _main(held)["balanced_accuracy" if held["kind"] == "clips" else "accuracy"]["value"]
@@ -170,14 +180,15 @@ def _main(held: Mapping[str, Any]) -> Mapping[str, Any]:
     return main
 
 
-def _lead(run: Run, held: Mapping[str, Any] | None) -> str:
+def _lead(run: Run, held: Mapping[str, Any] | None, trials: bool = False) -> str:
     corpus, split = run.origin.get("corpus", {}), run.split
     by = split.by
 
     def size(ids: Sequence[str]) -> str:
         groups = {split.groups[i] for i in ids if i in split.groups}
-        whose = f" by {_count(len(groups), by)}" if by != "clip" and groups else ""
-        return f"{len(ids):,} recordings{whose}"
+        of = "by" if by in ("speaker", "subject") else "in"
+        whose = f" {of} {_count(len(groups), by)}" if by != "clip" and groups else ""
+        return f"{len(ids):,} {'trials' if trials else 'recordings'}{whose}"
 
     name = run.recipe.model.use.rsplit(".", 1)[-1]
     parameters = run.origin.get("parameters")
@@ -235,9 +246,12 @@ def _repeat(run: Run) -> dict[str, str]:
     licence = (
         f" The recordings: {corpus.get('source', '')} ({corpus['licence']})." if corpus.get("licence") else ""
     )
-    explain = f"\nheschl explain {run.folder}" if (run.folder / "explain").is_dir() else ""
+    done = [name for name in ("evaluate", "explain", "decode") if (run.folder / name).is_dir()] or [
+        "evaluate"
+    ]
+    steps = "".join(f"\nheschl {name} {run.folder}" for name in done)
     return {
-        "command": f"heschl train {run.folder / 'recipe.yaml'}\nheschl evaluate {run.folder}{explain}\nheschl report {run.folder}",
+        "command": f"heschl train {run.folder / 'recipe.yaml'}{steps}\nheschl report {run.folder}",
         "repeat": f"Seed {run.recipe.seed}; the same recipe on the same machine gives the same weights, bit for bit.{licence}",
     }
 

@@ -157,17 +157,23 @@ def _good(rows: list[dict[str, Any]]) -> str:
     if not rows:
         return "not measured by us yet on speakers that it never heard"
     seeds = f"{len(rows)} seed{'s' * (len(rows) != 1)}"
+    folds = rows[0]["folds"]
+    which = "folds of speakers" if isinstance(folds, int) else f"folds of speakers, {folds} of them"
     return (
-        f"on real speakers that the scored network never heard ({rows[0]['scores']['n_groups']} speakers, folds of "
-        f"speakers, {seeds}):\n  {_scores(rows)}. Chance is {100 * rows[0]['chance']:.1f} %"
+        f"on real speakers that the scored network never heard ({rows[0]['scores']['n_groups']} speakers, {which}, "
+        f"{seeds}):\n  {_scores(rows)}. Chance is {100 * rows[0]['chance']:.1f} %"
     )
 
 
 def _scores(rows: list[dict[str, Any]]) -> str:
     """Means over seeds, of values and of their intervals over speakers, as README has them."""
     told = []
-    for key, word in (("balanced_accuracy", "balanced accuracy"), ("accuracy", "accuracy")):
+    words = ("balanced accuracy", "accuracy", "accuracy without silence")
+    for word in words:
+        key = word.replace(" ", "_")
         found = [row["scores"][key] for row in rows if key in row["scores"]]
+        if not found:
+            continue  # of frames alone
         value, low, high = (
             [100 * one[name] for one in found if one.get(name) is not None]
             for name in ("value", "low", "high")

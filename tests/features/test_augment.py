@@ -45,6 +45,7 @@ ON_WAVES = [
     augment.Shift(0.1, RATE),
     augment.Roll(250),
     augment.Crop(0.1, RATE),
+    augment.Trim(RATE, (0.0, 1.0), 0.8),
     augment.Gain((-6, 6)),
     augment.Speed((0.8, 1.25)),
     augment.Noise((5, 40), (0, 2), 0.7),
@@ -124,6 +125,37 @@ def test_crop_takes_a_stretch_and_keeps_short_clips_whole() -> None:
     assert starts[lengths == 1000].max() > 580 and starts[lengths == 1000].min() < 20
     short = augment.Crop(0.2, RATE)(x, draws(200))
     assert torch.equal(short, torch.cat([x, torch.zeros(200, 600)], 1))
+
+
+def test_trim_silences_weak_edges_and_centres_the_rest() -> None:
+    """A strong vowel between weak sounds: either edge goes where it lies below the clip's own draw."""
+    x = tone(400.0, 300, 4000)
+    x[:, :800] *= 10 ** (-30 / 20)
+    x[:, 2400:3200] *= 10 ** (-20 / 20)
+    x[:, 3200:] = 0.0
+    out = augment.Trim(RATE, (10.0, 40.0), 0.8)(x, draws(300))
+    take, first, last = (
+        draws(300).uniform(name, *span)
+        for name, span in (("trim", (0.0, 1.0)), ("trim begin", (10.0, 40.0)), ("trim end", (10.0, 40.0)))
+    )
+    seen = set()
+    for one, clip, taken, begin, end in zip(out, x, (take < 0.8).tolist(), first.tolist(), last.tolist()):
+        if not taken:
+            assert torch.equal(one, clip)
+            continue
+        if min(abs(begin - 30), abs(end - 20)) < 1:
+            continue  # too close to say
+        start, stop = (0 if begin > 30 else 800), (3200 if end > 20 else 2400)
+        heard = torch.nonzero(one.abs() > 1e-9).flatten()
+        left, right = int(heard[0]), 4000 - 1 - int(heard[-1])
+        assert abs(left - right) <= 80 * 2, "in the middle"
+        assert abs(int(heard[-1]) - left - (stop - start)) <= 4 * 80, "cut to the frame"
+        vowel = one[left + 800 - start + 160 :][:1200]
+        assert np.corrcoef(vowel, clip[960:2160])[0, 1] ** 2 > 0.1 and vowel.abs().max() > 0.99
+        seen.add((start, stop))
+    assert len(seen) == 4
+    quiet = torch.zeros(2, 4000)
+    assert torch.equal(augment.Trim(RATE)(quiet, draws(2)), quiet)
 
 
 def test_gain_is_in_decibels() -> None:

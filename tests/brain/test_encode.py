@@ -68,7 +68,7 @@ def sklearn_r(
     return np.array([np.corrcoef(guess[:, c], truth[:, c])[0, 1] for c in range(truth.shape[1])])
 
 
-@pytest.mark.parametrize("lengths", [(900,), (500, 400), (150, 260, 200, 190, 170, 160)])
+@pytest.mark.parametrize("lengths", [(900,), (500, 400), (40, 500), (150, 260, 200, 190, 170, 160)])
 def test_one_alpha_equals_scikit_learn(lengths: tuple[int, ...]) -> None:
     xs, ys = runs(lengths)
     found = fit_encoding(xs, ys, 100, LAGS, alphas=30.0)
@@ -213,7 +213,9 @@ def bad(kind: str) -> tuple:
     if kind == "flat block":
         y[:70, 0] = 1.0
     if kind == "short":
-        x, y = x[:40], y[:40]
+        x, y = x[:12], y[:12]
+    if kind == "purged":
+        x, y = x[:18], y[:18]
     if kind == "complex":
         x = x + 1j
     return ([x, x], y) if kind == "runs" else (x, y)
@@ -227,7 +229,8 @@ def bad(kind: str) -> tuple:
         ("flat", "column 1 of recording never changes"),
         ("flat feature", "column 0 of features never changes"),
         ("flat block", "channel 0 never changes within block 0"),
-        ("short", "block 0 of 5 has 8 samples and the lags span 10"),
+        ("short", "block 0 of 5 has 2 samples"),
+        ("purged", "-?[0-2] samples are left to train on, as the lags span 10"),
         ("runs", "2 runs of features and 1"),
         ("complex", "complex128"),
     ],
@@ -245,6 +248,7 @@ def test_bad_options_are_told() -> None:
         ({"folds": 2}, "folds is 2, which leaves one block"),
         ({"groups": [1, 2]}, None),
         ({"groups": [1, 2, 3]}, "groups are"),
+        ({"groups": [[0, 1], [1]]}, "groups are"),
         ({"alphas": [-1.0]}, "alphas are"),
         ({"alphas": np.ones((3, 3)), "groups": [0, 1]}, "alphas are of shape"),
         ({"alphas": np.ones(50), "groups": ["a", "b"], "folds": 3}, "2500 combinations"),

@@ -56,6 +56,11 @@ class Blocks:
         kept = [part for fold, part in enumerate(self.parts) if fold not in tested]
         found = reduce(Moments.__add__, kept) if len(kept) > 1 else kept[0]
         purged = [self._purged(run, tested) for run in range(len(self.x))]
+        if (left := found.n - sum(len(rows) for rows in purged)) < 3:
+            raise HeschlError(
+                f"{left} samples are left to train on, as the lags span {int(self.steps[-1] - self.steps[0])} round every "
+                "tested block: give a longer recording or fewer lags"
+            )
         if any(len(rows) for rows in purged):  # few: out of the sums again, one by one
             lagged = [gram.lagged_rows(x, self.steps, rows, self.shift_x) for x, rows in zip(self.x, purged)]
             y = [y[rows] - self.shift_y for y, rows in zip(self.y, purged)]
@@ -86,16 +91,14 @@ def cut(x: list[Array], y: list[Array], steps: Array, folds: int) -> Blocks:
 
     Raises
     ------
-    HeschlError: a block is not longer than the lags span, or a channel never changes in one.
+    HeschlError: a block has fewer than three samples, or a channel never changes in one.
     """
     cuts = series.blocks([len(run) for run in x], folds)
-    span = int(steps[-1] - steps[0])
     for fold, stretches in enumerate(cuts):
         rows = min(stop - start for _, start, stop in stretches)
-        if rows <= max(2, span):
+        if rows <= 2:
             raise HeschlError(
-                f"block {fold} of {folds} has {rows} samples and the lags span {span}: "
-                "give a longer recording, fewer folds or fewer lags"
+                f"block {fold} of {folds} has {rows} samples: give a longer recording or fewer folds"
             )
     shift_x, shift_y = series.column_means(x), series.column_means(y)
     parts = []

@@ -76,7 +76,7 @@ def fit_encoding(
     lags: first and last, seconds by which the recording follows the sound (every sample from floor to ceil).
     alphas: penalties to choose from, for each output apart, by cross-validation within the training blocks; one number
         is taken as it is, without that inner loop. None: ten powers of ten about the mean of the Gram matrix's diagonal.
-    groups: banded ridge: the group of every input (labels, or sizes in order); each has a penalty of its own out of
+    groups: banded ridge: the group of every input (labels, sizes in order, or lists of inputs); each has a penalty of its own out of
         ``alphas``, which may then also be rows (candidate, group).
     folds: blocks that are held out in turn: whole runs where there are as many, else equal parts of every run. Training
         rows that share samples with a tested block through the lags are purged.

@@ -105,19 +105,29 @@ def haufe(xx: Array, weights: Array, sources: Array | None = None) -> Array:
 
 
 def bands(groups: Any, width: int) -> Array:
-    """The group of every input (input,), numbered from 0: from labels, one per input, or from sizes in order.
+    """The group of every input (input,), numbered from 0: from labels, one per input, from sizes in order, or from the
+    inputs of each group.
 
-    >>> bands([1, 3], 4).tolist(), bands(["envelope", "mel", "mel"], 3).tolist()
-    ([0, 1, 1, 1], [0, 1, 1])
+    >>> bands([1, 3], 4).tolist(), bands(["envelope", "mel", "mel"], 3).tolist(), bands([[0, 2], [1]], 3).tolist()
+    ([0, 1, 1, 1], [0, 1, 1], [0, 1, 0])
     """
-    given = np.asarray(groups)
+    if isinstance(groups, list | tuple) and groups and all(np.ndim(one) == 1 for one in groups):
+        flat = np.concatenate([np.asarray(one) for one in groups])
+        if flat.dtype.kind in "iu" and np.array_equal(np.sort(flat), np.arange(width)):
+            band = np.empty(width, dtype=int)
+            band[flat] = np.repeat(np.arange(len(groups)), [len(one) for one in groups])
+            return band
+        given: Array = np.zeros((0, 0))
+    else:
+        given = np.asarray(groups)
     if given.ndim == 1 and len(given) == width:
         _, first, index = np.unique(given, return_index=True, return_inverse=True)
         return np.argsort(np.argsort(first))[index]  # in the order in which they first come
     if given.ndim == 1 and given.dtype.kind in "iu" and (given > 0).all() and given.sum() == width:
         return np.repeat(np.arange(len(given)), given)
     raise HeschlError(
-        f"groups are {groups!r} for {width} inputs: give one label per input, or sizes that add up to {width}"
+        f"groups are {groups!r} for {width} inputs: give one label per input, sizes that add up to {width}, or each "
+        "group's inputs"
     )
 
 

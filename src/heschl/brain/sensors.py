@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,8 @@ def sensors_info(sensors: Any, head_position: Sequence[float] = HEAD_POSITION, r
             info = mne.io.read_info(sensors)
     elif sensors in MEG_ARRAYS:
         return _helmet(str(sensors), tuple(float(v) for v in head_position), rate).copy()
-    elif sensors in mne.channels.get_builtin_montages():
-        return _eeg(mne.channels.make_standard_montage(sensors), rate)
+    elif (montage := _montage(sensors)) is not None:
+        return _eeg(montage, rate)
     else:
         from difflib import get_close_matches
 
@@ -58,6 +59,18 @@ def sensors_info(sensors: Any, head_position: Sequence[float] = HEAD_POSITION, r
             f"channel {bare[0]} has no position ({len(bare)} in all): set a montage or leave it out"
         )
     return info
+
+
+def _montage(name: Any) -> Any:
+    """MNE's montage of that name, older names such as standard_1020 among them; None where there is none."""
+    import mne
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the older name will go one day
+        try:
+            return mne.channels.make_standard_montage(str(name))
+        except ValueError:
+            return None
 
 
 def _eeg(montage: Any, rate: float) -> Any:

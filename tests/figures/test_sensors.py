@@ -8,8 +8,10 @@ import re
 
 import numpy as np
 import pytest
+from scipy.special import eval_legendre
 
 from heschl.figures.brain import Hemisphere, draw
+from heschl.figures.heads import EDGE, PIXELS, _sphere, _spline, scalp
 from heschl.figures.sensors import Seen, diverging, moments, sensors_figure
 from heschl.figures.style import PHONE
 from heschl.figures.surface import surface_element, surface_page
@@ -30,18 +32,44 @@ def test_units_times_and_names_stand_in_the_picture(width: float, heads: int) ->
     one = seen()
     courses = {"STG": 20e-9 * np.sin(9 * one.times) ** 2, "IFG": 10e-9 * np.ones(40)}
     figure = sensors_figure(one, courses, "A title", width=width)
-    axes = [part for sub in figure.subfigs for part in sub.axes]
-    titles = [part.get_title() for part in axes]
-    assert sum("ms" in title for title in titles) == heads
-    bar = axes[heads]
+    top, bar, channels, areas = figure.axes
+    assert sum("ms" in text.get_text() for text in top.texts) == heads
     assert bar.get_title(loc="left") == "µV"
     assert [tick.get_text() for tick in bar.get_yticklabels()][-1] == f"+{1e6 * np.abs(one.data).max():.2g}"
-    channels, areas = axes[-2:]
     assert len(channels.lines) == 12 + heads and channels.get_ylabel() == "µV"
     assert areas.get_ylabel() == "nA\u202fm" and "network time" in areas.get_xlabel()
     named = [text.get_text() for text in areas.texts]
     assert "STG" in named and "IFG" in named
     np.testing.assert_allclose(areas.lines[0].get_ydata(), 1e9 * courses["STG"])
+
+
+def test_a_spherical_spline_keeps_sensors_constants_and_sides() -> None:
+    """Against the definition: the splines' system solved apart, at places that are no pixels; and what it must keep."""
+    one = seen(n=16)
+    places = np.array([channel["loc"][:3] for channel in one.info["chs"]])
+    made = scalp(places)
+    np.testing.assert_allclose(made.matrix.sum(1), 1, atol=1e-8)  # a constant stays one
+    wave = places[:, 0] + 2 * places[:, 1] - places[:, 2]  # smooth over the sphere
+    picture = (made.matrix @ wave).reshape(PIXELS, PIXELS)
+    centre, radius = _sphere(places)
+    assert radius == pytest.approx(0.095, abs=1e-6)
+    middle = PIXELS // 2
+    at = places - centre
+    at /= np.linalg.norm(at, axis=1, keepdims=True)
+    angle = max(EDGE * np.arccos(at[:, 2].clip(-1, 1)).max(), np.arccos(-centre[2] / radius))
+    for place, value in zip(at, wave):
+        turn, away = np.arctan2(place[1], place[0]), np.arccos(min(1.0, place[2])) / angle
+        row = round(middle - 0.5 - away * np.sin(turn) * middle)
+        column = round(middle - 0.5 + away * np.cos(turn) * middle)
+        assert picture[row, column] == pytest.approx(value, abs=0.02 * np.ptp(wave))
+    right, front = (made.matrix @ places[:, axis] for axis in (0, 1))
+    assert right.reshape(PIXELS, PIXELS)[middle, -10] > 0 > right.reshape(PIXELS, PIXELS)[middle, 10]
+    assert front.reshape(PIXELS, PIXELS)[10, middle] > 0 > front.reshape(PIXELS, PIXELS)[-10, middle]
+    # Perrin's g against its series, term by term
+    cosine = 0.3
+    n = np.arange(1, 41)
+    series = sum((2 * k + 1) / (k * (k + 1.0)) ** 4 * eval_legendre(k, cosine) for k in n) / (4 * np.pi)
+    assert float(_spline(np.array([cosine]))[0]) == pytest.approx(series, rel=1e-12)
 
 
 def test_moments_are_strong_and_apart() -> None:

@@ -39,17 +39,19 @@ def run(tmp_path: Path) -> Any:
         "heard": "sofia & co.wav",
         "moment_nAm": 20.0,
         "sound": "sound.wav",
-        "on_page": ["biosemi64"],
-        "figures": {"biosemi64": "What 64 electrodes would see"},
         "areas": {"STG": {**area, "layers": ["conv1"]}, "IFG": {**area, "layers": ["fc6", "fc7"]}},
         "sensors": {"biosemi64": {"inverse": {
             "method": "dSPM", "status": "fitted to simulated data",
             "cross_talk": {"names": ["STG", "IFG"], "matrix": [[1, 0.7], [0.2, 1]], "groups": [["STG", "IFG"]]}}}},
+    }  # fmt: skip
+    parts = {
         "frames": {
             "times": [0.0, 0.5], "strongest": 1, "limit": 2.512, "unit": "nA m",
             "looks": [{"moments": 2, "box": [0.25, 0.5, 0.5, 0.4], "shape": [6, 8]}, still, still, still]},
+        "seen": {"name": "biosemi64", "title": "What 64 electrodes would see"},
     }  # fmt: skip
     write_json(folder / "summary.json", held)
+    write_json(folder / "page" / "page.json", parts)
     return SimpleNamespace(folder=tmp_path)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from heschl.figures.cortex import Ground, View, ground, inside, look, paint, spread
-from heschl.figures.style import AREAS, INK, PAPER, SOFT, WIDE, new_figure, styled, to_hex
+from heschl.figures.explanation import place, titled
+from heschl.figures.style import AREAS, DPI, INK, PAPER, SOFT, WIDE, styled, to_hex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +22,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 LOOKS = (("left", (-1, 0, 0.08)), ("left", (1, 0, 0.08)), ("right", (1, 0, 0.08)), ("right", (-1, 0, 0.08)))
 NAMES = ("left", "left, from the middle", "right", "right, from the middle")
 PIXELS = 540  # of one look
+GAP = 18  # pixels between looks
 SMALLEST = 60  # pixels of an area that are worth an outline
 NAMED = 0.25  # of an area's largest look: where less is seen, it is not named
 Borders = list[
@@ -54,12 +56,6 @@ def draw(left: Hemisphere, right: Hemisphere, pixels: int = PIXELS) -> Drawn:
     """Looks at both hemispheres from the side and from the middle; keep what it gives."""
     both = {"left": left, "right": right}
     views = tuple(look(both[side].points, both[side].faces, eye, (0, 0, 1), pixels) for side, eye in LOOKS)
-    return drawn_of(left, right, views)
-
-
-def drawn_of(left: Hemisphere, right: Hemisphere, views: tuple[View, ...]) -> Drawn:
-    """What `draw` gives, of views that were kept."""
-    both = {"left": left, "right": right}
     grounds = tuple(ground(view, both[side].sulci) for (side, _), view in zip(LOOKS, views))
     return Drawn(left, right, views, grounds)
 
@@ -126,52 +122,114 @@ def brain_course(
     ----------
     values: (source, moment). times: network time of each moment, seconds; empty leaves the rows unnamed.
     """
-    hues = area_hues(areas)
     rows = 1 if values is None else values.shape[1]
     limit = limit_of(values, limit)
     mesh, borders = on_mesh(drawn, values), borders or borders_of(drawn, areas)
+    cells = [
+        [(k, None if mesh is None else mesh[side][:, row]) for k, (side, _) in enumerate(LOOKS)]
+        for row in range(rows)
+    ]
+    pixels = drawn.grounds[0].picture.shape[1]
+    wide, tall = (pixels + GAP) * len(LOOKS) / DPI, tallest(drawn, cells) / DPI
+    head, foot = 0.52, 0.1 if values is None else 0.62
     with styled():
-        height = 0.45 + rows * WIDE / 4 * 0.76 + (0.42 if values is not None else 0.1)
-        figure = new_figure(WIDE, height, title)
-        tall = [1.0] * rows + ([0.07] if values is not None else [])
-        grid = figure.add_gridspec(len(tall), 4, height_ratios=tall)
-        for row in range(rows):
-            for column in range(4):
-                axes = figure.add_subplot(grid[row, column])
-                moment = None if mesh is None else mesh[LOOKS[column][0]][:, row]
-                draw_look(axes, drawn, column, moment, borders[column], hues, limit, named=row == 0)
-                if row == 0:
-                    axes.set_title(NAMES[column], color=SOFT, loc="center")
-                if column == 0 and len(times):
-                    axes.text(
-                        0,
-                        1.0,
-                        f"{1000 * times[row]:.0f}\u202fms",
-                        transform=axes.transAxes,
-                        color=INK,
-                        fontweight="bold",
-                    )
+        figure = titled(WIDE, head + rows * tall + foot, title)
+        axes = place(figure, (WIDE - wide) / 2, head, wide, rows * tall)
+        corners = mosaic(axes, drawn, cells, borders, area_hues(areas), limit)
+        for name, (x, _) in zip(NAMES, corners[0]):
+            axes.text(x + pixels / 2, -12, name, color=SOFT, ha="center", va="bottom")
+        for time, row in zip(times, corners):
+            axes.text(
+                row[0][0] + 4,
+                row[0][1] + 6,
+                f"{1000 * time:.0f}\u202fms",
+                color=INK,
+                fontweight="bold",
+                va="top",
+            )
         if values is not None:
             said = f"{unit}; network time, not a brain's latency" if len(times) else unit
-            bar_of(figure, figure.add_subplot(grid[-1, 1:3]), limit, said, upright=False)
+            bar = place(figure, WIDE / 2 - 2.2, head + rows * tall + 0.04, 4.4, 0.11)
+            bar_of(figure, bar, limit, said, upright=False)
     return figure
 
 
-def draw_look(
+def tallest(drawn: Drawn, cells: Sequence[Sequence[tuple[int, Any]]], pixels: int | None = None) -> int:
+    """Pixels that a row of looks needs, each so wide (None: as it was drawn)."""
+    high, wide = max(drawn.grounds[k].picture.shape[:2] for row in cells for k, _ in row)
+    return round(float(high * (pixels or wide) / wide)) + GAP
+
+
+def smaller(picture: Array, size: float) -> Array:
+    """A picture (row, column, 4) 0 to 1 as bytes, made smaller."""
+    from PIL import Image
+
+    whole = Image.fromarray(np.round(255 * picture).astype(np.uint8))
+    if size == 1:
+        return np.asarray(whole)
+    return np.asarray(
+        whole.resize((round(whole.width * size), round(whole.height * size)), Image.Resampling.LANCZOS)
+    )
+
+
+def mosaic(
     axes: Axes,
     drawn: Drawn,
-    k: int,
-    values: Array | None,
-    borders: Mapping[str, tuple[Array, bool]],
+    cells: Sequence[Sequence[tuple[int, Array | None]]],
+    borders: Borders,
     hues: Mapping[str, str],
     limit: float,
-    named: bool = True,
-) -> None:
-    """One of the four looks, in axes of its own: ``values`` (vertex,), ``borders`` as `borders_of` gives them."""
-    picture = painted(drawn, k, values, limit)
-    axes.imshow(picture, interpolation="antialiased")
+    pixels: int | None = None,
+) -> list[list[tuple[int, int]]]:
+    """Looks in rows, as one picture in axes that are its alone, with outlines; areas are named in the first of each look.
+
+    Parameters
+    ----------
+    cells: rows of (which of the four looks, its values (vertex,) or None). borders: as `borders_of` gives them.
+    pixels: width of a look; None leaves it as it was drawn. Axes are `tallest` pixels high for each row, and so wide that
+        each look has GAP more than its own: then no pixel is moved at `DPI`.
+
+    Returns
+    -------
+    the upper left corner (x, y) of every cell, in the axes' own units, which are pixels.
+    """
+    from matplotlib.collections import LineCollection
+
+    whole = drawn.grounds[0].picture.shape[1]
+    pixels = pixels or whole
+    size = pixels / whole
+    tall, wide = tallest(drawn, cells, pixels), pixels + GAP
+    sheet = np.zeros((tall * len(cells), wide * len(cells[0]), 4), np.uint8)
+    sheet[..., :3] = 255
+    lines, colours, corners = [], [], []
+    named: set[int] = set()
+    axes.set(xlim=(0, sheet.shape[1]), ylim=(sheet.shape[0], 0))
     axes.set_axis_off()
-    outline(axes, picture.shape, borders, hues, named)
+    for i, row in enumerate(cells):
+        corners.append([(j * wide + GAP // 2, i * tall) for j in range(len(row))])
+        for (k, values), (x, y) in zip(row, corners[-1]):
+            picture = smaller(painted(drawn, k, values, limit), size)
+            top = y + (tall - picture.shape[0]) // 2
+            sheet[top : top + picture.shape[0], x : x + picture.shape[1]] = picture
+            for name, (share, _) in borders[k].items():
+                for line in edges(share):
+                    lines.append(size * line + np.array([x, top]))
+                    colours.append(hues[name])
+            if k not in named:
+                name_areas(axes, borders[k], (x, top), size)
+            named.add(k)
+    axes.imshow(sheet, extent=(0, sheet.shape[1], sheet.shape[0], 0), interpolation="none", aspect="auto")
+    axes.add_collection(LineCollection(lines, colors=colours, linewidths=1.6, capstyle="round"))
+    return corners
+
+
+def edges(share: Array) -> list[Array]:
+    """Lines (point, 2), x and y in pixels, round what belongs to an area."""
+    import contourpy
+
+    rows, columns = (np.arange(n) + 0.5 for n in share.shape)
+    found: list[Array] = contourpy.contour_generator(columns, rows, share).lines(0.5)  # type: ignore[assignment]
+    return found
 
 
 def painted(drawn: Drawn, k: int, values: Array | None, limit: float) -> Array:
@@ -182,44 +240,40 @@ def painted(drawn: Drawn, k: int, values: Array | None, limit: float) -> Array:
     )
 
 
-def outline(
+def name_areas(
     axes: Axes,
-    shape: tuple[int, ...],
     borders: Mapping[str, tuple[Array, bool]],
-    hues: Mapping[str, str],
-    named: bool = True,
+    at: tuple[float, float] = (0, 0),
+    size: float = 1.0,
 ) -> None:
-    """The areas of one look, and their names where they are best seen."""
-    taken: list[tuple[float, float]] = []
-    for name, (share, best) in borders.items():
-        axes.contour(share, levels=[0.5], colors=[hues[name]], linewidths=1.6)
-        if named and best:
-            _name(axes, name, share, hues[name], taken, shape)
-
-
-def _name(
-    axes: Axes, name: str, share: Array, hue: str, taken: list[tuple[float, float]], shape: Any
-) -> None:
-    """The area's name above it, so that what it does is seen; moved where another name stands already."""
+    """Names of the areas that are best seen in this look, each above its area, so that what it does is seen; moved where
+    another name stands already. ``at``: the look's upper left corner. ``size``: of the look, 1 as it was drawn."""
     import matplotlib.patheffects as effects
 
-    rows, columns = np.nonzero(share > 0.5)
-    step = 0.085 * shape[0]
-    x, y = float(columns.mean()), float(rows.min()) - 0.6 * step
-    while any(abs(x - other) < 0.14 * shape[1] and abs(y - height) < step for other, height in taken):
-        y -= step
-    taken.append((x, y))
-    axes.text(
-        x,
-        y,
-        name,
-        color=INK,
-        ha="center",
-        va="center",
-        fontweight="bold",
-        fontsize=9,
-        path_effects=[effects.withStroke(linewidth=2.5, foreground=PAPER)],
-    )
+    taken: list[tuple[float, float]] = []
+    for name, (share, best) in borders.items():
+        if not best:
+            continue
+        step = 32.0 / size  # a line of type
+        rows, columns = np.nonzero(share > 0.5)
+        x, y = float(columns.mean()), float(rows.min()) - 0.6 * step
+        while any(
+            abs(x - other) < 0.14 * share.shape[1] / size and abs(y - height) < step
+            for other, height in taken
+        ):
+            y -= step
+        taken.append((x, y))
+        axes.text(
+            at[0] + size * x,
+            at[1] + size * y,
+            name,
+            color=INK,
+            ha="center",
+            va="center",
+            fontweight="bold",
+            fontsize=9,
+            path_effects=[effects.withStroke(linewidth=2.5, foreground=PAPER)],
+        )
 
 
 def area_hues(areas: Mapping[str, Any]) -> dict[str, str]:

@@ -110,7 +110,7 @@ def paint(
     on: the view's `ground`, where it is kept.
     """
     on = on or ground(view, sulci)
-    picture = on.picture.copy()
+    picture = on.picture.astype(float)
     box = None if values is None else where(view, np.abs(values) > threshold)
     if values is not None and box is not None:  # only the rectangle that holds something is painted
         picture[smaller(box)] = painted_part(view, on, box, values, colours, limits, threshold)
@@ -132,8 +132,8 @@ def painted_part(
     low, high = limits
     tint = np.asarray(colours((height - low) / (high - low)))[..., :3]
     fade = np.clip((np.abs(height) - threshold) / (0.15 * max(abs(low), abs(high))), 0, 1)[..., None]
-    lit = np.clip(tint * (0.62 + 0.46 * part.light)[..., None], 0, 1)
-    rgb = on.sampled[box]
+    lit = np.clip(tint * (0.62 + 0.46 * part.light.astype(float))[..., None], 0, 1)
+    rgb = np.asarray(on.sampled[box], float)
     return _smaller(rgb + fade * 0.94 * (lit - rgb), part.seen)
 
 

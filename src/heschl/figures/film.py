@@ -17,9 +17,10 @@ from heschl.figures.brain import (
     Drawn,
     area_hues,
     borders_of,
+    edges,
     limit_of,
+    name_areas,
     on_mesh,
-    outline,
     sequential,
 )
 from heschl.figures.cortex import painted_part, smaller, where
@@ -68,7 +69,7 @@ def moving(
     for k, (side, _) in enumerate(LOOKS):
         view, on, ours = drawn.views[k], drawn.grounds[k], mesh[side]
         over = _overlay(on.picture.shape, borders[k], area_hues(areas))
-        still = _bytes(_laid(on.picture, over))
+        still = _bytes(_laid(np.asarray(on.picture, float), over))
         box = where(view, np.asarray((ours > FADED * limit).any(1)))
         if box is None:
             made.append(Look(still, (0, 0), np.zeros((0, 0, 0, 4), np.uint8)))
@@ -117,14 +118,20 @@ def _bytes(picture: Array) -> Array:
 
 def _overlay(shape: tuple[int, ...], borders: Any, hues: Mapping[str, str]) -> Array:
     """(row, column, 4) 0 to 1: the outlines and names alone, as large as the look."""
+    from matplotlib.collections import LineCollection
+
     rows, columns = shape[:2]
+    lines = [(line, hues[name]) for name, (share, _) in borders.items() for line in edges(share)]
     with styled():
         figure = new_figure(columns / _DPI, rows / _DPI)
         figure.set_layout_engine("none")
         axes = figure.add_axes((0, 0, 1, 1))
-        axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+        axes.set(xlim=(0, columns), ylim=(rows, 0))
         axes.set_axis_off()
-        outline(axes, shape, borders, hues)
+        axes.add_collection(
+            LineCollection([line for line, _ in lines], colors=[hue for _, hue in lines], linewidths=1.6)
+        )
+        name_areas(axes, borders)
         return _drawn(figure, columns, rows)
 
 

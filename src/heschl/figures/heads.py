@@ -62,7 +62,13 @@ def _scalp(held: bytes, n: int) -> Scalp:
 
 
 def draw(
-    axes: Axes, rows: Array, positions: Array, colours: Any, limits: tuple[float, float], steps: Sequence[float]
+    axes: Axes,
+    rows: Array,
+    positions: Array,
+    colours: Any,
+    limits: tuple[float, float],
+    steps: Sequence[float],
+    side: float = 2 * ROOM,
 ) -> None:
     """Heads side by side in axes that are theirs alone.
 
@@ -70,34 +76,35 @@ def draw(
     ----------
     rows: (head, sensor). positions: (sensor, 3) metres. colours: a matplotlib colour map over ``limits``.
     steps: values at which a line is drawn, the same on every head.
+    side: from the middle of one head to the next, in radii of a head; axes are as many times this wide and 2 ROOM high.
     """
     import contourpy
     from matplotlib.collections import LineCollection
 
     where = scalp(positions)
     low, high = limits
-    side = 2 * ROOM
-    pictures, lines = [], []
-    pad = round(PIXELS * (ROOM - 1) / 2)
+    pictures: list[Array] = []
+    lines: list[Any] = []
+    above, beside = (round(PIXELS * (half - 1) / 2) for half in (ROOM, side / 2))
     for k, row in enumerate(rows):
         values = (where.matrix @ row).reshape(PIXELS, PIXELS)
         picture = np.asarray(colours((values - low) / (high - low)))
         picture[..., 3] = where.share
-        pictures.append(np.pad(picture, ((pad, pad), (pad, pad), (0, 0))))
+        pictures.append(np.pad(picture, ((above, above), (beside, beside), (0, 0))))
         grid = (np.arange(PIXELS) + 0.5) / PIXELS * 2 - 1
         inside = np.ma.masked_array(values, where.share < 0.5)
         found = contourpy.contour_generator(grid + side * k, -grid, inside)
         lines += [line for step in steps for line in found.lines(float(step))]
     axes.imshow(
         np.round(255 * np.concatenate(pictures, 1)).astype(np.uint8),
-        extent=(-ROOM, side * len(rows) - ROOM, -ROOM, ROOM),
+        extent=(-side / 2, side * (len(rows) - 0.5), -ROOM, ROOM),
         interpolation="bilinear",
         aspect="auto",
     )
     axes.add_collection(LineCollection(lines, colors=INK, linewidths=0.35))
     ends = [line + np.array([side * k, 0]) for k in range(len(rows)) for line in _outline()]
     axes.add_collection(LineCollection(ends, colors=SOFT, linewidths=0.9))
-    axes.set(xlim=(-ROOM, side * len(rows) - ROOM), ylim=(-ROOM, ROOM))
+    axes.set(xlim=(-side / 2, side * (len(rows) - 0.5)), ylim=(-ROOM, ROOM))
     axes.set_axis_off()
 
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from heschl.figures import heads
 from heschl.figures.brain import area_hues, sequential
-from heschl.figures.style import INK, LINE, SOFT, TEXT, apart, new_figure, styled, to_hex
+from heschl.figures.explanation import place, titled, wrapped
+from heschl.figures.style import INK, LINE, SOFT, TEXT, apart, styled, to_hex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,60 +97,59 @@ def sensors_figure(
     _, unit, scale = KINDS[seen.kind]
     narrow = width < NARROW
     at = list(at) or moments(seen.data, seen.times, 3 if narrow else MOMENTS)
-    data = seen.data * scale
+    left, right = (0.5, 0.56) if narrow else (0.62, 0.66)
+    inner = width - left - right
+    head = 0.34 + 0.19 * (len(wrapped(title, width)) - 1) if title else 0.04
+    each = (width - 0.04 - right) / len(at)
     with styled():
-        each = (width - 0.75) / len(at)
-        lines = 1 + (len(title) > width * 10.8)
-        figure = new_figure(width, 0.2 * lines + min(each, 1.6) + 0.5 + (3.1 if not narrow else 3.3), title)
-        parts: Any = figure.subfigures(2, 1, height_ratios=(min(each, 1.6) + 0.35, 3.1))
-        top, below = parts
-        heads = top.subplots(1, len(at) + 1, width_ratios=[1.0] * len(at) + [0.07])
-        draw_heads(top, heads, seen, at)
-        channels, areas = below.subplots(2, 1, sharex=True, height_ratios=(1.15, 1))
-        _butterfly(channels, seen.times, data, at, unit)
+        figure = titled(width, head + each + 3.62, title)
+        top = place(figure, 0.04, head + 0.22, width - 0.04 - right, each)
+        bar = place(figure, width - right + 0.08, head + 0.22 + 0.16 * each, 0.1, 0.68 * each)
+        draw_heads(top, bar, seen, at)
+        channels = place(figure, left, head + each + 0.56, inner, 1.3)
+        _butterfly(channels, seen.times, seen.data * scale, at, unit)
+        areas = place(figure, left, head + each + 2.12, inner, 1.0, sharex=channels)
+        channels.tick_params(labelbottom=False)
         draw_areas(areas, seen.times, courses, at)
         areas.set_xlabel("network time, s" if narrow else NETWORK_TIME)
+        align_labels(channels, areas)
     return figure
 
 
+def align_labels(*axes: Axes, x: float = -0.48) -> None:
+    """The names of vertical axes under one another, ``x`` inches from them."""
+    for one in axes:
+        wide = one.get_position().width * one.figure.get_size_inches()[0]  # type: ignore[union-attr]
+        one.yaxis.set_label_coords(x / wide, 0.5)
+
+
 def draw_heads(
-    figure: Any, axes: Sequence[Axes], seen: Seen, at: Sequence[float], timed: bool = True
+    axes: Axes, bar: Axes, seen: Seen, at: Sequence[float], timed: bool = True, side: float = 2 * heads.ROOM
 ) -> None:
-    """Topographies at some moments, in axes each, and in the last axes their one bar."""
+    """Topographies at some moments, side by side (``side`` as in `heschl.figures.heads.draw`), and their bar."""
     _, unit, scale = KINDS[seen.kind]
     data = seen.data * scale
+    places = np.array([channel["loc"][:3] for channel in seen.info["chs"]])
     pairs = seen.kind == "grad"  # what is shown is the root mean square of each pair
-    sizes = np.sqrt((np.square(data[0::2]) + np.square(data[1::2])) / 2) if pairs else data
-    limit = float(np.abs(sizes).max()) or 1.0
-    for one, time in zip(axes, at):
-        k = int(np.abs(seen.times - time).argmin())
-        _head(one, seen, data[:, k], limit)
-        if timed:
-            one.set_title(f"{1000 * seen.times[k]:.0f}\u202fms", loc="center", color=INK)
-    _bar(figure, axes[len(at)], limit, unit, pairs)
-
-
-def _head(axes: Axes, seen: Seen, row: Array, limit: float) -> None:
-    import mne
-
-    info = seen.info
-    with mne.utils.use_log_level("error"):
-        mne.viz.plot_topomap(
-            row,
-            info,
-            axes=axes,
-            show=False,
-            cmap=sequential() if seen.kind == "grad" else diverging(),
-            vlim=(0 if seen.kind == "grad" else -limit, limit),  # of gradiometers, the size of each pair
-            sensors=False,
-            contours=4,
-            res=44,
-            ch_type=seen.kind,
-        )
-    for line in axes.lines:
-        line.set(color=SOFT, linewidth=0.9)
-    for drawn in axes.collections:
-        drawn.set(linewidth=0.35)
+    if pairs:
+        data = np.sqrt((np.square(data[0::2]) + np.square(data[1::2])) / 2)
+        places = (places[0::2] + places[1::2]) / 2
+    limit = float(np.abs(data).max()) or 1.0
+    steps = [int(np.abs(seen.times - time).argmin()) for time in at]
+    low, colours = (0.0, sequential()) if pairs else (-limit, diverging())
+    lines = [limit * step / 4 for step in range(-3, 4) if step > 0 or (step < 0 and not pairs)]
+    heads.draw(axes, data[:, steps].T, places, colours, (low, limit), lines, side)
+    if timed:
+        for k, step in enumerate(steps):
+            axes.text(
+                side * k,
+                heads.ROOM + 0.04,
+                f"{1000 * seen.times[step]:.0f}\u202fms",
+                ha="center",
+                va="bottom",
+                color=INK,
+            )
+    _bar(axes.figure, bar, limit, unit, pairs)
 
 
 def _bar(figure: Any, axes: Axes, limit: float, unit: str, sizes: bool) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heschl.figures.brain import (
+    GAP,
     LOOKS,
     NAMES,
     Borders,
@@ -15,12 +16,15 @@ from heschl.figures.brain import (
     area_hues,
     bar_of,
     borders_of,
-    draw_look,
+    mosaic,
     on_mesh,
+    tallest,
 )
-from heschl.figures.sensors import Seen, draw_areas, draw_heads
+from heschl.figures.explanation import place, titled
+from heschl.figures.heads import ROOM
+from heschl.figures.sensors import Seen, align_labels, draw_areas, draw_heads
 from heschl.figures.spectrogram import FLOOR, sound_map
-from heschl.figures.style import INK, SOFT, WIDE, new_figure, styled
+from heschl.figures.style import DPI, INK, SOFT, WIDE, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,32 +59,35 @@ def story_figure(
     steps = [int(np.abs(seen.times - time).argmin()) for time in at]
     k = best_look(borders)
     mesh = (on_mesh(drawn, values[:, steps]) or {})[LOOKS[k][0]]
-    each = (WIDE - 1.25) / len(at)
-    brain = each * drawn.grounds[k].picture.shape[0] / drawn.grounds[k].picture.shape[1]
-    rows = [0.95] * (sound is not None) + [1.35, brain + 0.1, min(each, 1.5)]
+    cells = [[(k, mesh[:, column]) for column in range(len(steps))]]
+    left, right, head = 0.52, 1.0, 0.36
+    pixels = int((WIDE - left - right) * DPI / len(at)) - GAP
+    each = (pixels + GAP) / DPI
+    inner, brain = each * len(at), tallest(drawn, cells, pixels) / DPI
+    round_head = min(each, 1.75)
+    top = head + (1.06 if sound is not None else 0)
     with styled():
-        figure = new_figure(WIDE, sum(rows) + 1.35, title)
-        figure.get_layout_engine().set(hspace=0.03, wspace=0.01)  # type: ignore[union-attr, call-arg]
-        grid = figure.add_gridspec(
-            len(rows), len(at) + 1, height_ratios=rows, width_ratios=[1.0] * len(at) + [0.035]
-        )
-        course = figure.add_subplot(grid[len(rows) - 3, : len(at)])
-        if sound is not None:
-            heard = figure.add_subplot(grid[0, : len(at)], sharex=course)
-            _sound(heard, *sound)
-            heard.tick_params(labelbottom=False)
+        figure = titled(WIDE, top + 1.5 + 0.72 + brain + 0.14 + round_head + 0.06, title)
+        course = place(figure, left, top + 0.18, inner, 1.3)
         draw_areas(course, seen.times, courses, at)
         course.set_xlabel("network time, s: when each layer hears it, not when a brain would answer")
-        for column, step in enumerate(steps):
-            axes = figure.add_subplot(grid[-2, column])
-            draw_look(axes, drawn, k, mesh[:, column], borders[k], hues, limit, named=column == 0)
-            axes.set_title(
-                f"{1000 * seen.times[step]:.0f}\u202fms", loc="center", color=INK, fontweight="bold"
-            )
-        bar_of(figure, figure.add_subplot(grid[-2, -1]), limit, unit)
-        heads = [figure.add_subplot(grid[-1, column]) for column in range(len(at) + 1)]
-        draw_heads(figure, heads, seen, at, timed=False)
-        figure.text(0.005, 0.004, f"Cortex: {NAMES[k]}.", color=SOFT)
+        if sound is not None:
+            heard = place(figure, left, head, inner, 0.92, sharex=course)
+            _sound(heard, *sound)
+            heard.tick_params(labelbottom=False, bottom=False)
+            align_labels(course, heard, x=-0.34)
+        cortex = place(figure, left, top + 2.2, inner, brain)
+        corners = mosaic(cortex, drawn, cells, borders, hues, limit, pixels)[0]
+        for step, (x, _) in zip(steps, corners):
+            text = f"{1000 * seen.times[step]:.0f}\u202fms"
+            cortex.text(x + pixels / 2, -8, text, ha="center", va="bottom", color=INK, fontweight="bold")
+        bar = place(figure, WIDE - right + 0.16, top + 2.2 + 0.16 * brain, 0.1, 0.68 * brain)
+        bar_of(figure, bar, limit, unit)
+        low = top + 2.2 + brain + 0.14
+        scalp = place(figure, left, low, inner, round_head)
+        bar = place(figure, WIDE - right + 0.16, low + 0.2 * round_head, 0.1, 0.66 * round_head)
+        draw_heads(scalp, bar, seen, at, timed=False, side=2 * ROOM * each / round_head)
+        figure.text(0.04 / WIDE, 0.01, f"Cortex: {NAMES[k]}.", color=SOFT)
     return figure
 
 
@@ -90,21 +97,23 @@ def best_look(borders: Borders) -> int:
 
 
 def _sound(axes: Axes, wave: Array, rate: float) -> None:
-    from scipy.signal import spectrogram
-
+    """Levels of 25 ms windows, every 5 ms."""
     window = max(2, round(0.025 * rate))
-    frequencies, times, power = spectrogram(
-        wave, rate, "hann", window, window - window // 5, nfft=max(512, window)
-    )
-    keep = frequencies <= TOP
+    padded = np.pad(np.asarray(wave, float), (0, max(0, window - len(wave))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window)[:: max(1, window // 5)]
+    n = max(512, window)
+    power = np.square(np.abs(np.fft.rfft(frames * np.hanning(window + 1)[:-1], n))).T
+    keep = np.fft.rfftfreq(n, 1 / rate) <= TOP
     level = 10 * np.log10(power[keep] + 1e-20)
     level = np.maximum(level, level.max() - FLOOR)
-    half = (times[1] - times[0]) / 2 if len(times) > 1 else 0.0
-    extent = (times[0] - half, times[-1] + half, 0, float(frequencies[keep][-1]) / 1000)
+    step = max(1, window // 5) / rate
+    first = (window / 2 - 0.5) / rate - step / 2
+    top = (keep.sum() - 1) * rate / n / 1000
+    extent = (first, first + step * level.shape[1], 0, top)
     axes.imshow(
         level, origin="lower", aspect="auto", cmap=sound_map(), extent=extent, interpolation="bilinear"
     )
-    axes.set_yticks([0, round(extent[3])])
+    axes.set_yticks([0, round(top)])
     axes.set_ylabel("kHz")
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDE, TEXT, PHONE = 1120 / 96, 720 / 96, 342 / 96  # widths in inches: pixels of a page at 96 to the inch
+DPI = 192  # of what is saved: two pixels for one of a page
 
 # name -> (light, dark). The hues are Okabe and Ito's (2008); dark grounds take them a little lighter.
 COLOURS = {
@@ -195,20 +196,28 @@ def apart(values: Sequence[float], least: float) -> list[float]:
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """Writes PATH.svg and PATH.png in the light colours; gives both paths."""
-    written = []
+    """Writes PATH.svg and PATH.png in the light colours; gives both paths.
+
+    By the canvases themselves: `Figure.savefig` draws twice, and moves every pixel of a picture both times.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from PIL import Image
+
+    vector, pixels = path.with_suffix(".svg"), path.with_suffix(".png")
     with styled():
-        for suffix in (".svg", ".png"):
-            target = path.with_suffix(suffix)
-            with replacing(target) as temporary:
-                figure.savefig(
-                    temporary,
-                    format=suffix[1:],
-                    dpi=192,
-                    metadata={"Date": None} if suffix == ".svg" else None,
-                )
-            written.append(target)
-    return written
+        with replacing(vector) as temporary:
+            vectors: Any = FigureCanvasSVG(figure)
+            vectors.print_svg(temporary, metadata={"Date": None})
+        before = figure.dpi
+        figure.set_dpi(DPI)
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.draw()
+        figure.set_dpi(before)
+        picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        with replacing(pixels) as temporary:
+            picture.save(temporary, "PNG", compress_level=3, dpi=(DPI, DPI))
+    return [vector, pixels]
 
 
 def inline(figure: Figure, name: str, alt: str) -> str:

@@ -1,6 +1,6 @@
 """The brain's part of a run's page: where a table puts the layers, what they do while a clip plays, what sensors see.
 
-All of it was drawn by `heschl place`; here it is only put together.
+Drawn from what `heschl place` wrote (`heschl.steps.place_page`); here it is put together.
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ def brain_facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
 
     from heschl.figures.brain import NAMES, area_hues, stops
     from heschl.figures.style import COLOURS
+    from heschl.steps.place_page import page_parts
 
-    frames = held["frames"]
+    parts = page_parts(folder)
+    frames, seen = parts["frames"], parts["seen"]
     looks = [_look(folder / "page", k, one, NAMES[k]) for k, one in enumerate(frames["looks"])]
     hues = {light: name for name, (light, _) in COLOURS.items()}
     own = area_hues(held["areas"])
-    seen = next(iter(held["on_page"]), None)
     return {
         "folder": str(folder.parent.parent),
         "caveat": f"A table puts this network's layers at these areas; no recording of a brain does. {_which(held)}",
@@ -68,9 +69,9 @@ def brain_facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
         "seen": None
         if seen is None
         else {
-            "title": held["figures"][seen],
-            "wide": _markup(folder / "page" / f"{seen}.wide.html"),
-            "phone": _markup(folder / "page" / f"{seen}.phone.html"),
+            "title": seen["title"],
+            "wide": _markup(folder / "page" / f"{seen['name']}.wide.html"),
+            "phone": _markup(folder / "page" / f"{seen['name']}.phone.html"),
         },
         "inverse": _inverse(held),
         "surface": _markup(folder / "page" / "surface.html"),

@@ -5,12 +5,13 @@ Illustrative throughout: a table puts the layers at areas. Written are, under RU
     activity.h5    each area's matrix (clip, time, neuron): h5py.File("activity.h5")["STG"][:]
     courses.h5     the areas' net moments (clip, area, time), and what sensors see of each, (sensor, area)
     NAME.h5, -lh.stc, -rh.stc, SENSORS-ave.fif    of the clip that is shown (-epo.fif with noise): plain MNE opens them
-    areas, course, SENSORS pictures (PNG, SVG), film.gif, surface.html, sound.wav; page/ for the run's page
+    areas, course, SENSORS pictures (PNG, SVG), film.gif, surface.html, sound.wav (page/ once the run's page asked)
     summary.json   all this in numbers, with its status
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -140,6 +141,7 @@ def place_run(
     seen = {}
     for label, info in infos.items():
         seen[label], summary["sensors"][label] = _sensed(placement, label, info, folder, noise, seed)
+    shutil.rmtree(folder / "page", ignore_errors=True)  # of a placement before this one
     from heschl.steps.place_show import pictures
 
     summary |= pictures(folder, placement, seen, film)
@@ -305,6 +307,9 @@ def _write_courses(path: Path, found: ClipCourses, ids: Sequence[str], seconds: 
         file.attrs["status"] = STATUS
         file["moments"], file["times"], file["seconds"] = found.values, found.times, list(seconds)
         file["areas"], file["clips"] = list(found.names), list(ids)
+        for name, one in zip(found.names, found.patches):
+            file[f"sources/{name}"] = one.sources
+            file[f"sources/{name}"].attrs["kept"] = one.kept
 
 
 # --- what is seen ------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The pictures of a placement: areas, course, sensors, film, the surface to turn, and the page's frames."""
+"""The pictures of a placement: areas, course, sensors, the story of one clip, film, and the surface to turn."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from heschl.figures.brain import borders_of, brain_course, brain_strip
 from heschl.figures.film import Look, film_pictures, moving
 from heschl.figures.sensors import KINDS, Seen, moments, sensors_figure
 from heschl.figures.story import story_figure
-from heschl.figures.style import PHONE, inline, save
+from heschl.figures.style import save
 from heschl.figures.surface import surface_element, surface_page
 from heschl.files import replacing, write_text
 from heschl.steps.place import CAVEAT, Placement, write_sound
 from heschl.steps.views import drawn_brain
 
 ROWS = 3  # moments of the course that is drawn
-FRAMES = 40  # of the page's slider, and of the film
+FRAMES = 40  # of the film and of the surface to turn
 UNIT = "nA\u202fm at each source"
 
 
@@ -33,8 +33,6 @@ def pictures(folder: Path, placement: Placement, seen: Mapping[str, Any], film: 
     values = map_.values * 1e9
     heard = placement.shown.heard
     limit = float(np.abs(values).max())
-    figures: dict[str, Any] = {}
-    on_page: list[str] = []
     borders = borders_of(drawn, areas)
     title = "Where the table puts this network's layers (illustrative)"
     save(brain_strip(drawn, None, areas, title, borders=borders), folder / "areas")
@@ -42,70 +40,44 @@ def pictures(folder: Path, placement: Placement, seen: Mapping[str, Any], film: 
     title = f"Where this network's layers are active while it hears {heard} (illustrative)"
     course = brain_course(drawn, values[:, at], map_.times[at].tolist(), areas, title, UNIT, limit, borders)
     save(course, folder / "course")
+    figures: dict[str, Any] = {"areas": "areas", "course": "course"}
     for label, evoked in seen.items():
         kinds = evoked.get_channel_types(unique=True)
         for kind in kinds:
-            one, title = _seen(evoked, kind), sensors_title(evoked, kind, heard)
+            one, title = channels_of(evoked, kind), sensors_title(evoked, kind, heard)
             name = label if len(kinds) == 1 else f"{label}-{kind}"
-            figure = sensors_figure(one, courses, title)
-            save(figure, folder / name)
+            save(sensors_figure(one, courses, title), folder / name)
             figures[name] = title
-            if not on_page:
-                on_page.append(name)
-                phone = sensors_figure(one, courses, title, width=PHONE)
-                for part, drawing in (("wide", figure), ("phone", phone)):
-                    write_text(
-                        folder / "page" / f"{name}.{part}.html", inline(drawing, f"brain-{part}", title)
-                    )
-            if "story" not in figures:
-                figures["story"] = (
-                    f"From the sound of {heard} to the scalp, by way of this network (illustrative)"
-                )
-                sound = None if placement.shown.wave is None else (placement.shown.wave, placement.shown.rate)
-                story = story_figure(
-                    drawn,
-                    values,
-                    courses,
-                    areas,
-                    one,
-                    moments(one.data, one.times),
-                    figures["story"],
-                    UNIT,
-                    sound,
-                    limit,
-                    borders,
-                )
-                save(story, folder / "story")
+            if "story" in figures:
+                continue
+            figures["story"] = (
+                f"From the sound of {heard} to the scalp, by way of this network (illustrative)"
+            )
+            sound = None if placement.shown.wave is None else (placement.shown.wave, placement.shown.rate)
+            at_ = moments(one.data, one.times)
+            story = story_figure(
+                drawn, values, courses, areas, one, at_, figures["story"], UNIT, sound, limit, borders
+            )
+            save(story, folder / "story")
+    some = even(n, FRAMES)
     each = {
-        name: 1e9 * course / (len(one.sources) * one.kept)
+        name: 1e9 * course[some] / (len(one.sources) * one.kept)
         for (name, course), one in zip(courses.items(), found.patches)
     }
-    moments_ = _even(n, FRAMES)
-    element = surface_element(
-        drawn, areas, {name: one[moments_] for name, one in each.items()}, map_.times[moments_], UNIT
-    )
-    write_text(folder / "page" / "surface.html", element)
+    element = surface_element(drawn, areas, each, map_.times[some], UNIT)
     title = f"This network's layers while it hears {heard}"
-    write_text(folder / "surface.html", surface_page(element, title, CAVEAT, len(moments_)))
-    looks = moving(drawn, values[:, moments_], areas, limit, borders)
+    write_text(folder / "surface.html", surface_page(element, title, CAVEAT, len(some)))
     if film:
-        _film(folder / "film.gif", looks, map_.times[moments_])
+        _film(folder / "film.gif", moving(drawn, values[:, some], areas, limit, borders), map_.times[some])
     return {
-        "figures": {"areas": "areas", "course": "course", **figures},
-        "frames": {
-            "times": map_.times[moments_].round(4).tolist(),
-            "strongest": int(np.square(values[:, moments_]).sum(0).argmax()),
-            "looks": _frames(folder / "page", looks),
-            "limit": limit,
-            "unit": UNIT,
-        },
-        "on_page": on_page,
+        "figures": figures,
         "sound": write_sound(folder, placement.shown),
         "film": "film.gif" if film else None,
     }
 
 
-def _seen(evoked: Any, kind: str) -> Seen:
+def channels_of(evoked: Any, kind: str) -> Seen:
+    """The channels of one kind of an `mne.Evoked`."""
     picked = evoked.copy().pick(kind)
     return Seen(kind, picked.data, picked.times, picked.info)
 
@@ -117,28 +89,9 @@ def sensors_title(evoked: Any, kind: str, heard: str) -> str:
     return f"What {n} {what}s would see while the network hears {heard} (illustrative, {of})"
 
 
-def _even(n: int, most: int) -> np.ndarray:
+def even(n: int, most: int) -> np.ndarray:
     """Indices of at most so many of n moments, the first and the last among them."""
     return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int))
-
-
-def _frames(folder: Path, looks: Sequence[Look]) -> list[dict[str, Any]]:
-    """LOOK.webp, and LOOK-MOMENT.webp of what changes of it; gives where that lies, as shares of the look."""
-    from PIL import Image
-
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.webp"):
-        old.unlink()
-    told = []
-    for k, look in enumerate(looks):
-        Image.fromarray(look.still).save(folder / f"{k}.webp", quality=88, method=3)
-        for n, part in enumerate(look.moments):
-            Image.fromarray(part).save(folder / f"{k}-{n:03d}.webp", quality=88, method=3)
-        high, wide = look.still.shape[:2]
-        top, left = look.at
-        box = [left / wide, top / high, look.moments.shape[2] / wide, look.moments.shape[1] / high]
-        told.append({"moments": len(look.moments), "box": [round(v, 5) for v in box], "shape": [high, wide]})
-    return told
 
 
 def _film(path: Path, looks: Sequence[Look], times: np.ndarray) -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from heschl.brain.anatomy import HEMISPHERES, Anatomy, template
-from heschl.figures.brain import LOOKS, PIXELS, Drawn, Hemisphere, draw, drawn_of
-from heschl.figures.cortex import LIGHT, SAMPLES, View
+from heschl.figures.brain import LOOKS, PIXELS, Drawn, Hemisphere, draw
+from heschl.figures.cortex import LIGHT, SAMPLES, Ground, View
 from heschl.files import cache_folder, replacing
 
-_MADE = 1  # raise it when what is drawn changes
+_MADE = 2  # raise it when what is drawn changes
 
 
 def drawn_brain(anatomy: Anatomy | None = None, pixels: int = PIXELS) -> Drawn:
@@ -24,17 +26,22 @@ def drawn_brain(anatomy: Anatomy | None = None, pixels: int = PIXELS) -> Drawn:
 
 @functools.lru_cache(maxsize=2)
 def _drawn(anatomy: Anatomy, pixels: int, cache: str) -> Drawn:
-    left, right = (_half(anatomy, side) for side in HEMISPHERES)
+    files = [
+        anatomy.subjects_dir / anatomy.subject / "surf" / f"{side[0]}h.{kind}"
+        for side in HEMISPHERES
+        for kind in ("pial", "inflated", "sulc")
+    ]
     digest = hashlib.sha256(repr((_MADE, LOOKS, SAMPLES, LIGHT.tolist(), pixels)).encode())
-    for part in (*left, *right):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    path = cache_folder() / "brain" / f"views-{digest.hexdigest()[:16]}.npz"
-    try:
-        return drawn_of(left, right, _read(path))
-    except (OSError, ValueError, KeyError):
-        views = draw(left, right, pixels).views
-    _write(path, views)
-    return drawn_of(left, right, _read(path))  # as it is kept, so that the first picture is as the next
+    for path in files:
+        digest.update(path.read_bytes())
+    for vertices in anatomy.vertices:
+        digest.update(vertices.tobytes())
+    path = Path(cache) / "brain" / f"views-{digest.hexdigest()[:16]}.npz"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return _read(path)
+    left, right = (_half(anatomy, side) for side in HEMISPHERES)
+    _write(path, draw(left, right, pixels))
+    return _read(path)  # as it is kept, so that the first picture is as the next
 
 
 def _half(anatomy: Anatomy, side: str) -> Hemisphere:
@@ -53,25 +60,27 @@ def _half(anatomy: Anatomy, side: str) -> Hemisphere:
     )
 
 
-def _write(path: Any, views: tuple[View, ...]) -> None:
-    """Corners as the smallest integers, the rest in half precision: a step of it is a tenth of a grey level."""
+def _write(path: Path, drawn: Drawn) -> None:
+    """Corners as the smallest integers; weights, light and bare cortex in half precision, a step of which is a tenth of a
+    grey level."""
     held: dict[str, Any] = {}
-    for k, view in enumerate(views):
+    for side, half in (("left", drawn.left), ("right", drawn.right)):
+        held |= {f"{side}-{name}": part for name, part in half._asdict().items()}
+    for k, (view, ground) in enumerate(zip(drawn.views, drawn.grounds)):
         kind = np.min_scalar_type(int(view.corners.max()))
         held |= {f"corners{k}": view.corners.astype(kind), f"seen{k}": view.seen}
         held |= {f"{name}{k}": getattr(view, name).astype(np.float16) for name in ("weights", "light")}
+        held |= {f"{name}{k}": part.astype(np.float16) for name, part in ground._asdict().items()}
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **held)
 
 
-def _read(path: Any) -> tuple[View, ...]:
+def _read(path: Path) -> Drawn:
     with np.load(path, allow_pickle=False) as held:
-        return tuple(
-            View(
-                held[f"corners{k}"].astype(np.int64),
-                held[f"weights{k}"].astype(np.float64),
-                held[f"seen{k}"],
-                held[f"light{k}"].astype(np.float64),
-            )
-            for k in range(len(LOOKS))
+        left, right = (
+            Hemisphere(*(held[f"{side}-{name}"] for name in Hemisphere._fields)) for side in HEMISPHERES
         )
+        looks = range(len(LOOKS))
+        views = tuple(View(*(held[f"{name}{k}"] for name in View._fields)) for k in looks)
+        grounds = tuple(Ground(*(held[f"{name}{k}"] for name in Ground._fields)) for k in looks)
+    return Drawn(left, right, views, grounds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,14 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("the real recordings (a folder `shared` beside the checkout) are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_flush() -> Iterator[None]:
+    """Files need not outlast a power failure here: flushing thousands of them to the disk takes a good part of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        yield
 
 
 @pytest.fixture(autouse=True)

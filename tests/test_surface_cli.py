@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 
 import heschl
 from heschl.cli import app
+from heschl.recipe import shipped
 
 RECIPE: dict[str, Any] = {
     "format": 1,
@@ -48,6 +50,9 @@ def test_every_command_has_help_an_example_and_json(path):
     command = ALL[path]
     result = CliRunner().invoke(app, [*path, "--help"])
     assert result.exit_code == 0 and "Example: heschl" in result.stdout
+    asked = re.search(rf"Example: heschl {' '.join(path)} ([a-z0-9-]+)", result.stdout)
+    if command.params and command.params[0].name == "recipe":
+        assert asked is not None and asked[1] in shipped()
     if path not in (("corpora",), ("app",)):  # a group that does nothing of its own; a server
         assert any("--json" in option.opts for option in command.params)
     assert all(option.help for option in command.params if not getattr(option, "hidden", False))

@@ -47,6 +47,7 @@ def test_the_shift_null_is_the_whole_analysis_done_again() -> None:
         assert found.p_max[c] == (1 + sum(max(found.null[s]) >= found.observed[c] for s in range(19))) / 20
 
 
+@pytest.mark.slow
 def test_memory_bounds_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(1)
     x, y = smooth(rng, 400, 2), smooth(rng, 400, 2)
@@ -130,6 +131,7 @@ def test_one_against_the_others_is_the_t_of_two_groups_with_one_in_the_first() -
     assert against_others(one_apart)[0].tolist() == [np.inf, 0.0]
 
 
+@pytest.mark.slow
 def test_the_rank_of_exchangeable_networks_is_exact_whatever_their_spread() -> None:
     """Skewed, heavy-tailed gains on scales of their own, together in part: every twentieth is first of twenty."""
     rng = np.random.default_rng(9)

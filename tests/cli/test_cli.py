@@ -170,6 +170,7 @@ def test_features_need_a_folder(recipe):
     assert status == 1 and "--hdf5" in err
 
 
+@pytest.mark.slow
 def test_features_are_written_in_audiomnists_layout(tmp_path):
     from heschl.corpora import audiomnist
     from heschl.features.hdf5 import read_datum, read_list

@@ -138,6 +138,7 @@ def test_bad_options(tmp_path: Path) -> None:
         sim.read(tmp_path)
 
 
+@pytest.mark.slow
 def test_other_noise_is_another_corpus(tmp_path: Path) -> None:
     """A run is named after its corpus: what was trained at one noise level must not pass for another."""
     from heschl.corpora import fingerprint

@@ -73,6 +73,7 @@ def test_psi_is_counted_as_the_text_says():
     assert found[0].sum() == 0
 
 
+@pytest.mark.slow
 def test_planted_units_are_found_and_noise_is_not():
     rng = np.random.default_rng(1)
     phones = rng.choice(PHONES, size=39 * 25).tolist()

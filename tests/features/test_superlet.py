@@ -53,7 +53,10 @@ def plainly(x: np.ndarray, rate: float, freqs: Any, kernel: Any, **options: Any)
 # --- against the published arrays ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["sine40", "chirp", "bursts", "wide_orders"])
+@pytest.mark.parametrize(
+    "name",
+    ["sine40", "bursts", *(pytest.param(name, marks=pytest.mark.slow) for name in ("chirp", "wide_orders"))],
+)
 def test_the_published_arrays(shared: Path, name: str) -> None:
     arrays = np.load(shared / "reference" / "superlet.npz")
     rate, cycles, first, last = (float(value) for value in arrays[f"{name}/params"])

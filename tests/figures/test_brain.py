@@ -111,6 +111,7 @@ def test_an_area_is_outlined_where_it_is() -> None:
     assert share[len(share) // 2 + 4 :].max() == 0
 
 
+@pytest.mark.slow
 def test_figures_of_a_small_brain() -> None:
     points, faces = ball(4)
     half = Hemisphere(points, faces, np.zeros(len(points)), np.arange(len(points)))

@@ -65,6 +65,7 @@ def test_every_figure_goes_into_a_page(name, width):
     assert set(links) <= set(ids)
 
 
+@pytest.mark.slow
 def test_saved_figures_are_the_same_bytes_each_time(tmp_path):
     first = style.save(curves(HISTORY), tmp_path / "a")
     second = style.save(curves(HISTORY), tmp_path / "b")

@@ -216,7 +216,7 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=8), plain, max_size=5))
 def test_what_is_written_reads_back_the_same(value: dict[str, Any]) -> None:
     import tempfile
@@ -228,7 +228,7 @@ def test_what_is_written_reads_back_the_same(value: dict[str, Any]) -> None:
             assert read_yaml(path) == value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_a_value_or_a_sentence(text: str) -> None:
     try:
@@ -237,7 +237,7 @@ def test_any_text_is_a_value_or_a_sentence(text: str) -> None:
         assert "\n" not in str(error)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.sampled_from([*BASE, "clip", "machine", "also", "oops"]), plain, max_size=4))
 def test_any_mapping_is_a_recipe_or_a_sentence(changes: dict[str, Any]) -> None:
     try:

@@ -83,6 +83,7 @@ def test_a_run_that_is_not_scored_has_a_page_that_says_so(run):
     assert "not scored yet" in text and f"heschl evaluate {run.folder}" in text
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_offline_and_says_what_the_files_say(run):
     evaluate(run)
     text = write_page(run).read_text(encoding="utf-8")

@@ -197,6 +197,7 @@ def _checked(run: Run, held: dict, drawn: bool = True) -> None:
     assert np.allclose(np.diag(held["similarity"]["trained with itself"]), 1)
 
 
+@pytest.mark.slow
 def test_probe_of_a_network_over_clips(digits, monkeypatch):
     monkeypatch.setattr("heschl.steps.probe._draw", lambda *_: None)  # the pictures take seconds
     held = probe(digits, targets=["digit", "speaker"])

@@ -294,6 +294,7 @@ def test_every_fold_is_trained_scored_and_kept(tmp_path):
     assert read_json(tmp_path / "crossval-folds" / "scores.json") == result
 
 
+@pytest.mark.slow
 def test_a_run_that_tests_on_nobody_says_what_to_do(tmp_path):
     split = {"use": "kfold", "folds": 3, "fold": None}
     run = train({**FOLDS, "name": "everybody", "split": split}, runs=tmp_path, quiet=True)

@@ -48,6 +48,7 @@ def recipe(root: Path, **changes: Any) -> dict[str, Any]:
     return {**base, **changes}
 
 
+@pytest.mark.slow
 def test_a_brain_recipe_trains_scores_and_opens(
     brains: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

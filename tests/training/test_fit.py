@@ -121,6 +121,7 @@ def test_steps_and_short_epochs(recipe: Recipe, tmp_path: Path) -> None:
     assert [row["step"] for row in run.history] == [3, 6, 7]
 
 
+@pytest.mark.slow
 def test_without_validation_the_latest_weights_are_kept(recipe: Recipe, tmp_path: Path) -> None:
     run = train(recipe(split={"use": "fractions", "validation": 0.0, "test": 0.2}), runs=tmp_path, quiet=True)
     assert all(torch.equal(value, run.weights()[name]) for name, value in run.weights("last").items())
@@ -141,6 +142,7 @@ def test_starting_from_a_run_a_safetensors_and_a_state_dict(recipe: Recipe, tmp_
         assert torch.equal(value, first.weights()[name])
 
 
+@pytest.mark.slow
 def test_a_head_for_other_classes_is_drawn_anew(recipe: Recipe, tmp_path: Path) -> None:
     first = train(recipe(train=short()), runs=tmp_path, quiet=True)
     other = recipe(
@@ -248,6 +250,7 @@ def test_a_machine_that_is_not_there_is_told_in_a_sentence(recipe: Recipe, tmp_p
             train(recipe(machine={"device": "cuda"}), runs=tmp_path, quiet=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 def test_other_precisions_train(precision: str, recipe: Recipe, tmp_path: Path) -> None:
     plan = short(precision=precision, clip_gradient=1.0, ema=0.9)
@@ -257,6 +260,7 @@ def test_other_precisions_train(precision: str, recipe: Recipe, tmp_path: Path) 
     assert run.history[0]["validation_loss"] > 0
 
 
+@pytest.mark.slow
 def test_tensorboard_is_written_where_asked(recipe: Recipe, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     run = train(

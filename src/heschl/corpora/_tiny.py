@@ -20,7 +20,12 @@ def utterance(speaker: int, label: int, seed: int, seconds: float = 0.5, rate: i
     resonances = 300.0 + 170.0 * (label % 7), 1100.0 + 260.0 * (label // 7 % 8)
     gain = sum(np.exp(-(((harmonics * pitch - place) / 180.0) ** 2)) for place in resonances) + 0.02
     phase = random.uniform(0, 2 * np.pi, harmonics.shape)
-    buzz = (gain * np.sin(2 * np.pi * harmonics * pitch * time + phase)).sum(axis=0)
+    turn, voice = np.exp(2j * np.pi * pitch * time), np.zeros(len(time), complex)
+    for part in (gain * np.exp(1j * phase))[
+        ::-1, 0
+    ]:  # the sum of gain sin(2 pi harmonic pitch time + phase), by Horner
+        voice = (voice + part) * turn
+    buzz = voice.imag
     rhythm = np.sin(np.pi * time / seconds) * (1 + 0.6 * np.cos(2 * np.pi * (2 + label % 5) * time))
     wave = buzz * rhythm
     wave = wave / np.abs(wave).max() + 0.01 * random.standard_normal(len(time))

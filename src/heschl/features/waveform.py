@@ -72,19 +72,24 @@ def fit_length(
 
     Parameters
     ----------
-    wave: (batch, time), zero-padded. lengths: (batch,) valid samples.
+    wave: (batch, ..., time), zero-padded. lengths: (batch,) valid samples.
     long, short, draws: as in `placement`.
 
     Returns
     -------
-    wave: (batch, n).
+    wave: (batch, ..., n).
     counts: how many clips were "cropped" and how many "padded".
     """
     start = placement(lengths, n, long, short, draws)
     counts = {"cropped": int((lengths > n).sum()), "padded": int((lengths < n).sum())}
-    source = start.to(wave.device)[:, None] + torch.arange(n, device=wave.device)
-    inside = (source >= 0) & (source < lengths.to(wave.device)[:, None])
-    return torch.where(inside, wave.gather(1, source.clamp(0, wave.shape[1] - 1)), 0.0), counts
+    if not bool(start.any()):  # all begin at the beginning, and there are zeros after their ends
+        return F.pad(wave, (0, n - wave.shape[-1])), counts
+    out = wave.new_zeros(*wave.shape[:-1], n)
+    for place, clip, first, length in zip(out, wave, start.tolist(), lengths.tolist(), strict=True):
+        skipped, before = max(0, first), max(0, -first)
+        count = min(length - skipped, n - before)
+        place[..., before : before + count] = clip[..., skipped : skipped + count]
+    return out, counts
 
 
 class Waveform(nn.Module):

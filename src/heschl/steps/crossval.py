@@ -132,7 +132,7 @@ def _backend(workers: int, dask: str | None) -> Any:
     except ImportError:
         raise HeschlError("a dask cluster needs the extra `cluster`: pip install 'heschl[cluster]'") from None
     try:
-        client = Client(dask, timeout=10)  # type: ignore[no-untyped-call]
+        client = Client(dask, timeout=10)
     except (OSError, ValueError) as error:
         raise HeschlError(
             f"no dask scheduler answers at {dask} ({str(error).splitlines()[0][:80]}): start one with `dask scheduler`"

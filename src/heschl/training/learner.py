@@ -86,7 +86,11 @@ class Learner(LightningModule):
         return batch.to(device)  # clip numbers stay on the CPU, where draws are computed
 
     def on_train_batch_start(self, batch: Item, batch_idx: int) -> None:
-        torch.manual_seed(key_of(self.seed, "step", self.step, self.global_rank) >> 1)
+        key = key_of(self.seed, "step", self.step, self.global_rank) >> 1
+        # torch.manual_seed does this for every kind of device, and formats the stack for those that are not there
+        torch.default_generator.manual_seed(key)
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).manual_seed(key)
         factor = self.schedule(self.step)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group.setdefault("base_lr", group["lr"]) * factor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +52,12 @@ def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.M
         Path(name).mkdir()
         with pytest.raises(HeschlError, match="not a run folder"):
             open_run(name)
+
+
+def test_the_wheel_takes_every_file_that_is_not_code() -> None:
+    house = Path(__file__).parents[1]
+    told = tomllib.loads(read_text(house / "pyproject.toml"))["tool"]["setuptools"]["package-data"]["heschl"]
+    package = house / "src" / "heschl"
+    taken = {path for pattern in told for path in package.glob(pattern)}
+    there = {path for path in package.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert len(there) > 50 and there <= taken, sorted(there - taken)

@@ -68,7 +68,18 @@ def decode(
             f"{test['p_wilcoxon']:.2g} (Wilcoxon), {test['triplets']} triplets"
         )
     if explain:
-        found = held["explained"]
+        _say_explained(held["explained"])
+    if controls:
+        _say_controls(held["controls"])
+    for note in held["notes"]:
+        say(f"note: {note}")
+    say(f"Tables{' and pictures' * (explain or controls)} are in {held['folder']}")
+    if not explain:
+        say(next_line("heschl", "decode", run, "--explain"))
+
+
+def _say_explained(found: dict[str, Any]) -> None:
+    if "frequency" in found:
         say(
             f"  most relevance at {found['frequency']:.3g} Hz and {found['time']:.2f} s, of {found['trials']} trials"
         )
@@ -77,15 +88,14 @@ def decode(
                 f"  codebook and {row['space']} space: rank correlation {row['spearman']:+.2f} over {row['words']} words, "
                 f"p {row['p']:.2g}"
             )
-        for note in found["spaces"]["notes"]:
-            say(f"note: {note}")
-    if controls:
-        _say_controls(held["controls"])
-    for note in held["notes"]:
+    most = max((row["lost"] for row in found["areas"]["elsewhere"]), default=0.0)
+    for row in found["areas"]["rows"]:
+        say(
+            f"  without {row['areas']}: reciprocal rank {-row['lost']:+.3f} [{-row['high']:+.3f}, {-row['low']:+.3f}]; "
+            f"without as many sources elsewhere {-most:+.3f} at most"
+        )
+    for note in [*found["notes"], *found.get("spaces", {"notes": []})["notes"]]:
         say(f"note: {note}")
-    say(f"Tables{' and pictures' * (explain or controls)} are in {held['folder']}")
-    if not explain:
-        say(next_line("heschl", "decode", run, "--explain"))
 
 
 def _say_controls(found: dict[str, Any]) -> None:

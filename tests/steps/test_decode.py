@@ -56,6 +56,11 @@ def test_scores_stand_beside_a_linear_decoder_and_shuffled_words(run: Run) -> No
     assert mean == pytest.approx(held["network"]["top_1"]["value"])  # as many trials of each
     table = read_csv(run.folder / "decode" / "similarity.csv")
     assert [float(row[row["word"]]) for row in table] == pytest.approx([1, 1, 1, 1])
+    trials = read_csv(run.folder / "decode" / "trials.csv")
+    first = np.mean([float(row["rank_network"]) == 1 for row in trials])
+    assert len(trials) == held["trials"] and first == pytest.approx(held["network"]["top_1"]["value"])
+    assert held["caveats"][0].startswith("Simulated") and held["caveats"][-1].startswith("2 subjects")
+    assert [one["file"] for one in held["pictures"]] == ["ranks.svg", "codebook.svg"]
     with pytest.raises(HeschlError, match="no part 'all'"):
         decode(run, "all")
 
@@ -77,7 +82,13 @@ def test_what_it_rests_on_is_written(run: Run) -> None:
         "own_attention"
     ] == pytest.approx(1, abs=1e-4)
     assert float(attention[0]["start"]) == 0 and float(attention[-1]["high"]) == pytest.approx(40)
-    assert (folder / "explained.png").stat().st_size > 10_000
+    assert [one["file"] for one in held["pictures"]][2:] == ["explained.svg", "sensors.svg", "areas.svg"]
+    for one in held["pictures"]:
+        assert one["title"] and one["alt"] and (folder / one["file"]).stat().st_size > 5_000, one
+    assert len(held["explained"]["areas"]["elsewhere"]) == 8
+    again = decode(run, permutations=0)  # what was explained before still belongs to these weights
+    assert again["explained"] == held["explained"] and again["pictures"] == held["pictures"]
+    assert "explained" not in decode(run, "validation", permutations=0)
 
 
 def test_controls_are_written_and_at_chance(run: Run) -> None:

@@ -130,6 +130,36 @@ def test_the_loss_is_that_of_the_batch() -> None:
     assert float(lone) == pytest.approx(float(-out.logits[1:3].log_softmax(-1)[:, 2].mean()))
 
 
+def test_a_temperature_is_learnt_only_where_the_task_says_so(tmp_path: Path) -> None:
+    np.savez(tmp_path / "c.npz", ids=np.array(["left", "right", "stop"]), embeddings=np.ones((3, 5, 4)))
+    corpus, y = made_up_corpus(), torch.tensor([0, 2, 1, 1])
+    torch.manual_seed(0)
+    network = SegmentMatcher((5, 20), 3, bands=4, steps=5, virtual=6, hidden=8, depth=2).double().eval()
+    Match("word", candidates=str(tmp_path / "c.npz")).bind(corpus).fill(network)
+    assert not network.log_heat.requires_grad and len(network.parameter_groups()) == 1
+    task = Match("word", candidates=str(tmp_path / "c.npz"), temperature=0.5, learnt=True).bind(corpus)
+    task.fill(network)
+    with torch.no_grad():
+        network.candidates += torch.randn_like(network.candidates)
+        network.log_heat.fill_(np.log(3.0))
+    batch = Batch(torch.randn(4, 5, 20).double(), y, None, ())
+    out = network(batch.x)
+    loss = task.loss(out, batch)
+    expected = match_loss(out.embedding, network.candidates[y], y, 1.5)
+    assert float(loss) == pytest.approx(float(expected))
+    (slope,) = torch.autograd.grad(loss, network.log_heat)
+    step = 1e-5
+    with torch.no_grad():
+        network.log_heat += step
+        beyond = task.loss(network(batch.x), batch)
+    assert float(slope) == pytest.approx(float(beyond - loss) / step, rel=1e-3)
+    assert [len(group["params"]) for group in network.parameter_groups()][1] == 1
+    with pytest.raises(HeschlError, match="learnt"):
+        other = torch.nn.Module()
+        other.register_buffer("candidates", network.candidates)
+        task.fill(other)
+
+
 def test_the_same_word_is_no_negative(brains: Path) -> None:
     corpus = simulated_listener.read(brains)
     task = Match(same="word").bind(corpus)

@@ -1,110 +1,147 @@
-"""What a decoder of brains rests on, in one picture: frequencies and moments, attention, sensors, and its words."""
+"""What a decoder of brains rests on: frequencies and moments, attention, and sensors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heschl.figures.style import INK, LINE, SOFT, WIDE, new_figure, styled
+from heschl.figures.brain import sequential
+from heschl.figures.style import LINE, SOFT, WIDE, new_figure, styled
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MAP = "cividis"
-MOST_WORDS = 30  # named along the matrix; more would not be read
 
 
 def decode_figure(
     share: np.ndarray,
     frequencies: np.ndarray,
     times: np.ndarray,
-    attention: np.ndarray,
-    positions: np.ndarray,
-    by_sensor: np.ndarray,
-    codebook: np.ndarray,
-    words: Sequence[str],
-    simulated: bool = False,
+    patches: Sequence[Mapping[str, float]],
+    title: str,
 ) -> Figure:
-    """Four panels.
+    """Relevance and attention side by side, over the same frequencies and moments.
 
     Parameters
     ----------
     share: (freq, step) share of all |relevance|. frequencies: (freq,) Hz. times: (step,) seconds.
-    attention: (row, column) of patches, the class token's, over the same frequencies and times.
-    positions: (sensor, 3) metres, NaN for none; by_sensor: (sensor,) share. codebook: (word, dim).
+    patches: {"low", "high" (Hz), "start", "stop" (s), "attention"} of each, overlapping: a cell shows the mean of those
+        that it lies in.
     """
     with styled():
-        of = "simulated brains" if simulated else "brains"
-        figure = new_figure(WIDE, 5.8, f"What the decoder of these {of} rests on")
-        (a, b), (c, d) = figure.subplots(2, 2)
-        extent = (float(times[0]), float(times[-1]), float(frequencies[0]), float(frequencies[-1]))
-        for axis, values, title in (
-            (a, share, "share of relevance"),
-            (b, attention, "the class token's attention, all blocks"),
-        ):
-            axis.imshow(
-                values,
-                origin="lower",
-                aspect="auto",
-                cmap=MAP,
-                extent=extent,
-                vmin=0,
-                interpolation="nearest",
+        figure = new_figure(WIDE, 3.4, title)
+        axes = figure.subplots(1, 2, sharey=True)
+        uniform = share.size
+        spread = _spread(patches, frequencies, times)
+        named = (
+            (share * uniform, "relevance (LRP)"),
+            (spread * uniform / (spread.sum() or 1.0), "the class token's attention"),
+        )
+        limit = max(float(values.max()) for values, _ in named)
+        across, up = (_edges(values) for values in (times, frequencies))
+        for axis, (values, what) in zip(axes, named):
+            drawn = axis.pcolormesh(
+                across, up, values, cmap=MAP, vmin=0, vmax=limit, rasterized=True, linewidth=0
             )
-            axis.set_title(title, loc="left", fontsize=9, color=INK)
-            axis.set_xlabel("seconds")
-            axis.set_ylabel("Hz")
+            axis.set_title(what, loc="left")
+            axis.set_xlabel("seconds in the trial")
             _bare(axis)
-        _head(c, positions, by_sensor)
-        _matrix(d, codebook, words)
+        axes[0].set_ylabel("Hz")
+        bar = figure.colorbar(drawn, ax=list(axes), fraction=0.03, aspect=18, pad=0.015)
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.set_label("times the mean")
+        bar.ax.tick_params(color=LINE)
     return figure
+
+
+def heads_figure(heads: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
+    """Topographies in a row on one bar: name -> positions (sensor, 3) in metres, head frame, and values (sensor,) whose mean is
+    one. Without mne, sensors are drawn as dots."""
+    limit = max(float(values.max()) for _, values in heads.values())
+    with styled():
+        figure = new_figure(WIDE, 3.6, title)
+        axes = figure.subplots(1, len(heads) + 1, width_ratios=[1.0] * len(heads) + [0.05])
+        for axis, (name, (positions, values)) in zip(axes, heads.items()):
+            _head(axis, positions, values, limit)
+            axis.set_title(name, loc="center")
+        import matplotlib as mpl
+
+        scaled = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, limit), sequential())
+        bar = figure.colorbar(scaled, cax=axes[-1].inset_axes((0, 0.12, 1, 0.7)))
+        axes[-1].axis("off")
+        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.set_ticks([0, 1, limit] if limit > 1.2 else [0, 1])
+        bar.ax.yaxis.set_major_formatter("{x:.2g}")
+        bar.ax.set_title("times the\nmean sensor", loc="left", color=SOFT)
+    return figure
+
+
+def _head(axis: Axes, positions: np.ndarray, values: np.ndarray, limit: float) -> None:
+    """Sensors seen from above, the nose up."""
+    try:
+        import mne
+    except ImportError:
+        _dots(axis, positions, values, limit)
+        return
+    at = {f"e{k}": place for k, place in enumerate(positions)}
+    info = mne.create_info(list(at), 1.0, "eeg", verbose="error")
+    info.set_montage(mne.channels.make_dig_montage(at, coord_frame="head"), verbose="error")
+    with mne.utils.use_log_level("error"):
+        mne.viz.plot_topomap(
+            values,
+            info,
+            axes=axis,
+            show=False,
+            cmap=sequential(),
+            vlim=(0, limit),
+            contours=0,
+            res=96,
+            sphere=(0.0, 0.0, 0.0, float(np.median(np.linalg.norm(positions, axis=1)))),
+        )
+    for line in axis.lines:
+        line.set(color=SOFT, linewidth=0.9)
+
+
+def _dots(axis: Axes, positions: np.ndarray, values: np.ndarray, limit: float) -> None:
+    """Distance from the middle is the angle from the top of the head."""
+    x, y, z = positions.T
+    angle = np.arccos(np.clip(z / np.linalg.norm(positions, axis=1), -1, 1)) / (np.pi / 2)
+    turn = np.arctan2(y, x)
+    axis.scatter(
+        angle * np.cos(turn), angle * np.sin(turn), c=values, cmap=sequential(), s=50, vmin=0, vmax=limit
+    )
+    circle = np.linspace(0, 2 * np.pi, 200)
+    axis.plot(np.cos(circle), np.sin(circle), color=LINE, linewidth=1.2)
+    axis.plot([-0.1, 0, 0.1], [0.995, 1.12, 0.995], color=LINE, linewidth=1.2)
+    axis.set_aspect("equal")
+    axis.axis("off")
+    axis.set(xlim=(-1.3, 1.3), ylim=(-1.25, 1.2))
+
+
+def _spread(patches: Sequence[Mapping[str, float]], frequencies: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(freq, step) mean attention of the patches that a cell lies in, 0 where in none."""
+    total, count = (np.zeros((len(frequencies), len(times))) for _ in range(2))
+    for one in patches:
+        rows = (frequencies >= one["low"] - 1e-3) & (frequencies <= one["high"] + 1e-3)
+        columns = (times >= one["start"] - 1e-5) & (times <= one["stop"] + 1e-5)
+        total[np.ix_(rows, columns)] += one["attention"]
+        count[np.ix_(rows, columns)] += 1
+    return np.asarray(total / np.maximum(count, 1))
+
+
+def _edges(values: np.ndarray) -> np.ndarray:
+    """Borders of cells around rising values."""
+    if len(values) < 2:
+        return np.array([values[0] - 0.5, values[0] + 0.5])
+    middle = (values[1:] + values[:-1]) / 2
+    return np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
 
 
 def _bare(axis: Any) -> None:
     for spine in axis.spines.values():
         spine.set_visible(False)
     axis.tick_params(color=LINE, labelcolor=SOFT)
-
-
-def _bar(axis: Any, drawn: Any, form: str) -> None:
-    """A colour bar beside the panel, which stands at the left of its place."""
-    axis.set_anchor("W")
-    bar = axis.figure.colorbar(drawn, cax=axis.inset_axes((1.04, 0.15, 0.03, 0.7)), format=form)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(color=LINE, labelcolor=SOFT)
-
-
-def _head(axis: Any, positions: np.ndarray, values: np.ndarray) -> None:
-    """Sensors seen from above, the nose up; distance from the middle is the angle from the top of the head."""
-    there = ~np.isnan(positions).any(1)
-    x, y, z = positions[there].T
-    angle = np.arccos(np.clip(z / np.linalg.norm(positions[there], axis=1), -1, 1)) / (np.pi / 2)
-    turn = np.arctan2(y, x)
-    drawn = axis.scatter(angle * np.cos(turn), angle * np.sin(turn), c=values[there], cmap=MAP, s=70, vmin=0)
-    circle = np.linspace(0, 2 * np.pi, 200)
-    axis.plot(np.cos(circle), np.sin(circle), color=LINE, linewidth=1.2)
-    axis.plot([-0.1, 0, 0.1], [0.995, 1.12, 0.995], color=LINE, linewidth=1.2)
-    axis.set_aspect("equal")
-    axis.set_title(
-        "share of relevance by sensor, first recording, from above", loc="left", fontsize=9, color=INK
-    )
-    axis.axis("off")
-    axis.set(xlim=(-1.3, 1.3), ylim=(-1.25, 1.2))
-    _bar(axis, drawn, "%.2g")
-
-
-def _matrix(axis: Any, codebook: np.ndarray, words: Sequence[str]) -> None:
-    unit = codebook / np.linalg.norm(codebook, axis=1, keepdims=True)
-    cosines = unit @ unit.T
-    off = cosines[~np.eye(len(unit), dtype=bool)]
-    limit = float(np.abs(off).max()) or 1.0
-    np.fill_diagonal(cosines, np.nan)  # one by definition: it would hide the rest
-    drawn = axis.imshow(cosines, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    axis.set_title("cosine between words", loc="left", fontsize=9, color=INK)
-    named = list(words) if len(words) <= MOST_WORDS else []
-    axis.set_xticks(range(len(named)), named, rotation=90, fontsize=8)
-    axis.set_yticks(range(len(named)), named, fontsize=8)
-    _bare(axis)
-    _bar(axis, drawn, "%.1f")

@@ -20,11 +20,13 @@ from heschl.types import HeschlError
 
 class Matched(NamedTuple):
     """logits: (batch, candidate) inner products with each candidate at unit length. embedding: (batch, step, band).
-    candidates: (candidate, step, band), the same for every trial."""
+    candidates: (candidate, step, band), the same for every trial. heat: () factor on the task's temperature, one unless the
+    task has it learnt."""
 
     logits: Tensor
     embedding: Tensor
     candidates: Tensor
+    heat: Tensor
 
 
 class SegmentMatcher(nn.Module):
@@ -86,6 +88,8 @@ class SegmentMatcher(nn.Module):
         )
         self.pool = nn.AdaptiveAvgPool1d(steps)
         self.register_buffer("candidates", torch.randn(n_outputs, steps, bands))
+        # one number that the task may set free; until then it is no more than the factor one
+        self.log_heat = nn.Parameter(torch.zeros(()), requires_grad=False)
         self.timing: dict[str, int | None] = {f"encoder.{k}": v for k, v in self.encoder.timing.items()}
 
     def forward(
@@ -98,4 +102,12 @@ class SegmentMatcher(nn.Module):
         series = self.encoder(x, positions, subject, lengths)
         embedding = self.pool(series.transpose(1, 2)).transpose(1, 2)
         unit = F.normalize(self.candidates.flatten(1), dim=1)
-        return Matched(F.linear(embedding.flatten(1), unit), embedding, self.candidates)
+        logits = F.linear(embedding.flatten(1), unit)
+        return Matched(logits, embedding, self.candidates, self.log_heat.exp())
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """For one optimiser: the encoder's weights, and the temperature, where it is learnt, which does not decay."""
+        own: list[dict[str, Any]] = [{"params": list(self.encoder.parameters())}]
+        return own + (
+            [{"params": [self.log_heat], "weight_decay": 0.0}] if self.log_heat.requires_grad else []
+        )

@@ -3,6 +3,22 @@
 Scores are retrieval: each trial's word among all N words by the network's cosines. Beside them always stands a linear
 decoder (shrinkage LDA on the mean power of bands and time bins of the same maps, one a subject, fitted on the training
 part alone), and the same linear decoder and network scored against labels permuted within blocks.
+
+What a page needs lies in the folder as plain files (each picture as .svg and .png, and complete in itself):
+
+- scores.json: all of what `decode` returns; its "caveats" are sentences that must stand beside the scores ("simulated"
+  first, where it is so), and "pictures" has, in the order of the page, {"file", "title", "alt"} of every picture that was
+  drawn.
+- ranks.svg: share of trials whose word is among the first k, network and linear decoder, shuffled words, chance;
+  trials.csv: each trial's subject, block, word and rank by either. per_subject.csv, per_word.csv: top-1, 5, 10.
+- codebook.svg: cosines between words, alike ones side by side; similarity.csv: the same in numbers. triplets.csv,
+  triplet_tests.csv where the words hold triplets. (All of a network with a codebook only.)
+- with ``explain``: explained.svg (frequencies, moments, attention), sensors.svg (topographies) and areas.svg (what areas of
+  the cortex drive retrieval, with their cross-talk), by_frequency.csv, by_time.csv, by_sensor.csv, attention.csv, areas.csv,
+  cross_talk.csv, spaces.csv.
+- with ``controls``: controls.svg, controls.csv (what must be at chance), learning_curve.csv, time_resolved.csv.
+
+What an earlier decoding of the same weights and part explained or controlled stays in scores.json until it is done anew.
 """
 
 from __future__ import annotations
@@ -16,6 +32,7 @@ import torch
 from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps.decode_linear import Decoded, block_of, linear_scores, powers, shuffled
+from heschl.steps.decode_show import Picture, caveats, show_codebook, show_ranks, weights_of, with_earlier
 from heschl.steps.networks import Answer, Progress, answers, open_network, with_sensors
 from heschl.tasks.retrieval import by_group, retrieval_scores
 from heschl.tasks.triplets import triplet_table, triplet_tests
@@ -37,9 +54,7 @@ def decode(
 ) -> dict[str, Any]:
     """Scores a run on trials of brains and writes RUN/decode/.
 
-    Written are scores.json, per_subject.csv, per_word.csv, similarity.csv (cosines between words), and triplets.csv and
-    triplet_tests.csv where the words hold triplets; with ``explain`` also what `heschl.steps.decode_explain` writes, with
-    ``controls`` what `heschl.steps.decode_controls` writes.
+    The files are listed at the head of this module.
 
     Parameters
     ----------
@@ -51,7 +66,7 @@ def decode(
     Returns
     -------
     what scores.json holds: "network", "linear", and for both "shuffled" (labels permuted within blocks), each as
-    `heschl.tasks.retrieval.retrieval_scores` gives it; "skipped"; "notes".
+    `heschl.tasks.retrieval.retrieval_scores` gives it; "skipped"; "notes"; "caveats"; "pictures".
 
     Raises
     ------
@@ -72,6 +87,7 @@ def decode(
     moved = shuffled(held.truth, blocks)
     result: dict[str, Any] = {
         "run": held.run.name,
+        "weights": weights_of(held.run),
         "part": part,
         "corpus": held.corpus.name,
         "simulated": held.corpus.synthetic,
@@ -92,17 +108,24 @@ def decode(
             for row in by_group(scores, held.truth, column, n)
         ]
         write_csv(folder / f"{name}.csv", rows, list(rows[0]))
-    result["triplets"] = _codebook(held, folder)
+    of = f"{'simulated ' * held.corpus.synthetic}brains, {part} part"
+    pictures: list[Picture] = [*show_ranks(held, linear, moved, folder, of), *show_codebook(held, folder, of)]
+    result["triplets"] = _triplets(held, folder)
     write_csv(folder / "skipped.csv", [one._asdict() for one in skipped], ["where", "why"])
     if explain:
         from heschl.steps.decode_explain import explain_decoding
 
-        result["explained"] = explain_decoding(held, folder, dictionary=dictionary, vectors=vectors)
+        result["explained"] = explain_decoding(
+            held, power, folder, of, dictionary=dictionary, vectors=vectors
+        )
+        pictures += result["explained"].pop("pictures")
     if controls:
         from heschl.steps.decode_controls import control_decoding
 
         result["controls"] = control_decoding(held, power, scored, folder, baseline)
-    result["folder"] = str(folder)
+        pictures.append(result["controls"].pop("picture"))
+    result |= {"caveats": caveats(held, result), "pictures": pictures, "folder": str(folder)}
+    result = with_earlier(result, folder)
     write_json(folder / "scores.json", result)
     return result
 
@@ -155,16 +178,12 @@ def _designs(held: Decoded) -> list[str]:
     return []
 
 
-def _codebook(held: Decoded, folder: Path) -> dict[str, Any]:
-    """Cosines between words as a table, and the triplet tests where there are triplets."""
+def _triplets(held: Decoded, folder: Path) -> dict[str, Any]:
+    """The triplet tests, where there is a codebook whose words hold triplets."""
     codebook = getattr(held.network.model, "codebook", None)
     if not isinstance(codebook, torch.Tensor):
         return {"triplets": 0, "tests": []}
-    book, words = codebook.detach().double().numpy(), list(held.network.labels)
-    unit = book / np.linalg.norm(book, axis=1, keepdims=True)
-    rows = [{"word": w, **dict(zip(words, row))} for w, row in zip(words, (unit @ unit.T).round(6).tolist())]
-    write_csv(folder / "similarity.csv", rows, ["word", *words])
-    table = triplet_table(book, words)
+    table = triplet_table(codebook.detach().double().cpu().numpy(), list(held.network.labels))
     if not table:
         return {"triplets": 0, "tests": []}
     write_csv(folder / "triplets.csv", table, list(table[0]))

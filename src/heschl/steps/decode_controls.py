@@ -24,7 +24,7 @@ from heschl.files import write_csv
 from heschl.steps.decode_linear import Decoded, Powers, block_of, linear_scores, logits_with, powers, shuffled
 from heschl.tasks.clusters import FEWEST, cluster_test
 from heschl.tasks.retrieval import hits, ranks
-from heschl.types import HeschlError
+from heschl.types import Clip, HeschlError
 
 Scored = Callable[
     [np.ndarray, np.ndarray], dict[str, Any]
@@ -86,7 +86,22 @@ def control_decoding(
     wrong = [
         f"{row['control']}, {row['decoder']}" for row in rows if row["p"] is not None and row["p"] < 0.01
     ]
-    return {"rows": rows, "above_chance": wrong, "learning": learning, "time": time, "notes": notes}
+    picture = {
+        "file": "controls.svg",
+        "title": "What must be at chance, and what more data would give",
+        "alt": "; ".join(
+            f"{row['control']}, {row['decoder']}: {100 * row['top_1']:.1f} %, chance {100 * row['top_1_chance']:.1f} %"
+            for row in rows
+        ),
+    }
+    return {
+        "rows": rows,
+        "above_chance": wrong,
+        "learning": learning,
+        "time": time,
+        "notes": notes,
+        "picture": picture,
+    }
 
 
 def mirrored(wave: np.ndarray, samples: int) -> np.ndarray:
@@ -116,7 +131,7 @@ def _baseline(held: Decoded, given: float | None, notes: list[str]) -> list[tupl
             f"a baseline of {given:g} s is {samples} of the {len(wave)} samples of a trial: choose another"
         )
 
-    def change(wave: np.ndarray) -> np.ndarray:
+    def change(wave: np.ndarray, _: Clip) -> np.ndarray:
         return mirrored(wave, samples)
 
     own, _ = powers(held, change)

@@ -8,6 +8,7 @@ sensor says what the network reads, not where that comes from.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +19,91 @@ from heschl.explanation.lrp import lrp
 from heschl.files import replacing, write_csv
 from heschl.models.neural_encoder import NeuralEncoder, Placed
 from heschl.models.spectral_transformer import rollout
-from heschl.steps.decode_linear import Decoded, maps_of
+from heschl.steps.decode_areas import areas_that_drive
+from heschl.steps.decode_linear import Decoded, Powers, linear_patterns, maps_of
 from heschl.steps.decode_spaces import codebook_spaces
-from heschl.types import HeschlError
 
 MOST = 96  # trials of a recording that are explained, evenly over the part
 
 
 def explain_decoding(
     held: Decoded,
+    power: Sequence[Powers],
     folder: Path,
+    of: str,
     preset: str = "epsilon_plus",
-    most: int = MOST,
     dictionary: Path | None = None,
     vectors: Path | None = None,
 ) -> dict[str, Any]:
-    """Writes by_frequency.csv, by_time.csv, by_sensor.csv, attention.csv, relevance.npz and explained.svg/.png.
+    """Writes what `heschl.steps.decode` lists under ``explain``.
 
     Relevance is given summed (what speaks for the word, less what speaks against it) and as the share of all |relevance|.
+    Of a network that is no neural encoder, areas and the linear decoder's pattern are given alone.
+
+    Parameters
+    ----------
+    power: of all subjects, see `heschl.steps.decode_linear.powers`. of: whose trials, for the titles.
 
     Returns
     -------
+    {"areas": as `heschl.steps.decode_areas.areas_that_drive` gives it, "notes", "pictures"} and, of a neural encoder,
     {"trials", "preset", "frequency": the one with the largest share (Hz), "time": likewise (s), "own_attention": how much of
     the class token's attention stays on itself, "spaces": as `heschl.steps.decode_spaces.codebook_spaces` gives it}
-
-    Raises
-    ------
-    HeschlError: the network is not a neural encoder.
     """
+    rows = _sensors(held, power)
+    found: dict[str, Any] = {"notes": [], "pictures": []}
+    if isinstance(held.network.model, NeuralEncoder):
+        found |= _encoder(held, held.network.model, rows, folder, of, preset)
+        found["spaces"] = codebook_spaces(held, folder, dictionary, vectors)
+    else:
+        found["notes"].append(
+            f"{held.run.recipe.model.use} has no codebook and no class token: its relevance is shown by heschl explain"
+        )
+    write_csv(folder / "by_sensor.csv", rows, list(rows[0]))
+    found["pictures"] += _topographies(rows, folder, of, held)
+    found["areas"] = areas_that_drive(held, folder, of)
+    found["pictures"] += found["areas"].pop("pictures")
+    found["notes"] += found["areas"].pop("notes")
+    return found
+
+
+def _sensors(held: Decoded, power: Sequence[Powers]) -> list[dict[str, Any]]:
+    """A row for each sensor of each recording that has trials here: its place, and the linear decoder's pattern there."""
+    sensors = held.network.sensors
+    assert sensors is not None
+    there = {clip.labels["recording"] for clip in held.trials}
+    patterns = linear_patterns(held, power)
+    rows = []
+    for number, name in enumerate(sensors.recordings):
+        if name not in there:
+            continue
+        recording = next(one for one in held.corpus.recordings if one.id == name)
+        pattern = patterns.get(recording.subject)
+        for k, channel in enumerate(recording.channels):
+            place = [None if np.isnan(one) else round(float(one), 6) for one in sensors.positions[number, k]]
+            row = {"recording": name, "channel": channel, **dict(zip("xyz", place))}
+            rows.append(row | {"linear_pattern": None if pattern is None else float(pattern[k])})
+    return rows
+
+
+def _encoder(
+    held: Decoded, model: NeuralEncoder, rows: list[dict[str, Any]], folder: Path, of: str, preset: str
+) -> dict[str, Any]:
+    """Relevance and attention of a neural encoder; adds a sensor's share, relevance and spatial attention to its row."""
     from heschl.figures.decode import decode_figure
     from heschl.figures.style import save
 
-    network, model = held.network, held.network.model
-    sensors = network.sensors
-    if not isinstance(model, NeuralEncoder) or sensors is None:
-        raise HeschlError(
-            f"{held.run.recipe.model.use} is explained by heschl explain: --explain is for the neural encoder"
-        )
+    sensors = held.network.sensors
+    assert sensors is not None
     maps: list[torch.Tensor] = []  # |relevance| of a recording, (freq, step)
     signed: list[torch.Tensor] = []
     flows: list[torch.Tensor] = []
-    rows: list[dict[str, Any]] = []
-    by_sensor: dict[str, np.ndarray] = {}
     chosen = 0
-    for number, name in enumerate(sensors.recordings):
+    for name in dict.fromkeys(row["recording"] for row in rows):
         own = [k for k, clip in enumerate(held.trials) if clip.labels["recording"] == name]
-        if not own:
-            continue
-        own = [own[k] for k in np.unique(np.linspace(0, len(own) - 1, min(most, len(own))).astype(int))]
+        own = [own[k] for k in np.unique(np.linspace(0, len(own) - 1, min(MOST, len(own))).astype(int))]
         x = maps_of(held, [held.trials[k] for k in own])
-        positions = torch.from_numpy(sensors.positions[number])
+        positions = torch.from_numpy(sensors.positions[sensors.recordings.index(name)])
         relevance = lrp(Placed(model, positions), x, torch.from_numpy(held.truth[own]), preset)
         share = relevance.abs() / relevance.abs().sum((1, 2, 3), keepdim=True).clamp_min(1e-30)
         maps.append(share.sum((0, 1)))
@@ -75,26 +111,14 @@ def explain_decoding(
         with torch.no_grad():
             flows.append(rollout(model.attention(x, positions))[:, 0])
             mixing = model.merger.weights(positions[None])[0].mean(0)
-        by_sensor[name] = share.sum((0, 2, 3)).numpy() / len(own)
-        recording = next(one for one in held.corpus.recordings if one.id == name)
-        for k, channel in enumerate(recording.channels):
-            place = [None if np.isnan(one) else round(float(one), 6) for one in sensors.positions[number, k]]
-            rows.append(
-                {
-                    "recording": name,
-                    "channel": channel,
-                    **dict(zip("xyz", place)),
-                    "share": float(by_sensor[name][k]),
-                    "relevance": float(relevance[:, k].sum() / len(own)),
-                    "spatial_attention": float(mixing[k]),
-                }
-            )
+        each = (share.sum((0, 2, 3)) / len(own), relevance.sum((0, 2, 3)) / len(own), mixing)
+        for k, row in enumerate(row for row in rows if row["recording"] == name):
+            row |= dict(zip(("share", "relevance", "spatial_attention"), (float(one[k]) for one in each)))
         chosen += len(own)
     share_map, sum_map = (torch.stack(one).sum(0).double().numpy() / chosen for one in (maps, signed))
     flow = torch.cat(flows).double()
     attention = flow[:, 1:].mean(0).reshape(model.transformer.grid).numpy()
     frequencies, times = _axes(held, share_map.shape)
-    write_csv(folder / "by_sensor.csv", rows, list(rows[0]))
     for file, unit, axis, values in (
         ("by_frequency", "hertz", 1, frequencies),
         ("by_time", "seconds", 0, times),
@@ -115,27 +139,54 @@ def explain_decoding(
             times=times,
             attention=attention,
         )
-    first = next(iter(by_sensor))
-    figure = decode_figure(
-        share_map,
-        frequencies,
-        times,
-        attention,
-        sensors.positions[sensors.recordings.index(first)],
-        by_sensor[first],
-        model.codebook.detach().double().numpy(),
-        network.labels,
-        simulated=held.corpus.synthetic,
-    )
-    save(figure, folder / "explained")
+    frequency, time = float(frequencies[share_map.sum(1).argmax()]), float(times[share_map.sum(0).argmax()])
+    title = f"When and at which frequencies the network finds words, {of}"
+    save(decode_figure(share_map, frequencies, times, patches, title), folder / "explained")
+    alt = f"Share of relevance by frequency and time, most at {frequency:.3g} Hz and {time:.2f} s; the class token's attention."
     return {
         "trials": chosen,
         "preset": preset,
-        "frequency": float(frequencies[share_map.sum(1).argmax()]),
-        "time": float(times[share_map.sum(0).argmax()]),
+        "frequency": frequency,
+        "time": time,
         "own_attention": float(flow[:, 0].mean()),
-        "spaces": codebook_spaces(held, folder, dictionary, vectors),
+        "pictures": [{"file": "explained.svg", "title": title, "alt": alt}],
     }
+
+
+HEADS = {  # column of by_sensor.csv -> how its topography is called
+    "share": "relevance (LRP)",
+    "spatial_attention": "spatial attention",
+    "linear_pattern": "linear decoder's pattern (Haufe)",
+}
+
+
+def _topographies(rows: list[dict[str, Any]], folder: Path, of: str, held: Decoded) -> list[dict[str, str]]:
+    """Writes sensors.svg/.png: all recordings on one head, each scaled so that its mean sensor is one."""
+    from heschl.figures.decode import heads_figure
+    from heschl.figures.style import save
+
+    if any(one.space not in ("head", None) for one in held.corpus.recordings):
+        return []  # electrodes in the brain lie on no head
+    heads: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for column, name in HEADS.items():
+        at: dict[tuple[float, ...], list[float]] = {}
+        for recording in dict.fromkeys(row["recording"] for row in rows):
+            own = [row for row in rows if row["recording"] == recording and row["x"] is not None]
+            own = [row for row in own if row.get(column) is not None]
+            mean = float(np.mean([row[column] for row in own])) if own else 0.0
+            for row in own if mean else []:
+                key = tuple(round(row[axis], 3) for axis in "xyz")
+                at.setdefault(key, []).append(row[column] / mean)
+        if len(at) > 3:
+            heads[name] = (np.array(list(at)), np.array([np.mean(one) for one in at.values()]))
+    if not heads:
+        return []
+    title = f"Which sensors the decoders read, {of}"
+    save(heads_figure(heads, title), folder / "sensors")
+    alt = "Topographies, one is the mean sensor: " + "; ".join(
+        f"{name} up to {values.max():.2g}" for name, (_, values) in heads.items()
+    )
+    return [{"file": "sensors.svg", "title": title, "alt": alt + "."}]
 
 
 def _axes(held: Decoded, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

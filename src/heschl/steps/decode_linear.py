@@ -21,7 +21,7 @@ from heschl.types import Clip, Corpus
 BANDS, BINS = 4, 8
 COURSE = 32  # time bins of raw trials
 ALPHAS = (1e1, 1e2, 1e3, 1e4, 1e5)
-Change = Callable[[np.ndarray], np.ndarray]  # of one trial (sensor, ..., time), before the feature
+Change = Callable[[np.ndarray, Clip], np.ndarray]  # of one trial (sensor, ..., time), before the feature
 
 
 class Decoded(NamedTuple):
@@ -71,7 +71,7 @@ def logits_with(held: Decoded, clips: Sequence[Clip], change: Change, batch: int
 def _waves(held: Decoded, clips: Sequence[Clip], change: Change | None) -> list[np.ndarray]:
     network = held.network
     waves = [read_wave(clip, network.sample_rate, None, network.sensors) for clip in clips]
-    return waves if change is None else [change(wave) for wave in waves]
+    return waves if change is None else [change(wave, clip) for wave, clip in zip(waves, clips)]
 
 
 def powers(held: Decoded, change: Change | None = None) -> tuple[list[Powers], list[str]]:
@@ -111,6 +111,32 @@ def linear_scores(held: Decoded, given: Sequence[Powers]) -> np.ndarray:
             heard, found, found[heard].min() - 1
         )  # a word without training is the last
     return scores
+
+
+def linear_patterns(held: Decoded, given: Sequence[Powers]) -> dict[str, np.ndarray]:
+    """Subject -> (sensor,) how much words differ there for the linear decoder.
+
+    Root mean square, over words, bands and time bins, of Haufe's patterns (see `Discriminants`) about the mean word, in
+    deviations of the feature. Of matching: of the ridge regression's, over candidates' numbers.
+    """
+    found: dict[str, np.ndarray] = {}
+    candidates = getattr(held.network.model, "candidates", None)
+    for one in given:
+        x = one.x.reshape(len(one.x), -1)
+        deviation = x.std(0)
+        kept = deviation > 0
+        if len(set(one.y.tolist())) < 2 or not kept.any():
+            continue
+        patterns = np.zeros(x.shape[1])
+        if isinstance(candidates, torch.Tensor):
+            z = (x[:, kept] - x[:, kept].mean(0)) / deviation[kept]
+            own = fit_ridge(z, candidates.flatten(1).double().numpy()[one.y], ALPHAS[2:3]).patterns
+        else:
+            own = fit_lda(x[:, kept], one.y, len(held.network.labels)).patterns
+            own = own[np.unique(one.y)]
+        patterns[kept] = np.square(own - own.mean(0)).mean(0)
+        found[one.subject] = np.sqrt(patterns.reshape(one.x.shape[1], -1).mean(1))
+    return found
 
 
 def _pointed(scores: np.ndarray, given: Sequence[Powers], candidates: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from heschl.tasks.classify import Classify
 from heschl.tasks.loss import check_labels, logits_of
+from heschl.tasks.match import gathered
 from heschl.tasks.spaces import fitted, phonology, read_vectors
 from heschl.types import Batch, Clip, Corpus, HeschlError
 
@@ -253,7 +254,10 @@ class Codebook:
             book = codebook.float() if codebook.dtype in (torch.float16, torch.bfloat16) else codebook
             held = book.detach() if self.warm else book
             between = None if self.fixed is not None else cosines(held, held)
-            clips = cosines(out.embedding.to(book.dtype), held)
+            z = out.embedding.to(book.dtype)
+            if z.requires_grad:  # the batch is that of all processes, which all come here in training
+                z, y = gathered(z), gathered(y)
+            clips = cosines(z, held)
             loss = representation_loss(clips, y, weights, between, **options)  # type: ignore[arg-type]
             return loss + spread(book) if self.warm else loss
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from heschl.types import HeschlError
 
 Normalise = Literal["candidate", "both", "none"]
+COLDEST = 0.01  # below which no temperature is learnt, as in CLIP
 
 
 def match_scores(
@@ -91,7 +92,7 @@ class MatchLoss(nn.Module):
     Parameters
     ----------
     temperature: where it begins, and stays unless ``learnt``: then exp(log_temperature) is a parameter, kept from
-        falling below 0.01 as in CLIP.
+        falling below `COLDEST`.
     normalise, symmetric: of `match_loss`.
     across: take the candidates of all processes of torch.distributed's default group as one batch.
 
@@ -119,7 +120,7 @@ class MatchLoss(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        return self.log_temperature.exp().clamp_min(0.01)
+        return self.log_temperature.exp().clamp_min(COLDEST)
 
     def forward(self, z: Tensor, y: Tensor, groups: Tensor | None = None) -> Tensor:
         if self.across:

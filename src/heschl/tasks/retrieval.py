@@ -45,6 +45,11 @@ def reciprocal(ranks: Ranks) -> np.ndarray:
     return np.asarray((harmonic[ranks.better + ranks.alike] - harmonic[ranks.better]) / ranks.alike)
 
 
+def middle(ranks: Ranks) -> np.ndarray:
+    """(trial, ...) mean rank over the orders of candidates that score alike, 1 for the best."""
+    return np.asarray(ranks.better + (ranks.alike + 1) / 2)
+
+
 def scorer(z: np.ndarray, candidates: np.ndarray, cosine: bool = True) -> Scorer:
     """Scores of trials z (trial, ...) with candidates (candidate, ...), block by block: cosines or inner products.
 
@@ -143,7 +148,7 @@ def retrieval_scores(
             "high": float(high),
             "chance": chance,
         }
-    held["median_rank"] = float(np.median(found.better + (found.alike + 1) / 2))
+    held["median_rank"] = float(np.median(middle(found)))
     held["permutations"] = permutations
     if permutations:
         null = ranks(scores, _permuted(truth, blocks, permutations, seed), block)

@@ -22,7 +22,7 @@ from heschl.files import read_audio
 from heschl.signal import resample_recording
 from heschl.tasks.classify import Classify
 from heschl.tasks.loss import check_labels, logits_of
-from heschl.tasks.match import match_loss, read_candidates
+from heschl.tasks.match import COLDEST, gathered, match_loss, read_candidates
 from heschl.types import Batch, Clip, Corpus, HeschlError
 
 RATE = 16000  # Hz, at which mel spectra are computed
@@ -40,7 +40,10 @@ class Match:
         seconds before the first word on for ``seconds``, are the candidates; each band has mean 0 and variance 1 over those of training.
     candidates: a file of them instead, see `heschl.tasks.match.read_candidates`: (candidate, step, band).
     same: a label whose equal values are no negatives of one another; None: the stretch itself only.
-    temperature, symmetric: of `heschl.tasks.match.match_loss`.
+    temperature, symmetric: of `heschl.tasks.match.match_loss`. learnt: the temperature begins there and is learnt with the
+        network, as in CLIP; it never falls below 0.01.
+
+    A batch is that of all processes of a training on several devices: how many there are does not change what is learned.
 
     Of a network that gives logits alone, a trial is told from all candidates; so is a batch that holds one only.
 
@@ -58,6 +61,7 @@ class Match:
     same: str | None = None
     temperature: float = 1.0
     symmetric: bool = False
+    learnt: bool = False
     groups: tuple[int, ...] | None = field(default=None, init=False, compare=False)
     taught: frozenset[str] | None = field(default=None, init=False, compare=False)
 
@@ -147,6 +151,14 @@ class Match:
             )
         with torch.no_grad():
             held.copy_(torch.from_numpy(values))
+        if self.learnt:
+            heat: Any = getattr(model, "log_heat", None)
+            if not isinstance(heat, nn.Parameter):
+                raise HeschlError(
+                    "task.learnt asks for a temperature that is learnt, and this network has none: take "
+                    "segment_matcher.SegmentMatcher, or leave it out"
+                )
+            heat.requires_grad_(True)
         return f"{len(values)} candidates of {steps} steps and {bands} bands: {what}"
 
     def _mels(self, steps: int, bands: int) -> np.ndarray:
@@ -180,13 +192,20 @@ class Match:
             raise HeschlError(
                 f"the network gives {logits.shape[-1]} candidates and the task has {len(self.classes)}: train it anew"
             )
-        same = y if self.groups is None else torch.tensor(self.groups, device=y.device)[y]
-        if not hasattr(out, "candidates") or bool((same == same[0]).all()):
+        if not hasattr(out, "candidates"):
             return F.cross_entropy(logits / self.temperature, y)
         with torch.autocast(logits.device.type, enabled=False):
-            z = out.embedding.float() if out.embedding.dtype != torch.float64 else out.embedding
+            z, logits = (
+                one if one.dtype == torch.float64 else one.float() for one in (out.embedding, logits)
+            )
+            if z.requires_grad:  # in training all processes come here together, in validation they need not
+                z, logits, y = gathered(z), gathered(logits), gathered(y)
+            same = y if self.groups is None else torch.tensor(self.groups, device=y.device)[y]
+            temperature = (self.temperature * out.heat.to(z.dtype)).clamp_min(COLDEST)
+            if bool((same == same[0]).all()):
+                return F.cross_entropy(logits / temperature, y)
             candidates = out.candidates.to(z.dtype)[y]
-            return match_loss(z, candidates, same, self.temperature, "candidate", self.symmetric)
+            return match_loss(z, candidates, same, temperature, "candidate", self.symmetric)
 
     def scores(self, out: Any, batch: Batch) -> dict[str, Tensor]:
         """Of one batch: how often the true candidate is the first among all."""

@@ -1,0 +1,75 @@
+"""Which areas a decoder's retrieval rests on, beside what the inverse that says so can tell apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from heschl.figures.brain import area_hues, sequential
+from heschl.figures.style import INK, LINE, PAPER, SOFT, WIDE, new_figure, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def areas_figure(
+    rows: Sequence[dict[str, Any]],
+    elsewhere: Sequence[dict[str, Any]],
+    names: Sequence[str],
+    talk: np.ndarray,
+    title: str,
+) -> Figure:
+    """Left: reciprocal rank that is lost without each area, its interval, and the range of patches elsewhere. Right: the
+    cross-talk.
+
+    Parameters
+    ----------
+    rows, elsewhere: as `heschl.steps.decode_areas.areas_that_drive` gives them. talk: (read in, active) of ``names``.
+    """
+    with styled():
+        figure = new_figure(WIDE, max(3.4, 0.9 + 0.3 * len(names)), title)
+        left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
+        _lost(left, rows, elsewhere, area_hues(dict.fromkeys(names)))
+        _talk(right, names, talk)
+    return figure
+
+
+def _lost(
+    axis: Axes, rows: Sequence[dict[str, Any]], elsewhere: Sequence[dict[str, Any]], hues: dict[str, str]
+) -> None:
+    low, high = (f(row["lost"] for row in elsewhere) for f in (min, max))
+    axis.axvspan(low, high, color=LINE, alpha=0.5, linewidth=0)
+    axis.axvline(0, color=SOFT, linewidth=0.8)
+    for place, row in enumerate(rows[::-1]):
+        hue = hues[row["areas"].split(" + ")[0]]
+        axis.plot([row["low"], row["high"]], [place, place], color=hue, linewidth=2)
+        axis.plot(row["lost"], place, "o", color=hue, markersize=5)
+    axis.set_yticks(range(len(rows)), [row["areas"] for row in rows[::-1]])
+    axis.tick_params(axis="y", length=0, labelcolor=INK)
+    axis.spines["left"].set_visible(False)
+    axis.set(ylim=(-0.7, len(rows) - 0.3), xlabel="reciprocal rank lost without it, 95 % over trials")
+    axis.set_title("grey: as many sources elsewhere, at random", loc="left", color=SOFT)
+
+
+def _talk(axis: Axes, names: Sequence[str], talk: np.ndarray) -> None:
+    axis.imshow(np.minimum(talk, 1), cmap=sequential(), vmin=0, vmax=1)
+    for (i, j), value in np.ndenumerate(talk):
+        axis.text(
+            j,
+            i,
+            f"{value:.1f}" if value >= 0.05 else "·",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color=PAPER if value > 0.6 else INK,
+        )
+    axis.set_xticks(range(len(names)), names, rotation=90)
+    axis.set_yticks(range(len(names)), names)
+    axis.tick_params(length=0, labelcolor=INK)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    axis.set(xlabel="really active", ylabel="read in")
+    axis.set_title("cross-talk: above 0.5 areas are one", loc="left", color=SOFT)

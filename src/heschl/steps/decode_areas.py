@@ -1,0 +1,237 @@
+"""Which areas of the cortex drive retrieval? What could come from there is taken out of the trials, and decoded again.
+
+With the lead field G_A (sensor, source) of an area's sources on the template head, a minimum-norm inverse that knows no
+others explains G_A G_A' (G_A G_A' + l I)^-1 x of a trial x, l = tr(G_A G_A') / sensors / snr^2. That part is taken out. The
+network and its word vectors stay as they are; the reciprocal rank that is lost is what the area could have been worth
+to them. Beside it stand as many sources elsewhere, drawn at random, which lose as much where nothing is special about the
+area, and the cross-talk of dSPM over the whole cortex: areas that read each other above one half cannot be told apart and
+are taken out as one.
+
+It is the template's head, not the subject's; what an area could explain may come from another; and a fall says what this
+network used, not what a brain did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from heschl.corpora.sensors import Sensors
+from heschl.files import write_csv
+from heschl.steps.decode_linear import Decoded, logits_with
+from heschl.tasks.retrieval import hits, ranks, reciprocal
+from heschl.types import Clip, HeschlError, Recording
+
+TRIALS = 192  # that are decoded again for each area, evenly over recordings
+SNR = 3.0  # amplitude signal-to-noise ratio that the inverse assumes, as MNE does
+ELSEWHERE = 8  # random patches
+AWAY = 0.02  # m that they keep from the areas
+DRAWS = 1000  # of the bootstrap
+FEWEST = 16  # electrodes with a place, below which an inverse says little
+
+
+class Head(NamedTuple):
+    """One montage on the template: rows of its electrodes in a trial, gain (electrode, source) against their mean, and the
+    cross-talk of the table's areas (read in, active)."""
+
+    rows: np.ndarray
+    gain: np.ndarray
+    talk: np.ndarray
+
+
+def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dict[str, Any]:
+    """Writes areas.csv, cross_talk.csv and areas.svg/.png.
+
+    Returns
+    -------
+    {"rows": [{"areas", "trials", "lost", "low", "high", "top_1_lost", "signal"}], "elsewhere": likewise of random patches,
+    "above_elsewhere": areas that lose more than any of them, "cross_talk": {"names", "matrix"}, "notes", "pictures"};
+    without rows, and with a note that says why, where the recordings do not allow it.
+    """
+    empty: dict[str, Any] = {
+        "rows": [],
+        "elsewhere": [],
+        "above_elsewhere": [],
+        "cross_talk": None,
+        "pictures": [],
+    }
+    sensors = held.network.sensors
+    recordings = [
+        one for one in held.corpus.recordings if any(c.labels["recording"] == one.id for c in held.trials)
+    ]
+    why = _impossible(held, sensors, recordings)
+    if why is not None or sensors is None:
+        return empty | {"notes": [f"which areas drive retrieval is left out: {why}"]}
+    from heschl.brain.areas import patch, read_areas
+    from heschl.brain.inverse import joined
+    from heschl.figures.decode_areas import areas_figure
+    from heschl.figures.style import save
+
+    patches = [patch(area) for area in read_areas().areas.values()]
+    names = tuple(one.area.name for one in patches)
+    heads: dict[bytes, Head] = {}
+    of_recording: dict[str, bytes] = {}
+    for recording in recordings:
+        places = sensors.positions[sensors.recordings.index(recording.id)]
+        of_recording[recording.id] = places.tobytes()
+        if places.tobytes() not in heads:
+            heads[places.tobytes()] = _head(places, patches)
+    talk = np.mean([heads[of_recording[one.id]].talk for one in recordings], axis=0)
+    groups = joined(names, talk)
+    sources = {name: one.sources for name, one in zip(names, patches)}
+    sets = {" + ".join(g): np.unique(np.concatenate([sources[name] for name in g])) for g in groups}
+    size = int(np.median([len(one) for one in sets.values()]))
+    others = _elsewhere(size, np.unique(np.concatenate(list(sources.values()))), seed)
+
+    some = _spread(held.trials, max(1, TRIALS // len(recordings)))
+    before = _found(held, some, held.logits[some])
+    random = np.random.default_rng((seed, 2))
+    draws = random.multinomial(len(some), np.full(len(some), 1 / len(some)), DRAWS) / len(some)
+
+    def without(name: str, chosen: np.ndarray) -> dict[str, Any]:
+        taken: list[float] = []
+        parts = {key: explained(head.gain[:, chosen]) for key, head in heads.items()}
+
+        def change(wave: np.ndarray, clip: Clip) -> np.ndarray:
+            key = of_recording[clip.labels["recording"]]
+            left, share = _taken_out(wave, heads[key], parts[key], _scale(sensors, clip))
+            taken.append(share)
+            return left
+
+        after = _found(held, some, logits_with(held, [held.trials[k] for k in some], change))
+        lost = before[1] - after[1]
+        low, high = np.percentile(draws @ lost, [2.5, 97.5])
+        return {
+            "areas": name,
+            "trials": len(some),
+            "lost": float(lost.mean()),
+            "low": float(low),
+            "high": float(high),
+            "top_1_lost": float((before[0] - after[0]).mean()),
+            "signal": float(np.mean(taken)),
+        }
+
+    rows = [without(name, chosen) for name, chosen in sets.items()]
+    rows.sort(key=lambda row: -row["lost"])
+    control = [without(f"elsewhere {k + 1}", chosen) for k, chosen in enumerate(others)]
+    write_csv(folder / "areas.csv", [*rows, *control], list(rows[0]))
+    table = [{"read in": name, **dict(zip(names, map(float, row)))} for name, row in zip(names, talk)]
+    write_csv(folder / "cross_talk.csv", table, ["read in", *names])
+    most = max(row["lost"] for row in control)
+    title = f"Which areas drive retrieval, {of}: what is lost without them"
+    save(areas_figure(rows, control, names, talk, title), folder / "areas")
+    alt = "Reciprocal rank lost: " + "; ".join(f"{row['areas']} {row['lost']:+.3f}" for row in rows)
+    return {
+        "rows": rows,
+        "elsewhere": control,
+        "above_elsewhere": [row["areas"] for row in rows if row["lost"] > most and row["low"] > 0],
+        "cross_talk": {"names": list(names), "matrix": talk.tolist()},
+        "notes": [],
+        "pictures": [{"file": "areas.svg", "title": title, "alt": f"{alt}; at most {most:+.3f} elsewhere."}],
+    }
+
+
+def _impossible(held: Decoded, sensors: Sensors | None, recordings: Sequence[Recording]) -> str | None:
+    from importlib.util import find_spec
+
+    if find_spec("mne") is None or find_spec("nilearn") is None:
+        return "it takes mne and nilearn: pip install 'heschl[brain]'"
+    if sensors is None or sensors.load(held.trials[0]).ndim != 2:
+        return "the trials are stored maps of power, which no longer know the fields' signs"
+    if any(one.kind != "eeg" or one.space not in ("head", None) for one in recordings):
+        return "it takes EEG with electrodes in the head's frame"
+    counts = [
+        int(np.isfinite(sensors.positions[sensors.recordings.index(one.id)]).all(1).sum())
+        for one in recordings
+    ]
+    if min(counts) < FEWEST:
+        return f"a recording has {min(counts)} electrodes with a place, and an inverse takes {FEWEST}"
+    return None
+
+
+def _head(places: np.ndarray, patches: Sequence[Any]) -> Head:
+    """Lead field and cross-talk of electrodes at places (sensor, 3), NaN for none."""
+    import mne
+
+    from heschl.brain.forward import leadfield, signal_info
+    from heschl.brain.inverse import cross_talk, inverse_operator
+    from heschl.brain.sensors import sensors_info
+
+    rows = np.flatnonzero(np.isfinite(places).all(1))
+    at = {f"e{k}": np.asarray(places[k], float) for k in rows}
+    info = signal_info(sensors_info(mne.channels.make_dig_montage(at, coord_frame="head")), 1000.0, "average")
+    gain = leadfield(info, reference="average")
+    return Head(rows, gain, cross_talk(patches, info, inverse_operator(info)).matrix)
+
+
+def explained(gain: np.ndarray, snr: float = SNR) -> np.ndarray:
+    """(sensor, sensor) that takes a trial to what sources of this gain (sensor, source) alone explain of it."""
+    power = gain @ gain.T
+    noise = np.trace(power) / len(power) / snr**2
+    return np.asarray(np.linalg.solve(power + noise * np.eye(len(power)), power).T)
+
+
+def _taken_out(
+    wave: np.ndarray, head: Head, part: np.ndarray, scale: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, float]:
+    """A trial (sensor, time) without what ``part`` (see `explained`) makes of it, and its share of the power."""
+    centre, spread = scale
+    volts = wave[head.rows] * spread[head.rows, None] + centre[head.rows, None]
+    volts = volts - volts.mean(0)
+    gone = part @ volts
+    left = wave.copy()
+    left[head.rows] = (volts - gone - centre[head.rows, None]) / spread[head.rows, None]
+    whole = float(np.square(volts).sum())
+    return left, float(np.square(gone).sum()) / whole if whole else 0.0
+
+
+def _scale(sensors: Sensors, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+    """Centre and spread that the trial's sensors were brought to, (sensor,) each; 0 and 1 where they were not."""
+    centre, spread = np.zeros(sensors.count), np.ones(sensors.count)
+    if sensors.scaling is not None:
+        a, b = sensors.scaling[clip.labels["recording"]]
+        centre[: len(a)], spread[: len(b)] = a, b
+    return centre, spread
+
+
+def _elsewhere(size: int, areas: np.ndarray, seed: int) -> list[np.ndarray]:
+    """Patches of ``size`` neighbouring sources of one hemisphere, drawn at random, all of them `AWAY` from the areas, whose
+    neighbours cannot be told from them."""
+    from scipy.spatial import cKDTree
+
+    from heschl.brain.anatomy import template
+
+    anatomy = template()
+    left = np.arange(len(anatomy.sources)) < len(anatomy.vertices[0])
+    free = cKDTree(anatomy.sources[areas]).query(anatomy.sources)[0] > AWAY
+    random, found = np.random.default_rng((seed, 1)), []
+    for centre in random.permutation(np.flatnonzero(free)):
+        far = np.linalg.norm(anatomy.sources - anatomy.sources[centre], axis=1)
+        far[~free | (left != left[centre])] = np.inf
+        near = np.argsort(far, kind="stable")[:size]
+        if np.isfinite(far[near]).all():
+            found.append(near)
+        if len(found) == ELSEWHERE:
+            return found
+    raise HeschlError("the table's areas leave no room for patches elsewhere: make them smaller")
+
+
+def _spread(trials: Sequence[Clip], most: int) -> list[int]:
+    """Numbers of at most so many trials of each recording, evenly over it."""
+    of: dict[str, list[int]] = {}
+    for k, clip in enumerate(trials):
+        of.setdefault(clip.labels["recording"], []).append(k)
+    return [
+        own[k]
+        for own in of.values()
+        for k in np.unique(np.linspace(0, len(own) - 1, min(most, len(own))).astype(int))
+    ]
+
+
+def _found(held: Decoded, some: Sequence[int], logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Top-1 and reciprocal rank of each of some trials."""
+    found = ranks(logits, held.truth[list(some)])
+    return hits(found, 1), reciprocal(found)

@@ -1,0 +1,126 @@
+"""The pictures and tables of a decoding's scores, and what must be said beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from heschl.files import read_json, write_csv
+from heschl.run import Run
+from heschl.steps.decode_linear import Decoded
+from heschl.tasks.retrieval import hits, middle, ranks
+
+Picture = dict[str, str]  # file, title, alt
+
+
+def caveats(held: Decoded, result: dict[str, Any]) -> list[str]:
+    """Sentences that belong beside the scores, the weightiest first."""
+    found = []
+    if result["simulated"]:
+        found.append(
+            "Simulated: these brains are made by a formula. The scores say what a decoder can find where something is "
+            "known to be there, and nothing about brains."
+        )
+    top, linear = result["network"]["top_1"], result["linear"]["top_1"]
+    if result["network"].get("p", 0.0) >= 0.05:
+        found.append(
+            f"A null: {100 * top['value']:.1f} % [{100 * top['low']:.1f}, {100 * top['high']:.1f}] is not told from chance, "
+            f"{100 * top['chance']:.1f} % (permutation p {result['network']['p']:.2g})."
+        )
+    elif linear["value"] >= top["value"]:
+        found.append(
+            f"A linear decoder on the same trials does as well or better: {100 * linear['value']:.1f} % against "
+            f"{100 * top['value']:.1f} %."
+        )
+    if result["subjects"] < 5:
+        count = result["subjects"]
+        found.append(f"{count} subject{'s' * (count != 1)}: nothing here speaks of people in general.")
+    return found + [
+        f"{note[0].upper()}{note[1:]}." for note in result["notes"] if note not in held.corpus.notes
+    ]
+
+
+def show_ranks(held: Decoded, linear: np.ndarray, moved: np.ndarray, folder: Path, of: str) -> list[Picture]:
+    """Writes trials.csv and ranks.svg/.png."""
+    from heschl.figures.decode_scores import ranks_figure
+    from heschl.figures.style import save
+
+    n, words = len(held.network.labels), list(held.network.labels)
+    found = {"network": ranks(held.logits, held.truth), "linear decoder": ranks(linear, held.truth)}
+    null = {
+        "network, words shuffled": ranks(held.logits, moved),
+        "linear, words shuffled": ranks(linear, moved),
+    }
+    places = {name: middle(one) for name, one in found.items()}
+    rows = [
+        {
+            "trial": clip.id,
+            "subject": clip.labels.get("subject", ""),
+            "block": clip.labels.get("block", ""),
+            "word": words[truth],
+            "rank_network": float(places["network"][k]),
+            "rank_linear": float(places["linear decoder"][k]),
+        }
+        for k, (clip, truth) in enumerate(zip(held.trials, held.truth))
+    ]
+    write_csv(folder / "trials.csv", rows, list(rows[0]))
+    curves = {
+        name: np.array([hits(one, k).mean() for k in range(1, n + 1)]) for name, one in (found | null).items()
+    }
+    title = f"How often the word is among the first k, {of}"
+    save(ranks_figure(curves, title), folder / "ranks")
+    first = curves["network"][0]
+    alt = (
+        f"Share of {len(rows):,} trials whose word is among the first k of {n:,}: the network finds it first in "
+        f"{100 * first:.1f} %, the linear decoder in {100 * curves['linear decoder'][0]:.1f} %, chance is {100 / n:.1f} %."
+    )
+    return [{"file": "ranks.svg", "title": title, "alt": alt}]
+
+
+def show_codebook(held: Decoded, folder: Path, of: str) -> list[Picture]:
+    """Writes similarity.csv and codebook.svg/.png; nothing where the network has no codebook."""
+    from heschl.figures.decode_scores import codebook_figure
+    from heschl.figures.style import save
+
+    codebook = getattr(held.network.model, "codebook", None)
+    if not isinstance(codebook, torch.Tensor):
+        return []
+    book, words = codebook.detach().double().cpu().numpy(), list(held.network.labels)
+    unit = book / np.maximum(np.linalg.norm(book, axis=1, keepdims=True), 1e-30)
+    cosines = unit @ unit.T
+    rows = [{"word": w, **dict(zip(words, row))} for w, row in zip(words, cosines.round(6).tolist())]
+    write_csv(folder / "similarity.csv", rows, ["word", *words])
+    title = f"Which words the codebook holds to be alike, {of}"
+    save(codebook_figure(cosines, words, title), folder / "codebook")
+    np.fill_diagonal(cosines, -np.inf)
+    a, b = np.unravel_index(int(cosines.argmax()), cosines.shape)
+    alt = f"Cosines between the vectors of {len(words)} words; the most alike are {words[a]} and {words[b]} ({cosines[a, b]:+.2f})."
+    return [{"file": "codebook.svg", "title": title, "alt": alt}]
+
+
+def with_earlier(result: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The result with what an earlier decoding of the same weights and part found and this one did not ask for."""
+    path = folder / "scores.json"
+    if not path.is_file():
+        return result
+    earlier = read_json(path)
+    if any(earlier.get(key) != result[key] for key in ("part", "weights", "trials")):
+        return result
+    kept = {key: earlier[key] for key in ("explained", "controls") if key in earlier and key not in result}
+    drawn = {one["file"] for one in result["pictures"]}
+    pictures = [
+        one
+        for one in earlier.get("pictures", [])
+        if one["file"] not in drawn and (folder / one["file"]).is_file()
+    ]
+    return result | kept | {"pictures": [*result["pictures"], *pictures]}
+
+
+def weights_of(run: Run) -> str:
+    """What names the weights that were asked: a hash of their file."""
+    import hashlib
+
+    return hashlib.sha256((run.folder / "checkpoints" / "best.safetensors").read_bytes()).hexdigest()[:16]

@@ -144,3 +144,29 @@ def test_refusals(tmp_path: Path) -> None:
         open_maps(path)
     with pytest.raises(HeschlError, match="not there"):
         open_maps(tmp_path / "none.h5")
+
+
+def test_a_store_is_a_corpus_whose_maps_are_those_of_the_raw_trials(tmp_path: Path) -> None:
+    """Written with words, channels, places and blocks beside, and read back as the trials of a recipe."""
+    from heschl.corpora import imagined
+    from heschl.corpora.sensors import sensors_of
+    from heschl.features.brain_maps import BrainMaps
+
+    random = np.random.default_rng(3)
+    x = 1e-5 * random.standard_normal((6, 5, 128)).astype(np.float32)
+    places = random.normal(0, 0.05, (5, 3))
+    raw = BrainMaps(128.0, 4.0, 40.0, 6, order=(1, 2), decim=2)
+    beside = {"y_data": ["a", "b"] * 3, "channels": list("VWXYZ"), "positions": places}
+    beside["blocks"] = ["1", "1", "2", "2", "3", "3"]
+    store_maps(tmp_path / "sub-01.h5", x, 128.0, raw.frequencies, decim=2, order=(1, 2), beside=beside)
+    corpus = imagined.read(tmp_path)
+    (recording,) = corpus.recordings
+    assert recording.channels == tuple("VWXYZ") and recording.rate == 64.0 and recording.space == "head"
+    np.testing.assert_allclose(recording.positions, places)
+    assert [clip.labels["word"] for clip in corpus.clips] == ["a", "b"] * 3
+    assert [clip.labels["block"] for clip in corpus.clips] == beside["blocks"]
+    sensors = sensors_of(corpus)
+    assert sensors is not None
+    held = torch.from_numpy(np.stack([sensors.load(clip) for clip in corpus.clips])).movedim(1, -1)
+    stored = BrainMaps(64.0, 4.0, 40.0, 6, stored=True)
+    torch.testing.assert_close(stored(held), raw(torch.from_numpy(x)), rtol=0, atol=5e-3)

@@ -4,7 +4,11 @@
         x_data  (trial, channel, freq, time), published as (3000, 127, 64, 512) of 2 s at 256 Hz; or (trial, channel, time)
         y_data  (trial,) or (trial, 1) numbers of words, (trial, word) one-hot, or text
 
-The files do not name words or channels: give them. Only three trials of one subject are public, without a licence;
+A file of `heschl.features.superlet_store.store_maps` is read as well, with ``beside={"y_data": words, "channels": names,
+"positions": metres in the head's frame, "blocks": names}``: what it holds of these need not be given, and its rate is its
+own. Recipes then say ``feature: {use: brain_maps.BrainMaps, stored: true}``, and train from the file a batch at a time.
+
+The authors' files do not name words or channels: give them. Only three trials of one subject are public, without a licence;
 the whole set has been promised on OSF (about 50 GB a subject). Licence: none is stated.
 """
 
@@ -40,8 +44,8 @@ def read(
     root: a folder of such files, or one file.
     words: what the numbers in y_data mean, in order, or a text file with one a line; None keeps the numbers.
     channels: names in order, or such a file. montage: of MNE, which then gives their positions.
-    rate: steps a second of x_data's time axis, Hz.
-    blocks: the files know none: so many stretches of neighbouring trials are the label "block".
+    rate: steps a second of x_data's time axis, Hz, where the file does not say it.
+    blocks: where the file knows none, so many stretches of neighbouring trials are the label "block".
 
     Raises
     ------
@@ -106,20 +110,27 @@ def _subject(
         shape = file["x_data"].shape
         told = file["y_data"]
         labels = _labels(path, told.asstr()[:] if told.dtype.kind == "O" else told[:], words)
+        rate = float(file.attrs.get("rate", rate))
+        if channels is None and "channels" in file:
+            channels = [str(one) for one in file["channels"].asstr()[:]]
+        own = np.asarray(file["positions"], float) if montage is None and "positions" in file else None
+        known = [str(one) for one in file["blocks"].asstr()[:]] if "blocks" in file else None
     if len(labels) != shape[0]:
         raise HeschlError(f"{path}: x_data has {shape[0]} trials and y_data {len(labels)}: one label each")
     if channels is not None and len(channels) != shape[1]:
         raise HeschlError(
             f"{path}: x_data has {shape[1]} channels and {len(channels)} are named: give each its name"
         )
+    if known is not None and len(known) != shape[0]:
+        raise HeschlError(f"{path}: x_data has {shape[0]} trials and blocks {len(known)}: one block each")
     named = tuple(channels) if channels is not None else numbered(shape[1])
-    positions = None if montage is None else places(named, montage)
+    positions = own if montage is None else places(named, montage)
     subject = re.sub(r"_?ImaginedSpeech.*$", "", path.stem, flags=re.IGNORECASE) or path.stem
     seconds = shape[-1] / rate  # trials are laid end to end: their times in the session are not known
     heard = tuple(Heard(row * seconds, (row + 1) * seconds, None, word) for row, word in enumerate(labels))
-    space = None if montage is None else "head"
+    space = None if positions is None else "head"
     recording = Recording(path.stem, subject, path, rate, kind, named, positions, space, heard)
-    columns = {"word": labels, "block": runs(len(labels), min(blocks, len(labels)))}
+    columns = {"word": labels, "block": known or runs(len(labels), min(blocks, len(labels)))}
     return recording, clips_of(recording, seconds, columns)
 
 

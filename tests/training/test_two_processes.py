@@ -47,7 +47,7 @@ def trained(folder: Path, root: Path, devices: int) -> tuple[dict[str, torch.Ten
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (run,) = (folder / "runs").iterdir()

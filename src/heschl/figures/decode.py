@@ -52,7 +52,7 @@ def decode_figure(
             _bare(axis)
         axes[0].set_ylabel("Hz")
         bar = figure.colorbar(drawn, ax=list(axes), fraction=0.03, aspect=18, pad=0.015)
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         bar.set_label("times the mean")
         bar.ax.tick_params(color=LINE)
     return figure
@@ -73,7 +73,7 @@ def heads_figure(heads: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str)
         scaled = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, limit), sequential())
         bar = figure.colorbar(scaled, cax=axes[-1].inset_axes((0, 0.12, 1, 0.7)))
         axes[-1].axis("off")
-        bar.outline.set_visible(False)  # type: ignore[operator]
+        bar.outline.set_visible(False)
         bar.set_ticks([0, 1, limit] if limit > 1.2 else [0, 1])
         bar.ax.yaxis.set_major_formatter("{x:.2g}")
         bar.ax.set_title("times the\nmean sensor", loc="left", color=SOFT)

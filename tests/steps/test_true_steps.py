@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+import heschl
+from heschl.corpora import frames
 from heschl.files import read_csv, read_json
 from heschl.run import Run
 from heschl.steps.faithful import faithful
@@ -135,6 +137,29 @@ def test_clips_are_heard_as_they_are_scored(sexes, phones):
         assert torch.allclose(alone.x[0], batch.x[0, ..., :steps], atol=1e-5)
         assert explained(network)(batch.x[:1]).__class__ is not None
         assert bool((batch.segments() >= 0).any()) and batch.energy.shape == batch.x.shape
+
+
+def test_stored_frames_are_taken_apart_like_sound(tmp_path, tmp_path_factory):
+    frames.write_tiny(tmp_path / "data")
+    recipe = {
+        **PHONES,
+        "name": "stored",
+        "corpus": {"use": "frames", "root": str(tmp_path / "data")},
+        "split": {"use": "given"},
+        "feature": {"use": "stored.Stored", "context": 2},
+        "task": {"use": "frames.ClassifyFrames", "silence": None},
+    }
+    run = _trained(recipe, tmp_path_factory)
+    held = faithful(run, "validation", methods=("lrp", "aligned"), points=3)
+    assert {row["cells"] for row in held["rows"]} == {"time", "frequency", "time_frequency", "segments"}
+    assert held["clips"] == 4 and not held["skipped"] and not held["refused"]
+    clip = run.corpus().by_id[run.split.validation[0]]
+    found = heschl.explain(run, clip, "aligned")[0].relevance
+    for span in clip.spans:  # the values of a phone share its fall equally
+        own = found[:, round(100 * span.start) : round(100 * span.stop)]
+        assert own.numel() and bool((own == own[0, 0]).all())
+    with pytest.raises(HeschlError, match="found in sound"):
+        heschl.explain(run, clip, "aligned:mel")
 
 
 def test_spans_move_with_the_clip(sexes):

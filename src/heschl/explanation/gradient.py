@@ -120,7 +120,8 @@ def occlusion(
     whole = _scores(model, x, target, lengths)
     fall = torch.zeros_like(x)
     seen = torch.zeros(len(x), length, dtype=x.dtype, device=x.device)
-    ends, each = torch.full((len(x),), length, device=x.device), x[0].numel() // length
+    ends = torch.full((len(x),), length, device=x.device)
+    each = torch.full_like(ends, x[0].numel() // length)
     if lengths is not None and axis % x.ndim == x.ndim - 1:
         ends = lengths.to(x.device)
     elif lengths is not None:  # the values of a row after a clip's end have no part in its fall

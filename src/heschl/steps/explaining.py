@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from heschl import signal
+from heschl.explanation import cells
 from heschl.explanation.audible import WINDOW, audible_parts, smoothed
 from heschl.explanation.dft import time_frequency_relevance
 from heschl.explanation.segments import numbers, segments_of
@@ -143,8 +144,13 @@ def share_of(logits: Tensor, target: Tensor) -> float:
 def _segments(one: Input, kind: str, frequencies: Tensor | None) -> Tensor:
     """The number of the segment of each step or cell of a clip's input; phones, where none are known, by energy."""
     clip = one.clip
-    if clip.form == "frames":
-        raise HeschlError(f"{clip.id} holds frames, and segments are found in sound: choose another method")
+    if clip.form == "frames":  # what is known of them needs no sound
+        known = [span for span in clip.spans if span.tier == kind]
+        if not known:
+            raise HeschlError(
+                f"{clip.id} holds frames, and segments '{kind}' are found in sound: choose another method"
+            )
+        return cells.segments_of([known], torch.from_numpy(one.times))[0]
     if kind in ("phone", "word") and not any(span.tier == kind for span in clip.spans):
         kind = "energy"
     timed = kind in ("phone", "word", "energy", "time")
@@ -203,14 +209,14 @@ def picture_of(network: Network, one: Input, relevance: Tensor) -> Picture:
     if is_wave(one.x):
         n = 2 * max(4, round(WINDOW * one.rate / 2))
         hop = n // 4
-        cells = smoothed(time_frequency_relevance(one.x, relevance, n), 1.0)[0]
+        smooth = smoothed(time_frequency_relevance(one.x, relevance, n), 1.0)[0]
         spectrum = signal.stft(torch.nn.functional.pad(one.x[0], (0, n)), n, hop, signal.hann(n, one.x.dtype))
-        level = signal.decibels(signal.power(spectrum), 1e-12)[:, : cells.shape[-1]]
+        level = signal.decibels(signal.power(spectrum), 1e-12)[:, : smooth.shape[-1]]
         return Picture(
             level.clamp_min(level.max() - FLOOR).numpy(),
-            cells.numpy(),
+            smooth.numpy(),
             np.arange(n // 2 + 1) * one.rate / n,
-            one.start + np.arange(cells.shape[-1]) * hop / one.rate,
+            one.start + np.arange(smooth.shape[-1]) * hop / one.rate,
         )
     rows = one.x.reshape(-1, *one.x.shape[-2:])
     if len(rows) != 1:

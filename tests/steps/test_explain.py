@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import h5py
@@ -390,3 +393,57 @@ def test_relevance_reaches_the_wave_through_every_normalised_front_end(normalise
 
     wanted = lrp(WrittenOut().eval(), waves, torch.tensor([0, 2]), "epsilon", chunk=2)
     assert torch.allclose(found, wanted, atol=1e-8 * float(wanted.abs().max()))
+
+
+# --- on a cluster ------------------------------------------------------------------------------------------
+
+
+def _stored(folder: Path) -> dict[str, np.ndarray]:
+    with h5py.File(folder / "relevance.h5", "r") as file:
+        return {name: group["relevance"][()] for name, group in file.items()}
+
+
+def test_two_dask_workers_give_what_one_process_gives_and_go_on_after_a_kill(digits, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    run = tmp_path / digits.folder.name
+    shutil.copytree(digits.folder, run, ignore=shutil.ignore_patterns("explain"))
+    here = Path(explain_run(run, method="gradient", show=0)["folder"])
+    alone = _stored(here)
+    shutil.rmtree(here)
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+    ) as cluster:
+        order = [
+            "-m",
+            "heschl.cli",
+            "explain",
+            str(run),
+            "--method",
+            "gradient",
+            "--show",
+            "0",
+            "--no-audible",
+        ]
+        killed = subprocess.Popen(
+            [sys.executable, *order, "--dask", cluster.scheduler_address], stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 120
+        while not list(here.glob(".parts/*.h5")) and killed.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        killed.kill()
+        killed.wait()
+        assert not (here / "explain.json").exists()  # killed before its end
+        assert 0 < len(list(here.glob(".parts/*.h5"))) < len(alone)
+        again = []
+        held = explain_run(
+            run,
+            method="gradient",
+            show=0,
+            dask=cluster.scheduler_address,
+            progress=lambda *far: again.append(far),
+        )
+    assert held["clips"] == len(alone) and again[-1] == (len(alone), len(alone)) and not held["skipped"]
+    there = _stored(here)
+    assert there.keys() == alone.keys()
+    for name, relevance in alone.items():
+        assert np.allclose(there[name], relevance, atol=1e-5 * np.abs(relevance).max()), name

@@ -21,7 +21,7 @@ from heschl.run import Run
 from heschl.steps.explaining import Input, Picture, is_wave, picture_of, read_input, sounds_of
 from heschl.steps.inputs import explained
 from heschl.steps.networks import Network, open_network, read_wave
-from heschl.types import HeschlError
+from heschl.types import Clip, HeschlError
 
 POINTS = 11  # of a curve
 DRAWS = 3  # random orders
@@ -203,7 +203,7 @@ def draw_montage(run: Run, folder: Path, rows: Sequence[Mapping[str, Any]], meth
     what = "recording" if network.frames else "class"
     some = f"{len(pictures)} of {every}" if every > len(pictures) else f"{every}"
     plural = "es" if what == "class" else "s"
-    title = f"What speaks for the answer, and what against, in {some} {what}{plural if every != 1 else ''}"
+    title = f"What speaks for the answer (orange), and what against (blue), in {some} {what}{plural if every != 1 else ''}"
     for name, width in (("montage", WIDE), ("montage-column", TEXT)):
         save_all(montage(pictures, title, width), folder / name)
 
@@ -251,11 +251,12 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
             one_input = read_input(network, clips[clip])
             pictures, notes = {}, {}
             for name, file in files.items():
-                seen = stored_picture(file, network, one_input)
-                pictures[name] = Seen(*seen, *_wave(network, one_input), spans=clips[clip].spans)
-                notes[name] = _note(Path(held[name]["folder"]) / "clips" / slug(clip) / "answer.json")
+                seen, label = stored_picture(file, network, one_input), _called(name, clips[clip])
+                pictures[label] = Seen(*seen, *_wave(network, one_input), spans=clips[clip].spans)
+                notes[label] = _note(Path(held[name]["folder"]) / "clips" / slug(clip) / "answer.json")
             title = (
-                f"Why “{files[name][slug(clip)].attrs['target']}”? {len(pictures)} methods on one recording"
+                f"Why “{files[name][slug(clip)].attrs['target']}”? {len(pictures)} methods on one recording: "
+                "orange speaks for it, blue against"
             )
             for file_name, width in (("", WIDE), ("-column", TEXT)):
                 save_all(compared(pictures, notes, title, width), folder / f"{slug(clip)}{file_name}")
@@ -265,6 +266,14 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
     result = {"folder": str(folder), "clips": len(ids), "agreement": rows, "methods": list(held)}
     write_json(folder / "compare.json", result)
     return result
+
+
+def _called(method: str, clip: Clip) -> str:
+    """A method by the name that figures give it; where no phones are known, "aligned" took out stretches."""
+    from heschl.figures.faithful import NAMES
+
+    known = any(span.tier == "phone" for span in clip.spans)
+    return "stretches taken out" if method == "aligned:phone" and not known else NAMES.get(method, method)
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -283,6 +292,6 @@ def _note(path: Path) -> str:
         return float(np.interp(0.2, shares, scores))
 
     return (
-        f"{100 * left('most relevant first'):.0f} % left without its strongest fifth, "
+        f"the answer keeps {100 * left('most relevant first'):.0f} % without its strongest fifth, "
         f"{100 * left('at random'):.0f} % without a random one"
     )

@@ -132,6 +132,20 @@ def test_a_part_that_would_exceed_full_scale_lowers_all():
     assert max(float(heard.abs().max()) for heard in parts.values()) == pytest.approx(0.99, abs=1e-6)
 
 
+def test_a_faint_click_is_not_brought_to_the_level_of_speech():
+    wave = torch.randn(RATE, generator=torch.Generator().manual_seed(0)) * 0.05
+    wave[:4000] *= 1e-4
+    wave[1000] = 0.005  # that a microphone makes, 40 dB under the noise that stands for speech
+    relevance = torch.ones(20, 40)
+    relevance[:, :8] = -1.0
+    parts = audible_parts(relevance, wave, RATE)
+    assert not parts["negative"].any()
+    assert parts["original"].abs().max() == pytest.approx(float(wave.abs().max()), rel=1e-2)
+    louder = wave.clone()
+    louder[1000] = 0.5  # 14 dB above the rest of the sound: that is a part of it
+    assert audible_parts(relevance, louder, RATE)["negative"].any()
+
+
 def test_of_two_tones_the_relevant_one_is_heard_with_its_own_phase():
     t = torch.arange(RATE, dtype=torch.float64) / RATE
     low, high = 0.1 * torch.sin(2 * np.pi * 500 * t), 0.1 * torch.sin(2 * np.pi * 3000 * t + 1)

@@ -22,7 +22,9 @@ PARTS: tuple[Part, ...] = get_args(Part)
 WINDOW = 0.032  # seconds of the transform in which the sound is taken apart
 FADE = 0.005  # seconds over which every part begins and ends
 FULL = 0.99  # of full scale: the highest sample of the loudest part
-SILENT = 1e-3  # a part that lies 60 dB under the sound is silence: nothing would be heard but rounding
+# A part that lies 35 dB under the sound is silence: at the sound's own level it would be clicks and hiss that nobody
+# hears in the clip, and would make all parts quieter.
+SILENT = 10 ** (-35 / 20)
 
 
 def audible(
@@ -52,7 +54,7 @@ def audible(
         proportion.
     blur: standard deviation in cells of the transform, by which waves' relevance, which swings, is smoothed.
     match: bring each clip's parts to the level of its sound (RMS, within 0.1 dB), all of them alike lower where one
-        would exceed full scale. Silent parts stay silent.
+        would exceed full scale. Silent parts, and those 35 dB under the sound, are silent.
 
     Returns
     -------
@@ -128,7 +130,7 @@ def masks(cells: Tensor, whole: float = 0.5) -> tuple[Tensor, Tensor]:
 def levelled(parts: dict[str, Tensor], level: Tensor) -> dict[str, Tensor]:
     """Sounds (batch, time) at the RMS ``level`` (batch, 1), or all alike lower, so that none exceeds full scale.
 
-    Silence, and what lies 60 dB under the original, becomes silence.
+    Silence, and what lies 35 dB under the original, becomes silence.
     """
     own = signal.rms(parts["original"])
     heard = {}

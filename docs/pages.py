@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    for name in ("readme", "recipe_keys", "recipes", "commands", "results"):
+    for name in ("readme", "recipe_keys", "recipes", "commands", "results", "faithful"):
         mark = "{{ " + name + " }}"
         if mark in markdown:
             markdown = markdown.replace(mark, globals()[name]())
@@ -136,3 +136,9 @@ def results() -> str:
             f"## {first.rstrip('.')}\n\n`bench/{script.name}`\n\n{path.read_text(encoding='utf-8').strip()}"
         )
     return "\n\n".join(parts)
+
+
+def faithful() -> str:
+    """What the table of faithfulness says in plain words, as the script that wrote it computed them."""
+    text = (ROOT / "bench" / "results" / "5-faithful.md").read_text(encoding="utf-8")
+    return re.split(r"\n###", text.split("### In plain words")[1])[0].strip()

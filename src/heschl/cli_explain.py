@@ -128,7 +128,8 @@ def explain(
     if faithful:
         say(f"How true the methods are, over speakers, is in {held['faithful']['folder']}")
     say(f"All of it is in {held['folder']}")
-    say(next_line("heschl", "report", run) if faithful else next_line("heschl", "faithful", run))
+    tested_next = not faithful and not file  # a model that came along has no test part to take apart
+    say(next_line("heschl", "faithful" if tested_next else "report", run))
 
 
 def _say(held: dict[str, Any]) -> None:
@@ -159,6 +160,7 @@ def _say(held: dict[str, Any]) -> None:
     if top:
         say("  share of what speaks for the answer, beside the share of the picture that it takes up:")
         told = [{**row, "relevance": f"{100 * row['relevance']:.0f} %", "area": f"{100 * row['area']:.0f} %",
+                 "speakers": row["speakers"] or "",
                  "p_holm": "" if row["p_holm"] is None else f"{row['p_holm']:.2g}"} for row in top]  # fmt: skip
         show_table(
             told,

@@ -73,6 +73,20 @@ def test_names_are_what_is_called(network):
         relevance_of(network, method_of("aligned"), x, target, RATE)
 
 
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda model, x, target: x[:, 0], "gave .3, 40.: relevance has the shape of x"),
+        (lambda model, x, target: 1.0, "gave float"),
+        (lambda model: None, "failed .TypeError"),
+    ],
+)
+def test_a_method_of_ones_own_that_goes_wrong_is_told_in_a_sentence(call, words, network):
+    way = method_of("gradient")._replace(name="mine.method", call=call)
+    with pytest.raises(HeschlError, match=f"the method mine.method {words}"):
+        relevance_of(network, way, torch.randn(3, 12, 40), torch.tensor([0, 1, 2]), RATE)
+
+
 def test_quiet_is_zero_in_waves_and_each_spectrogram_s_own_lowest():
     x = torch.tensor([[[-80.0, -20.0], [-10.0, -60.0]], [[-30.0, -20.0], [-10.0, -25.0]]])
     assert quiet(x).amax((1, 2)).tolist() == [-80.0, -30.0] and quiet(x).shape == x.shape

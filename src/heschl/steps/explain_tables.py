@@ -30,8 +30,9 @@ def write_tables(folder: Path, rows: Sequence[dict[str, Any]], seed: int) -> dic
     found, sentence = summarise(((row["speaker"], by_clip[row["clip"]]) for row in rows), seed)
     if unknown:
         for one in found:
-            one["p"] = one["p_holm"] = None
-        sentence = f"of {unknown} clips nobody knows who speaks, so that nothing is tested over speakers"
+            one["p"] = one["p_holm"] = one["speakers"] = None
+        clips = "one clip" if unknown == 1 else f"{unknown} clips"
+        sentence = f"of {clips} nobody knows who speaks, so that nothing is tested over speakers"
     write_csv(folder / "summary.csv", found, SUMMARY)
     return {
         "summary": found,

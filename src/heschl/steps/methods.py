@@ -148,12 +148,34 @@ def relevance_of(
             if segments is None:
                 raise HeschlError(f"{method.name} takes out a clip's segments, and none are known")
             given["segments"] = segments[part]
-        out.append(method.call(model, x[part], target[part], **given).detach())
+        out.append(_asked(method, model, x[part], target[part], given))
     relevance = torch.cat(out).to(x.dtype)
     if lengths is None:
         return relevance
     inside = torch.arange(x.shape[-1]) < lengths[:, None]
     return torch.where(inside.reshape(len(x), *(1,) * (x.ndim - 2), -1), relevance, 0.0)
+
+
+def _asked(method: Method, model: nn.Module, x: Tensor, target: Tensor, given: dict[str, Any]) -> Tensor:
+    """What a method gives; one of the user's own that fails, or gives something else, is told in a sentence."""
+    own = not str(getattr(method.call, "__module__", "")).startswith("heschl.")
+    try:
+        found = method.call(model, x, target, **given)
+    except HeschlError:
+        raise
+    except Exception as error:
+        if not own:
+            raise
+        said = (str(error).strip() or "no word").splitlines()[0]
+        raise HeschlError(
+            f"the method {method.name} failed ({type(error).__name__}: {said}): it is called with (model, x, target)"
+        ) from error
+    if not isinstance(found, Tensor) or found.shape != x.shape:
+        what = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise HeschlError(
+            f"the method {method.name} gave {what}: relevance has the shape of x, {tuple(x.shape)}"
+        )
+    return found.detach()
 
 
 def quiet(x: Tensor) -> Tensor:

@@ -95,10 +95,15 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
         axes[0, 0].annotate(
             "guessing", (0, held["chance"]), (2, 2), textcoords="offset points", color=SOFT, fontsize=8
         )
-        handles, labels = axes[0, 0].get_legend_handles_labels()
+        named = {}  # not every method says something of every kind of cells
+        for axis in axes[0]:
+            handles, labels = axis.get_legend_handles_labels()
+            named |= dict(zip(labels, handles, strict=True))
+        controls = [label for label in map(NAMES.get, ("random", "energy")) if label in named]
+        order = [label for label in named if label not in controls] + controls
         figure.legend(
-            handles,
-            labels,
+            [named[label] for label in order],
+            order,
             loc="outside lower left",
             ncols=3 if width > 5 else 2,
             frameon=False,

@@ -71,8 +71,8 @@ def decode(
         _say_explained(held["explained"])
     if controls:
         _say_controls(held["controls"])
-    for note in held["notes"]:
-        say(f"note: {note}")
+    for caveat in held["caveats"]:
+        say(f"note: {caveat}")
     say(f"Tables{' and pictures' * (explain or controls)} are in {held['folder']}")
     if not explain:
         say(next_line("heschl", "decode", run, "--explain"))

@@ -165,7 +165,7 @@ def feis_tree(root: Path, epochs: int = 4) -> np.ndarray:
     x = np.random.default_rng(0).standard_normal((epochs, 64, 14)).round(3) + 4200
     lines = ["Time:256Hz,Epoch," + ",".join(feis.CHANNELS) + ",Label,Stage,Flag"]
     for epoch in range(epochs):
-        for sample in range(64 - (epoch == 1)):  # one sample is missing
+        for sample in range(20 if epoch == 4 else 64 - (epoch == 1)):  # one broke off; one sample is missing
             values = ",".join(f"{value:.3f}" for value in x[epoch, sample])
             lines.append(f"{sample / 256:.4f},{epoch},{values},{'fk'[epoch % 2]},thinking,")
     folder = root / "experiments" / "01"
@@ -187,6 +187,14 @@ def test_the_published_tree_of_feis(tmp_path: Path) -> None:
         feis.read(tmp_path, phase="dreaming")
     with pytest.raises(HeschlError, match="neither"):
         feis.read(tmp_path, phase="speaking")
+
+
+def test_an_epoch_of_feis_that_broke_off_is_left_out_and_told(tmp_path: Path) -> None:
+    feis_tree(tmp_path, epochs=6)
+    corpus = feis.read(tmp_path)
+    assert len(corpus.clips) == 5
+    ((where, why),) = corpus.skipped
+    assert where == "experiments/01/thinking.zip" and "1 epochs broke off" in why and "the first is 4" in why
 
 
 def test_fixation_epochs_of_feis(shared: Path) -> None:

@@ -1,7 +1,8 @@
 """FEIS: fourteen-channel EEG of people who heard, imagined and spoke 16 phonemes (Wellington and Clayton, 2019).
 
     experiments/01/thinking.zip         the published tree: a table a phase (stimuli, thinking, speaking, resting, ...),
-                                        .zip or .csv, columns Epoch, F3, ..., F4, Label; 256 samples a second
+                                        .zip or .csv, columns Time:256Hz, Epoch, F3, ..., F4, Label, Stage, Flag; some 1,280
+                                        rows an epoch (so its authors' code/merge_trial_csvs.py writes them)
     01.npz                              epochs of one phase: eeg (epoch, 14, sample), label, sfreq, ch_names
 
 Licence: ODC-BY 1.0 (github.com/scottwellington/FEIS, zenodo.org/records/3554128; about 1 GB). Emotiv EPOC+, as recorded:
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heschl.corpora.trials import corpus_parts, kept, lone_words, places, runs, write_trials
+from heschl.corpora.trials import corpus_parts, kept, lone_words, opened, places, runs, write_trials
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
 CHANNELS = ("F3", "FC5", "AF3", "F7", "T7", "P7", "O1", "O2", "P8", "T8", "F8", "AF4", "FC6", "F4")
@@ -60,10 +61,13 @@ def read(root: Path, phase: str = "thinking", blocks: int = 10) -> Corpus:
     for path, subject in sorted(sources, key=lambda one: one[1]):
         try:
             make = partial(_convert, path, subject, blocks)
-            recording, own = corpus_parts(kept(path, {"blocks": blocks, "feis": 1}, make), subject, subject)
+            recording, own = corpus_parts(kept(path, {"blocks": blocks, "feis": 2}, make), subject, subject)
         except HeschlError as error:
             skipped.append(Skipped(path.relative_to(root).as_posix(), str(error)))
             continue
+        with opened(recording.signal) as file:
+            if short := str(file.attrs.get("left_out", "")):
+                skipped.append(Skipped(path.relative_to(root).as_posix(), short))
         recordings.append(recording)
         clips += own
     if not clips:
@@ -82,7 +86,7 @@ def read(root: Path, phase: str = "thinking", blocks: int = 10) -> Corpus:
 
 
 def _convert(path: Path, subject: str, blocks: int, out: Path) -> None:
-    eeg, labels, rate, channels = _npz(path) if path.suffix == ".npz" else _table(path)
+    eeg, labels, rate, channels, short = (*_npz(path), "") if path.suffix == ".npz" else _table(path)
     if len(labels) != len(eeg):
         raise HeschlError(f"{path}: {len(eeg)} epochs come with {len(labels)} labels: one each")
     broken = np.argwhere(~np.isfinite(eeg).all(2))
@@ -104,6 +108,7 @@ def _convert(path: Path, subject: str, blocks: int, out: Path) -> None:
         kind="eeg",
         space="head",
         subject=subject,
+        left_out=short,
     )
 
 
@@ -123,7 +128,8 @@ def _npz(path: Path) -> tuple[np.ndarray, list[str], float, list[str]]:
     return eeg, labels, rate, channels
 
 
-def _table(path: Path) -> tuple[np.ndarray, list[str], float, list[str]]:
+def _table(path: Path) -> tuple[np.ndarray, list[str], float, list[str], str]:
+    """Epochs, labels, rate, channels, and a sentence on epochs that broke off, which are left out."""
     import pandas as pd
 
     try:
@@ -140,14 +146,18 @@ def _table(path: Path) -> tuple[np.ndarray, list[str], float, list[str]]:
     absent = [name for name in ("Epoch", "Label", *CHANNELS) if name not in table]
     if absent:
         raise HeschlError(f"{path} has no column {absent[0]}: it has {', '.join(map(str, table.columns))}")
-    epochs = [own for _, own in table.groupby("Epoch", sort=True)]
+    groups = [(name, own) for name, own in table.groupby("Epoch", sort=True)]
+    wanted = float(np.median([len(own) for _, own in groups]))
+    epochs = [own for _, own in groups if len(own) >= 0.9 * wanted]
     length = min(len(own) for own in epochs)  # some epochs lack a sample or two
-    if length < 0.9 * max(len(own) for own in epochs):
-        raise HeschlError(
-            f"{path}: epochs have {length} to {max(len(own) for own in epochs)} samples: download it again"
-        )
+    lost = [str(name) for name, own in groups if len(own) < 0.9 * wanted]
+    short = (
+        f"{len(lost)} epochs broke off before {0.9 * wanted:.0f} samples, the first is {lost[0]}"
+        if lost
+        else ""
+    )
     eeg = np.stack([own[list(CHANNELS)].to_numpy(np.float64)[:length].T for own in epochs])
-    return eeg, [str(own["Label"].iloc[0]).strip() for own in epochs], RATE, list(CHANNELS)
+    return eeg, [str(own["Label"].iloc[0]).strip() for own in epochs], RATE, list(CHANNELS), short
 
 
 def write_tiny(root: Path, seed: int = 0) -> None:

@@ -103,6 +103,8 @@ def codebook_figure(cosines: np.ndarray, words: Sequence[str], title: str) -> Fi
         bar = figure.colorbar(drawn, cax=axis.inset_axes((1.03, 0.1, 0.025, 0.6)))
         bar.outline.set_visible(False)
         bar.set_ticks([-limit, 0, limit], labels=[f"\u2212{limit:.2g}", "0", f"+{limit:.2g}"])
-        bar.ax.set_title(f"cosine, less\nits mean {mean:+.2f}".replace("-", "\u2212"), loc="left", color=SOFT)
+        bar.ax.set_title(
+            f"cosine, less\nits mean {mean:+.2f}".replace("-", "\u2212"), loc="left", color=SOFT, pad=9
+        )
         bar.ax.tick_params(color=LINE)
     return figure

@@ -108,7 +108,7 @@ def decode(
             for row in by_group(scores, held.truth, column, n)
         ]
         write_csv(folder / f"{name}.csv", rows, list(rows[0]))
-    of = f"{'simulated ' * held.corpus.synthetic}brains, {part} part"
+    of = f"{'simulated brains' if held.corpus.synthetic else held.corpus.name}, {part} part"
     pictures: list[Picture] = [*show_ranks(held, linear, moved, folder, of), *show_codebook(held, folder, of)]
     result["triplets"] = _triplets(held, folder)
     write_csv(folder / "skipped.csv", [one._asdict() for one in skipped], ["where", "why"])
@@ -124,7 +124,7 @@ def decode(
 
         result["controls"] = control_decoding(held, power, scored, folder, baseline)
         pictures.append(result["controls"].pop("picture"))
-    result |= {"caveats": caveats(held, result), "pictures": pictures, "folder": str(folder)}
+    result |= {"caveats": caveats(result), "pictures": pictures, "folder": str(folder)}
     result = with_earlier(result, folder)
     write_json(folder / "scores.json", result)
     return result

@@ -140,7 +140,7 @@ def _encoder(
             attention=attention,
         )
     frequency, time = float(frequencies[share_map.sum(1).argmax()]), float(times[share_map.sum(0).argmax()])
-    title = f"When and at which frequencies the network finds words, {of}"
+    title = f"What the network reads, by frequency and moment, {of}"
     save(decode_figure(share_map, frequencies, times, patches, title), folder / "explained")
     alt = f"Share of relevance by frequency and time, most at {frequency:.3g} Hz and {time:.2f} s; the class token's attention."
     return {

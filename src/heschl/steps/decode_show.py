@@ -16,7 +16,7 @@ from heschl.tasks.retrieval import hits, middle, ranks
 Picture = dict[str, str]  # file, title, alt
 
 
-def caveats(held: Decoded, result: dict[str, Any]) -> list[str]:
+def caveats(result: dict[str, Any]) -> list[str]:
     """Sentences that belong beside the scores, the weightiest first."""
     found = []
     if result["simulated"]:
@@ -28,7 +28,7 @@ def caveats(held: Decoded, result: dict[str, Any]) -> list[str]:
     if result["network"].get("p", 0.0) >= 0.05:
         found.append(
             f"A null: {100 * top['value']:.1f} % [{100 * top['low']:.1f}, {100 * top['high']:.1f}] is not told from chance, "
-            f"{100 * top['chance']:.1f} % (permutation p {result['network']['p']:.2g})."
+            f"{100 * top['chance']:.1f} % (permutation p {result['network']['p']:.2g}). Pictures of what the network reads then show no speech."
         )
     elif linear["value"] >= top["value"]:
         found.append(
@@ -38,9 +38,8 @@ def caveats(held: Decoded, result: dict[str, Any]) -> list[str]:
     if result["subjects"] < 5:
         count = result["subjects"]
         found.append(f"{count} subject{'s' * (count != 1)}: nothing here speaks of people in general.")
-    return found + [
-        f"{note[0].upper()}{note[1:]}." for note in result["notes"] if note not in held.corpus.notes
-    ]
+    told = [note for note in result["notes"] if not note.startswith("these brains are simulated")]
+    return found + [f"{note[0].upper()}{note[1:]}." for note in told]
 
 
 def show_ranks(held: Decoded, linear: np.ndarray, moved: np.ndarray, folder: Path, of: str) -> list[Picture]:

@@ -22,6 +22,7 @@ BENCHES = {
     "9-nulls.md": ["nulls.py"],
     "10-superlet.md": ["superlet.py", "--threads", "2"],
     "11-export.md": ["export.py"],
+    "15-cluster.md": ["cluster.py"],
 }
 
 

@@ -43,9 +43,9 @@ def recipe_keys() -> str:
 def _keys(schema: dict[str, Any], whole: dict[str, Any], before: str) -> Iterator[tuple[str, str, str, str]]:
     for name, field in schema.get("properties", {}).items():
         key = before + name
-        default = "required" if name in schema.get("required", ()) else f"`{field.get('default')}`"
-        if isinstance(field.get("default"), dict):
-            default = "see below"
+        given = field.get("default")
+        default = "–" if given in (None, "", []) else "see below" if isinstance(given, dict) else f"`{given}`"
+        default = "required" if name in schema.get("required", ()) else default
         yield key, _kind(field, whole), default.replace("|", "\\|"), field.get("description", "")
         for inner in _inner(field, whole):
             if "use" not in inner.get("properties", {}):

@@ -348,6 +348,10 @@ def features(
     recipe: RecipeName,
     overrides: Overrides = None,
     hdf5: Annotated[Path | None, typer.Option("--hdf5", help="Folder for AudioMNIST's HDF5 layout.")] = None,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")] = 1,
+    dask: Annotated[
+        str | None, typer.Option("--dask", help="Address of a dask scheduler: tcp://host:8786.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Writes the network's inputs, one HDF5 file a clip, in AudioMNIST's layout.
@@ -361,7 +365,9 @@ def features(
     if hdf5 is None:
         raise HeschlError("say where the features go: add --hdf5 FOLDER")
     with progress("writing features", "clips") as told:
-        result = write_features(recipe, parse_overrides(overrides or []), hdf5, progress=told)
+        result = write_features(
+            recipe, parse_overrides(overrides or []), hdf5, told, workers=workers, dask=dask
+        )
     if json:
         give(result)
         return

@@ -32,8 +32,8 @@ from heschl.run import Run, open_run
 from heschl.steps import align_files as files
 from heschl.steps import align_group as over
 from heschl.steps.align_fit import Listener, Response, Settings, in_areas, layer, listener, response
-from heschl.steps.crossval import _backend
 from heschl.steps.heard import Layers, layers, sounds
+from heschl.steps.workers import backend
 from heschl.types import Corpus, HeschlError
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -165,7 +165,7 @@ def _each(work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: in
     """(number, result) of every job, in any order, here or in other processes."""
     import joblib
 
-    with _backend(workers, None):
+    with backend(workers, None):
         parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
         for done, pair in enumerate(
             parallel(joblib.delayed(_numbered)(k, work, job) for k, job in enumerate(jobs)), 1

@@ -13,6 +13,7 @@ from heschl.files import read_csv, read_json, write_csv, write_json
 from heschl.recipe import Recipe, load
 from heschl.run import Run, read_heard
 from heschl.steps.evaluate import evaluate
+from heschl.steps.workers import backend
 from heschl.tasks.scores import STATISTICS, classification_scores, mean_and_sd
 from heschl.types import HeschlError
 
@@ -68,7 +69,7 @@ def crossval(
         for k in range(total)
     )
     rows: list[dict[str, Any]] = []
-    with _backend(workers, dask):
+    with backend(workers, dask):
         # dask's workers are counted by its scheduler; -1 takes all of them
         parallel = joblib.Parallel(n_jobs=-1 if dask else workers, return_as="generator_unordered")
         for row in parallel(jobs):
@@ -114,30 +115,6 @@ def one_fold(
         said = held["scores"]["without_silence"]
         row |= {f"{name}_without_silence": said[name]["value"] for name in STATISTICS}
     return {**row, "chance": main["chance"], "synthetic": held["synthetic"], "group": main["group"]}
-
-
-def _backend(workers: int, dask: str | None) -> Any:
-    import joblib
-
-    if workers < 1:
-        raise HeschlError(f"--workers is {workers}: give at least one process")
-    if dask is None:
-        return (
-            joblib.parallel_config("loky", inner_max_num_threads=1)
-            if workers > 1
-            else joblib.parallel_config("sequential")
-        )
-    try:
-        from distributed import Client
-    except ImportError:
-        raise HeschlError("a dask cluster needs the extra `cluster`: pip install 'heschl[cluster]'") from None
-    try:
-        client = Client(dask, timeout=10)
-    except (OSError, ValueError) as error:
-        raise HeschlError(
-            f"no dask scheduler answers at {dask} ({str(error).splitlines()[0][:80]}): start one with `dask scheduler`"
-        ) from None
-    return joblib.parallel_config("dask", client=client)
 
 
 def _summary(recipe: Recipe, rows: list[dict[str, Any]], runs: Path) -> dict[str, Any]:

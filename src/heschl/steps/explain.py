@@ -19,7 +19,6 @@ from torch import Tensor
 from heschl.files import audio_info, read_csv, read_json, replacing, write_csv, write_json
 from heschl.recipe import Part
 from heschl.run import Run, open_run
-from heschl.steps.crossval import _backend
 from heschl.steps.evaluate import _part
 from heschl.steps.explain_show import (
     COMPARISON,
@@ -41,6 +40,7 @@ from heschl.steps.explaining import (
 from heschl.steps.methods import Method, method_of
 from heschl.steps.networks import Network, open_network
 from heschl.steps.telling import telling
+from heschl.steps.workers import backend
 from heschl.types import Clip, Explanation, HeschlError, Skipped
 
 UNIT = 8  # clips that one process explains before it says so
@@ -203,7 +203,7 @@ def explain_run(
         joblib.delayed(explain_unit)(str(run.folder), str(folder), group, how, request, shown)
         for group in groups
     )
-    with _backend(workers, dask):
+    with backend(workers, dask):
         parallel = joblib.Parallel(n_jobs=-1 if dask else workers, return_as="generator_unordered")
         done = 0
         for unit in parallel(jobs):

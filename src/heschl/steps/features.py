@@ -15,7 +15,10 @@ from heschl.recipe import Recipe, load
 from heschl.recipe.parts import build
 from heschl.run import read_heard
 from heschl.steps.networks import Progress, read_wave
+from heschl.steps.workers import backend
 from heschl.types import Clip, Corpus, HeschlError, Skipped
+
+UNIT = 64  # clips that one process computes at a time
 
 
 def write_features(
@@ -23,6 +26,8 @@ def write_features(
     overrides: Mapping[str, Any] | None,
     folder: Path,
     progress: Progress | None = None,
+    workers: int = 1,
+    dask: str | None = None,
 ) -> dict[str, Any]:
     """Writes every clip's input and the lists of all folds.
 
@@ -30,6 +35,8 @@ def write_features(
     ----------
     recipe: for AlexNet's or AudioNet's input on a corpus whose clips have digit, speaker, repetition and gender.
     folder: where the task's folder and the lists go.
+    workers: processes on this machine. dask: address of a dask scheduler, whose workers then compute; they see the
+        recordings under the same paths.
 
     Returns
     -------
@@ -60,7 +67,9 @@ def write_features(
             f"no clip of {corpus.name} has digit, speaker, repetition and gender: use AudioMNIST"
         )
     splits = _splits(checked, corpus, {clip.id for clip in clips})
-    files, lists = write_audiomnist(folder, task, _data(checked, clips, progress), splits)
+    with backend(workers, dask):
+        data = _data(checked, clips, -1 if dask else workers, progress)
+        files, lists = write_audiomnist(folder, task, data, splits)
     return {
         "folder": str(folder),
         "clips": len(files),
@@ -85,9 +94,28 @@ def _splits(recipe: Recipe, corpus: Corpus, ids: set[str]) -> dict[int, dict[str
     return made
 
 
-def _data(recipe: Recipe, clips: list[Clip], progress: Progress | None) -> Iterator[tuple[str, Datum]]:
+def _data(
+    recipe: Recipe, clips: list[Clip], jobs: int, progress: Progress | None
+) -> Iterator[tuple[str, Datum]]:
+    """One clip's input after another, in their order, computed in units of clips."""
+    import joblib
+
+    units = [clips[k : k + UNIT] for k in range(0, len(clips), UNIT)]
+    done = 0
+    for unit in joblib.Parallel(n_jobs=jobs, return_as="generator")(
+        joblib.delayed(_unit)(recipe, own) for own in units
+    ):
+        yield from unit
+        done += len(unit)
+        if progress:
+            progress(done, len(clips))
+
+
+def _unit(recipe: Recipe, clips: list[Clip]) -> list[tuple[str, Datum]]:
+    """The inputs of some clips, in whatever process."""
+    made = []
     feature = build(recipe.feature, "feature", folder=recipe.folder).eval().double()
-    for k, clip in enumerate(clips):
+    for clip in clips:
         wave = torch.from_numpy(read_wave(clip, int(feature.sample_rate)))[None].double()
         if recipe.clip.seconds is not None:
             n = round(recipe.clip.seconds * feature.sample_rate)
@@ -105,16 +133,13 @@ def _data(recipe: Recipe, clips: list[Clip], progress: Progress | None) -> Itera
                 "or (1, 8000) for AudioNet: choose such a feature"
             )
         labels = clip.labels
-        yield (
-            clip.id,
-            Datum(
-                network,  # type: ignore[arg-type]
-                x.numpy().reshape(SHAPES[network]),
-                int(labels["digit"]),
-                labels["speaker"],
-                int(labels["repetition"]),
-                labels["gender"],
-            ),
+        datum = Datum(
+            network,  # type: ignore[arg-type]
+            x.numpy().reshape(SHAPES[network]),
+            int(labels["digit"]),
+            labels["speaker"],
+            int(labels["repetition"]),
+            labels["gender"],
         )
-        if progress:
-            progress(k + 1, len(clips))
+        made.append((clip.id, datum))
+    return made

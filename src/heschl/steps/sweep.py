@@ -19,8 +19,8 @@ from heschl.files import read_json, write_csv, write_json
 from heschl.recipe import load
 from heschl.recipe.plain import parse_value
 from heschl.run import Run
-from heschl.steps.crossval import _backend
 from heschl.steps.evaluate import evaluate
+from heschl.steps.workers import backend
 from heschl.types import HeschlError
 
 Train = Callable[..., Run]
@@ -193,7 +193,7 @@ def sweep(
     rows: list[dict[str, Any]] = []
     held: dict[str, Any] = {}
     try:
-        with _backend(workers, dask):
+        with backend(workers, dask):
             parallel = joblib.Parallel(n_jobs=-1 if dask else workers, return_as="generator_unordered")
             for row in parallel(jobs):
                 rows.append(row)

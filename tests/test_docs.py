@@ -1,0 +1,86 @@
+"""The docs are true: every command that they name is one, every block of code runs, every recipe key is a key."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "stories").glob("*.md")),
+]
+ELSEWHERE = {"docs/slurm.md"}  # its Python needs a cluster of machines: it is compiled, not run
+
+
+def commands(text: str) -> list[str]:
+    """Lines of a page that begin with `heschl`, in code of any kind; comments and continued lines put right."""
+    text = re.sub(r"\\\n\s*", " ", text)
+    lines = re.findall(r"^(?: {4}|srun | {4}\.venv/bin/)(heschl [^\n`]+)$", text, re.MULTILINE)
+    return [*lines, *re.findall(r"`(heschl [a-z][^`]*)`", text)]
+
+
+def parsed(command: str) -> None:
+    """Fails where the command line would not understand the words; nothing is run."""
+    from heschl.cli import app
+
+    words = shlex.split(command, comments=True)[1:]
+    one: Any = typer.main.get_command(app)
+    name = "heschl"
+    while getattr(one, "commands", None) and words and words[0] in one.commands:
+        name = words.pop(0)
+        one = one.commands[name]
+    assert not getattr(one, "commands", None) or not words, f"{command}: there is no command {words[0]}"
+    if not words or getattr(one, "commands", None) or words == ["--help"]:
+        return  # named, not called
+    one.make_context(name, words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_every_command_is_one(page: Path) -> None:
+    wrong = []
+    for command in commands(page.read_text(encoding="utf-8")):
+        if "..." in command or "NAME ..." in command:
+            continue
+        try:
+            parsed(command)
+        except (Exception, SystemExit) as error:
+            wrong.append(f"{command}: {getattr(error, 'message', None) or error}")
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "page", [path for path in PAGES if path.parent.name != "stories"], ids=lambda path: path.stem
+)
+def test_every_block_of_python_runs(page: Path) -> None:
+    for code in re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        made = compile(code, page.name, "exec")
+        if page.relative_to(ROOT).as_posix() not in ELSEWHERE:
+            exec(made, {"__name__": "docs"})
+
+
+def test_the_network_of_the_docs_keeps_the_contract() -> None:
+    from heschl.contract.models import check_model
+
+    text = (ROOT / "docs" / "own-network.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0]
+    told: dict[str, Any] = {"__name__": "docs"}
+    exec(compile(code, "own-network.md", "exec"), told)
+    check_model(told["Mine"], (40, 100), 3)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_every_block_of_yaml_is_of_keys_that_a_recipe_has(page: Path) -> None:
+    from heschl.recipe import Recipe
+
+    keys = set(Recipe.model_fields)
+    for code in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+        assert set(yaml.safe_load(code)) <= keys

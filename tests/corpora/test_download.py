@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.server
 import io
+import json
 import socket
 import stat
 import tarfile
@@ -221,6 +222,27 @@ def test_from_local(fsdd: bytes, tmp_path: Path) -> None:
         download.fetch("speech-commands-v1", tmp_path, from_local=tmp_path / "a.zip", tell=lambda _: None)
     with pytest.raises(HeschlError, match="--from-local: .* is not there"):
         download.fetch("fsdd", tmp_path, from_local=tmp_path / "none.zip", tell=lambda _: None)
+
+
+def test_the_command_fetches_and_names_what_works_next(server: Server, fsdd: bytes, tmp_path: Path) -> None:
+    import shlex
+
+    from typer.testing import CliRunner
+
+    from heschl.cli import app
+
+    server.content = fsdd
+    asked = ["corpora", "fetch", "fsdd", "--to", str(tmp_path), "--base-url", server.url]
+    said = CliRunner().invoke(app, asked)
+    assert said.exit_code == 0, said.stderr
+    assert "about 30 MB" in said.stdout and "CC BY-SA 4.0" in said.stdout  # before it starts
+    following = shlex.split(said.stdout.splitlines()[-1].removeprefix("next: heschl "))
+    assert CliRunner().invoke(app, following).exit_code == 0
+    again = CliRunner().invoke(app, [*asked, "--json"])
+    assert json.loads(again.stdout) == {"name": "fsdd", "folder": str(tmp_path / "fsdd"), "use": "table"}
+    assert len(server.seen) == 1  # it is there already
+    wrong = CliRunner().invoke(app, ["corpora", "fetch", "fsd"])
+    assert wrong.exit_code == 1 and "fsdd" in wrong.stderr and not wrong.stdout
 
 
 def test_every_source_is_a_known_corpus() -> None:

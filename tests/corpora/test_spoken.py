@@ -310,3 +310,21 @@ def test_without_the_extra_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(HeschlError, match=r"pip install 'heschl\[speak\]'"):
         speak.draw_speakers(3)
+
+
+@needs_espeak
+def test_the_command_speaks_words_and_names_what_works_next() -> None:
+    import json
+    import shlex
+
+    from typer.testing import CliRunner
+
+    from heschl.cli import app
+
+    asked = ["corpora", "speak", "left", "right", "--voices", "2"]
+    said = CliRunner().invoke(app, asked)
+    assert said.exit_code == 0 and "4 clips by 2 synthetic speakers" in said.stdout, said.stderr
+    following = shlex.split(said.stdout.splitlines()[-1].removeprefix("next: heschl "))
+    assert CliRunner().invoke(app, following).exit_code == 0
+    again = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
+    assert (again["clips"], again["speakers"], again["synthetic"]) == (4, 2, True)

@@ -111,6 +111,17 @@ def test_titles_say_the_answer():
     assert "after epoch 3" in curves(HISTORY)._suptitle.get_text()
 
 
+def test_of_many_classes_those_most_often_mistaken_are_drawn():
+    counts = 10 * np.eye(2000, dtype=int)
+    counts[1500, 7], counts[7, 1999] = 5, 3  # of 15 and of 13
+    figure = confusion_figure(counts, [f"c{k}" for k in range(2000)])
+    names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert len(names) == 100 and {"c7", "c1500", "c1999"} < set(names)
+    assert names == sorted(names, key=lambda name: int(name[1:]))
+    title = figure._suptitle.get_text().replace("\n", " ")
+    assert "100 of 2,000 classes" in title and "“c1500” taken for “c7”, 5 times in 15" in title
+
+
 def test_nothing_to_draw_is_said():
     with pytest.raises(HeschlError, match="no history"):
         curves([])

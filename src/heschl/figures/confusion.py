@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NUMBERED = 16  # up to so many classes each cell carries its number
+SHOWN = 100  # of more classes, so many are drawn: those most often mistaken
 
 
 def confusion_figure(matrix: np.ndarray, labels: Sequence[str], width: float = TEXT) -> Figure:
@@ -26,16 +27,23 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str], width: float = T
     from matplotlib.patches import Rectangle
 
     matrix = np.asarray(matrix)
-    n = len(labels)
     said = matrix.sum(1, keepdims=True)
     share = np.divide(matrix, said, out=np.zeros(matrix.shape), where=said > 0)
+    title = _title(matrix, labels)
+    if len(labels) > SHOWN:
+        mistakes = matrix.sum(0) + matrix.sum(1) - 2 * matrix.diagonal()
+        kept = np.sort(np.argsort(-mistakes, kind="stable")[:SHOWN])
+        title = f"The {SHOWN} of {len(labels):,} classes that are most often mistaken. {title}"
+        matrix, share = matrix[np.ix_(kept, kept)], share[np.ix_(kept, kept)]
+        labels = [labels[k] for k in kept]
+    n = len(labels)
     with styled():
         longest = max(len(label) for label in labels)
         room = 0.075 * longest + 0.35
         cell = min((width - room - 0.2) / n, 0.6)
         upright = longest * 0.08 < cell  # the names above stand upright where they fit over a column
         height = n * cell + (0.5 if upright else room) + 0.95
-        figure = new_figure(width, height, _title(matrix, labels))
+        figure = new_figure(width, height, title)
         axis = figure.subplots()
         cells = [(i, j) for i in range(n) for j in range(n) if matrix[i, j]]
         patches = PatchCollection(

@@ -23,6 +23,7 @@ BENCHES = {
     "10-superlet.md": ["superlet.py", "--threads", "2"],
     "11-export.md": ["export.py"],
     "15-cluster.md": ["cluster.py"],
+    "16-streaming.md": ["streaming.py", "--threads", "2"],
 }
 
 

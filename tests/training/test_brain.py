@@ -174,3 +174,28 @@ def test_shuffled_words_are_at_chance(tmp_path: Path) -> None:
     low, high = wilson(round(scores["accuracy"]["value"] * 80), 80)
     assert low < 0.2 < high + 0.05
     assert np.isfinite(scores["accuracy"]["value"])
+
+
+def test_flat_channels_are_named_and_another_rate_is_refused(brains: Path) -> None:
+    from dataclasses import replace
+
+    import h5py
+
+    from heschl.corpora.sensors import flat_sensors
+
+    corpus = simulated_listener.read(brains)
+    sensors = sensors_of(corpus)
+    assert sensors is not None and flat_sensors(corpus, sensors, 128.0) == []
+    with pytest.raises(HeschlError, match="128 samples a second and the feature takes 256"):
+        flat_sensors(corpus, sensors, 256.0)
+    first = corpus.recordings[0]
+    copy = first.signal.with_name("flat.h5")
+    copy.write_bytes(first.signal.read_bytes())
+    with h5py.File(copy, "r+") as file:
+        file["x_data"][:, 2] = 1e-5
+    clips = tuple(replace(one, signal=copy) if one.signal == first.signal else one for one in corpus.clips)
+    try:
+        (told,) = flat_sensors(replace(corpus, clips=clips), sensors)
+    finally:
+        copy.unlink()
+    assert told.startswith(f"recording {first.id}: {first.channels[2]} is flat")

@@ -124,3 +124,39 @@ def sensors_of(corpus: Corpus) -> Sensors | None:
     subjects = tuple(sorted({recording.subject for recording in corpus.recordings}))
     subject = np.array([subjects.index(recording.subject) for recording in corpus.recordings], np.int64)
     return Sensors(tuple(recording.id for recording in corpus.recordings), subjects, positions, subject)
+
+
+def flat_sensors(corpus: Corpus, sensors: Sensors, rate: float | None = None, trials: int = 4) -> list[str]:
+    """Sentences that name channels which do not change in the first trials of their recording; they carry nothing.
+
+    Parameters
+    ----------
+    rate: Hz at which a feature takes raw trials, None for one that takes stored maps.
+
+    Raises
+    ------
+    HeschlError: a recording has another rate.
+    """
+    told = []
+    for recording in corpus.recordings:
+        if rate is not None and abs(recording.rate - rate) > 1e-6 * rate:
+            raise HeschlError(
+                f"recording {recording.id} has {recording.rate:g} samples a second and the feature takes {rate:g}: "
+                f"set feature.sample_rate to {recording.rate:g}, or resample the recording"
+            )
+        own = [clip for clip in corpus.clips if clip.labels.get("recording") == recording.id][:trials]
+        still = np.ones(len(recording.channels), bool)
+        for clip in own:
+            try:
+                values = sensors.raw(clip)
+            except HeschlError:
+                continue  # whoever reads all of them says so
+            values = values.reshape(len(values), values.shape[1], -1)
+            still &= (np.ptp(values, axis=0) == 0).all(1)
+        if own and still.any():
+            names = [name for name, flat in zip(recording.channels, still) if flat]
+            told.append(
+                f"recording {recording.id}: {', '.join(names[:5])}{' and others' * (len(names) > 5)} "
+                f"{'is' if len(names) == 1 else 'are'} flat: mark as bad, or leave out"
+            )
+    return told

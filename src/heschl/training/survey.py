@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from heschl.corpora import merge
 from heschl.corpora._headers import counted
 from heschl.corpora.frames import load_frames
-from heschl.corpora.sensors import Sensors, sensors_of
+from heschl.corpora.sensors import Sensors, flat_sensors, sensors_of
 from heschl.corpora.split import PARTS, Split, check_disjoint, extend_training
 from heschl.files import read_audio
 from heschl.recipe import Recipe
@@ -142,6 +142,9 @@ def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
         for one in also
     ]
     sensors = sensors_of(corpus)
+    if sensors is not None:
+        rate = None if getattr(feature, "stored", False) else float(feature.sample_rate)
+        notes += flat_sensors(corpus, sensors, rate)
     if sensors is not None and getattr(feature, "scale", None) == "recording":
         sensors, said = scaled(sensors, parts)
         notes += said

@@ -70,7 +70,9 @@ def test_a_run_matches_what_it_never_heard(run: Run, brains: Path) -> None:
     scores = evaluate(run)
     assert scores["candidates"] == 24 and scores["retrieval"]["top_1"]["chance"] == 1 / 24
     assert scores["scores"]["accuracy"]["value"] == pytest.approx(scores["retrieval"]["top_1"]["value"])
-    found = decode(run, permutations=50)
+    found = decode(run, permutations=50, explain=True)
+    assert [one["file"] for one in found["pictures"]] == ["ranks.svg", "sensors.svg", "areas.svg"]
+    assert found["explained"]["areas"]["rows"] and "heschl explain" in found["explained"]["notes"][0]
     assert found["words"] == 24 and found["network"]["candidates"] == 24
     assert found["linear"]["mrr"]["value"] > found["linear"]["mrr"]["chance"]  # ridge, on a signal of 20 dB
 

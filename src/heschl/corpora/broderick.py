@@ -6,6 +6,9 @@
 19 people, 20 runs of about three minutes, BioSemi 128; about 5 GB. Licence: CC0 1.0. Where from:
 datadryad.org/stash/dataset/doi:10.5061/dryad.070jc ("Natural Speech.zip"). Every listener hears the same runs: a split by the
 label "block", the run, keeps every sound in one part.
+
+Names of folders and the EEG's variables agree with other readers of these files; that Text/RunN.mat has wordVec and onset_time was
+not seen by us: where it is otherwise, the reader says what it found.
 """
 
 from __future__ import annotations

@@ -5,8 +5,10 @@
     NAME_raw.fif, NAME.edf, ...                           raw: its annotations are the events
 
 Layouts that are read as BIDS trees: Gwilliams et al. 2023 (MEG-MASC, osf.io/ag3kj: 27 people, 208 sensors, about 100 GB,
-CC0; its events hold dictionaries: kind "word"), Schoffelen et al. 2019 (MOUS, data.donders.ru.nl, 204 people, 273 sensors,
-about 2 TB, by agreement with the Donders Institute), and one's own. Licence: that of the recordings; said in ``licence``.
+CC0; its events hold dictionaries: kind "word"), and one's own. Of Schoffelen et al. 2019 (MOUS, data.donders.ru.nl, 204 people,
+273 sensors, about 2 TB, by agreement with the Donders Institute) the recordings sub-A2002/meg/*.ds are read; which word
+was heard when stands in logs of its own (sourcedata/meg_task, against triggers), which are not: write an events.tsv with words
+beside each. Licence: that of the recordings; said in ``licence``.
 """
 
 from __future__ import annotations

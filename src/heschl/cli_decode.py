@@ -73,7 +73,7 @@ def decode(
         _say_controls(held["controls"])
     for caveat in held["caveats"]:
         say(f"note: {caveat}")
-    say(f"Tables{' and pictures' * (explain or controls)} are in {held['folder']}")
+    say(f"Tables and pictures are in {held['folder']}")
     if not explain:
         say(next_line("heschl", "decode", run, "--explain"))
 

@@ -62,12 +62,13 @@ def probe(
         f"{held['corpus']}, {held['part']}: {held['clips']:,} clips{speech}, {who}, {held['phones']:,} phones"
     )
     show_table(
-        [_row(row) for row in held["probes"]],
-        {name: name for name in _row(held["probes"][0])} if held["probes"] else {},
+        [_row(row, held["speakers_known"]) for row in held["probes"]],
+        {name: name for name in _row(held["probes"][0], True)} if held["probes"] else {},
     )
     if held["probes"]:
+        over = "speakers" if held["speakers_known"] else "clips"
         say(
-            "Balanced accuracy, or R² for numbers; 95 % intervals over speakers. What can be read off need not be used."
+            f"Balanced accuracy, or R² for numbers; 95 % intervals over {over}. What can be read off need not be used."
         )
     for name, rare in held["left_out"].items():
         say(
@@ -79,7 +80,7 @@ def probe(
     say(next_line("heschl", "report", run))
 
 
-def _row(row: dict[str, Any]) -> dict[str, str]:
+def _row(row: dict[str, Any], known: bool) -> dict[str, str]:
     from heschl.tasks.scores import told
 
     percent = row["measure"] != "R²"
@@ -91,7 +92,7 @@ def _row(row: dict[str, Any]) -> dict[str, str]:
         "control": told({"value": row["control"]["value"]}, percent),
         "untrained": told({"value": row["untrained"]["value"]}, percent),
         "trained - untrained": _signed(row["gain"], percent),
-        "speakers": str(row["n_speakers"]),
+        "speakers": str(row["n_speakers"]) if known else "",
     }
     return {key: text.replace("\u202f", " ") for key, text in words.items()}
 

@@ -95,7 +95,7 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
         axes[0, 0].annotate(
             "guessing", (0, held["chance"]), (2, 2), textcoords="offset points", color=SOFT, fontsize=8
         )
-        named = {}  # not every method says something of every kind of cells
+        named: dict[str, Any] = {}  # not every method says something of every kind of cells
         for axis in axes[0]:
             handles, labels = axis.get_legend_handles_labels()
             named |= dict(zip(labels, handles, strict=True))

@@ -39,19 +39,25 @@ ORDER = tuple(
 
 
 def probes_figure(
-    rows: Sequence[Mapping[str, Any]], areas: Sequence[str], *, synthetic: bool = False, width: float = TEXT
+    rows: Sequence[Mapping[str, Any]],
+    areas: Sequence[str],
+    *,
+    synthetic: bool = False,
+    known: bool = True,
+    width: float = TEXT,
 ) -> Figure:
     """One panel a target: what a probe reads off each area, with its interval, beside untrained and control.
 
     Parameters
     ----------
-    rows: as `heschl.steps.probe.probe` makes them. areas: in the order of the network.
+    rows: as `heschl.steps.probe.probe` makes them. areas: in the order of the network. known: whether it is known who
+        speaks; else intervals are over clips.
     """
     targets = list(dict.fromkeys(row["target"] for row in rows))
     columns = 1 if width < 5 else min(len(targets), 2 if width < 9 else 3)
     lines = -(-len(targets) // columns)
     with styled():
-        figure = new_figure(width, 0.55 + 2.35 * lines, _title(rows, synthetic))
+        figure = new_figure(width, 0.55 + 2.35 * lines, _title(rows, synthetic, known))
         axes = figure.subplots(lines, columns, squeeze=False).ravel()
         for k, axis in enumerate(axes):
             if k >= len(targets):
@@ -67,7 +73,9 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     numbers = first["measure"] == "R²"
     ends: list[tuple[float, str, str]] = []
     for k, (key, (name, colour, line)) in enumerate(SERIES.items()):
-        places = np.arange(len(rows)) + 0.05 * (k - 1)  # side by side, so that no interval hides another
+        places = np.arange(len(rows)) + (0.05 if len(rows) > 1 else 0.006) * (
+            k - 1
+        )  # side by side, so that no interval hides another
         value = np.array([float(row[key]["value"]) for row in rows])
         lows = np.array([_bound(row[key], "low") for row in rows])
         highs = np.array([_bound(row[key], "high") for row in rows])
@@ -121,16 +129,18 @@ def _bound(score: Mapping[str, Any], side: str) -> float:
     return float(score["value"] if score[side] is None else score[side])
 
 
-def _title(rows: Sequence[Mapping[str, Any]], synthetic: bool) -> str:
+def _title(rows: Sequence[Mapping[str, Any]], synthetic: bool, known: bool) -> str:
     best: dict[str, Mapping[str, Any]] = {}
     for row in rows:
         if row["target"] not in best or row["score"]["value"] > best[row["target"]]["score"]["value"]:
             best[row["target"]] = row
+    several = len({row["area"] for row in rows}) > 1
     said = ", ".join(
-        f"{target} {'best ' * (k == 0)}off {row['area']}" for k, (target, row) in enumerate(best.items())
+        f"{target} {'best ' * (k == 0 and several)}off {row['area']}"
+        for k, (target, row) in enumerate(best.items())
     )
     n = max(row["n_speakers"] for row in rows)
-    speech = "synthetic speakers" if synthetic else "speakers"
+    speech = ("synthetic speakers" if synthetic else "speakers") if known else "clips; speakers not known"
     return f"A straight line reads {said} ({n} {speech}, 95\u202f% intervals)"
 
 

@@ -374,7 +374,10 @@ def _draw(folder: Path, held: dict[str, Any]) -> None:
     from heschl.figures.style import save
 
     if held["probes"]:
-        save(probes_figure(held["probes"], held["areas"], synthetic=held["synthetic"]), folder / "probes")
+        drawn = probes_figure(
+            held["probes"], held["areas"], synthetic=held["synthetic"], known=held["speakers_known"]
+        )
+        save(drawn, folder / "probes")
     save(similarity_figure(held["similarity"], held["areas"]), folder / "similarity")
     if held["selectivity"] is not None:
         save(selectivity_figure(held["selectivity"]["areas"], "psi"), folder / "psi")

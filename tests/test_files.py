@@ -79,6 +79,7 @@ def test_csv_round_trip(rows: list[dict[str, str]], tmp_path_factory: pytest.Tem
         ("a;b\n0,5;2\n", "semicolons"),
         ("a\tb\n1\t2\n", "tabs"),
         ("a,b,a\n1,2,3\n", "two columns called 'a'"),
+        ("a,b\n1," + "x" * 200_000 + "\n", "is not CSV"),
     ],
 )
 def test_a_csv_that_is_none_is_refused_with_its_mend(text: str, word: str, tmp_path: Path) -> None:
@@ -159,6 +160,14 @@ def test_bad_audio_is_refused_in_one_sentence(kind: str, word: str, tmp_path: Pa
         files.read_audio(bad_audio(kind, tmp_path))
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_recording_that_may_not_be_read_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"RIFF")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may read everything
+    with pytest.raises(HeschlError, match="a.wav may not be read: change its permissions"):
+        files.audio_info(path)
 
 
 def test_the_real_files_are_read_as_scipy_reads_them(shared: Path) -> None:

@@ -75,7 +75,9 @@ def told(error: OSError, path: Path | str) -> HeschlError:
             f"{path} is larger than may be written here ({error.strerror}): free some space, or {elsewhere}"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return HeschlError(f"{path} may not be written or read ({error.strerror}): {elsewhere}")
+        return HeschlError(
+            f"{path} may not be written or read ({error.strerror}): change that, or {elsewhere}"
+        )
     return HeschlError(f"{path} could not be written or read ({error.strerror or error}): {elsewhere}")
 
 
@@ -128,7 +130,24 @@ def read_json(path: Path | str) -> Any:
 def read_csv(path: Path | str) -> list[dict[str, str]]:
     """Rows as text by column name. Refuses rows that are longer or shorter than the header, and a name given twice."""
     reader = csv.DictReader(io.StringIO(read_text(path)), restkey="", restval=None)
-    header = reader.fieldnames or ()
+    rows = []
+    try:
+        header = reader.fieldnames or ()
+        _check_header(path, header)
+        for row in reader:
+            if "" in row or None in row.values():
+                raise HeschlError(
+                    f"{path}, line {reader.line_num}: the row does not have the header's {len(header)} columns: mend that line"
+                )
+            rows.append(dict(row))
+    except csv.Error as error:
+        raise HeschlError(f"{path}, line {reader.line_num}, is not CSV ({error}): mend that line") from None
+    if not header:
+        raise HeschlError(f"{path} is empty: it needs a header line and rows")
+    return rows
+
+
+def _check_header(path: Path | str, header: Sequence[str]) -> None:
     if len(header) == 1:
         for sign, called in ((";", "semicolons"), ("\t", "tabs")):
             if sign in header[0]:
@@ -136,17 +155,6 @@ def read_csv(path: Path | str) -> list[dict[str, str]]:
     for name in header:
         if header.count(name) > 1:
             raise HeschlError(f"{path} has two columns called '{name}': rename one")
-    rows = []
-    for row in reader:
-        if "" in row or None in row.values():
-            raise HeschlError(
-                f"{path}, line {reader.line_num}: the row does not have the header's {len(header)} "
-                "columns: mend that line"
-            )
-        rows.append(dict(row))
-    if not header:
-        raise HeschlError(f"{path} is empty: it needs a header line and rows")
-    return rows
 
 
 # --- audio -------------------------------------------------------------------------------------------
@@ -220,6 +228,8 @@ def _why_not_audio(path: Path) -> str:
         return f"{path} is not there: check the path"
     if path.is_dir():
         return f"{path} is a folder, not a recording: name a file in it"
+    if not os.access(path, os.R_OK):
+        return f"{path} may not be read: change its permissions"
     if path.stat().st_size == 0:
         return f"{path} is empty (0 bytes): record or download it again"
     if path.suffix.lower() in _FOREIGN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,23 @@ def test_a_pattern_takes_back_what_it_made(one: str, two: str, three: str) -> No
     match = _table_pattern._compiled(pattern, "+?").fullmatch(f"{one}_{two}-{one}+{three}.wav")
     assert match is not None and match.groupdict() == {"one": one, "two": two, "three": three}
     assert _table_pattern._compiled(pattern, "+?").fullmatch(f"{one}_{two}-{one}c+{three}.wav") is None
+
+
+@given(
+    st.binary(max_size=60)
+    | st.lists(st.lists(st.text(max_size=5), max_size=4), max_size=4).map(
+        lambda rows: "\n".join(",".join(row) for row in [["path", "label", "start", "stop"], *rows]).encode()
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_any_bytes_are_a_table_or_a_sentence(data: bytes) -> None:
+    from heschl.corpora import brain
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.csv"
+        path.write_bytes(data)
+        assert isinstance(brain.is_recordings(path), bool)
+        assert all(isinstance(line, str) for line in table.check(path))
 
 
 def test_check_says_what_is_wrong(folder: Path) -> None:

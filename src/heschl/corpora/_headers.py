@@ -85,7 +85,9 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
             f"{folder} is a file, not a folder: name the folder that holds the recordings"
         ) from None
     except OSError as error:
-        raise HeschlError(f"the folder {folder} cannot be read: {error.strerror}") from error
+        raise HeschlError(
+            f"the folder {folder} cannot be read ({error.strerror}): change its permissions, or name another"
+        ) from error
 
 
 def looks_like_audio(name: str) -> bool:

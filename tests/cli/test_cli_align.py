@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from typer.testing import CliRunner
 
+from heschl.brain.acoustics import acoustics
 from heschl.cli import app
 from heschl.corpora.brain import write_tiny
-from heschl.files import write_text, write_wav
+from heschl.files import read_csv, write_text, write_wav
 
 run = CliRunner().invoke
 
@@ -61,3 +64,116 @@ def test_a_listener_is_aligned_and_the_next_line_told(tmp_path: Path) -> None:
     assert found.exit_code == 0, found.output
     assert "The envelope alone is followed in" in found.output and "next: heschl align RUN" in found.output
     assert (tmp_path / "runs" / "acoustics" / "align" / "mine" / "response.csv").exists()
+
+
+def bids(root: Path) -> Path:
+    """A BIDS tree written by mne-bids: two subjects, EEG of 16 electrodes, a story of 42 s named by `stim_file`; both follow
+    its envelope after 100 ms at Cz, above noise."""
+    mne = pytest.importorskip("mne")
+    mne_bids = pytest.importorskip("mne_bids")
+    rng = np.random.default_rng(0)
+    loud = np.interp(np.arange(42 * 8000) / 8000, np.arange(421) / 10, rng.random(421)) ** 2
+    wave = (0.2 * loud * rng.standard_normal(len(loud)).clip(-3, 3)).astype(np.float32)
+    (root / "stimuli").mkdir(parents=True)
+    write_wav(root / "stimuli" / "story.wav", wave, 8000)
+    envelope = acoustics(torch.from_numpy(wave), 8000, 100)[0][:, 0].numpy().astype(float)
+    montage = mne.channels.make_standard_montage("biosemi16")
+    info = mne.create_info(montage.ch_names, 100.0, "eeg").set_montage(montage)
+    for subject in ("01", "02"):
+        data = rng.standard_normal((16, 50 * 100))
+        at = 3 * 100 + 10
+        data[montage.ch_names.index("Cz"), at : at + len(envelope)] += 8 * (envelope - envelope.mean())
+        raw = mne.io.RawArray(5e-6 * data, info, verbose="error")
+        raw.info["line_freq"] = 50
+        raw.set_annotations(mne.Annotations([3.0], [42.0], ["story"]))
+        path = mne_bids.BIDSPath(subject=subject, task="listening", datatype="eeg", root=root)
+        mne_bids.write_raw_bids(
+            raw, path, format="BrainVision", allow_preload=True, overwrite=True, verbose="error"
+        )
+        events = path.copy().update(suffix="events", extension=".tsv").fpath
+        write_text(
+            events,
+            "onset\tduration\ttrial_type\tstim_file\n3.0\t42.0\tstory\tstory.wav\n",
+        )
+    return root
+
+
+@pytest.mark.slow
+def test_a_bids_tree_end_to_end(tmp_path: Path) -> None:
+    root = bids(tmp_path / "bids")
+    checked = run(app, ["corpora", "check", str(root), "--json"])
+    assert checked.exit_code == 0, checked.output
+    held = json.loads(checked.stdout)
+    assert held["facts"][0].startswith(
+        "bids: 2 recordings of 2 subjects"
+    )  # mne-bids names a tree "[Unspecified]"
+    assert held["problems"] == [] and "1.4 minutes heard" in held["facts"][0], held
+    words = [
+        "--recordings",
+        str(root),
+        "--task",
+        "listening",
+        "--rate",
+        "16",
+        "--band",
+        "1,6",
+        "--shifts",
+        "19",
+    ]
+    words += ["--runs", str(tmp_path / "runs"), "--json"]
+    found = run(app, ["align", "acoustics", *words, "--areas", "default", "--name", "sound"])
+    assert found.exit_code == 0, found.output
+    held = json.loads(found.stdout)
+    assert held["subjects"] == ["01", "02"] and held["status"] == "fitted"
+    assert held["envelope"]["subjects_with_a_response"] == 2
+    rows = read_csv(tmp_path / "runs" / "acoustics" / "align" / "sound" / "response.csv")
+    best = max((row for row in rows if row["subject"] == "01"), key=lambda row: float(row["r_envelope"]))
+    assert best["channel"] == "Cz" and float(best["p"]) <= 0.05
+    assert any("template head" in note for note in held["notes"])
+    # a network that comes along; untrained ones beside it
+    network = ["align", "crnn", *words, "--seeds", "10", "--components", "2", "--name", "network"]
+    found = run(app, network, env={"COLUMNS": "200"})
+    assert found.exit_code == 0, found.output
+    held = json.loads(found.stdout)
+    folder = Path(held["folder"])
+    assert held["layers"] == ["STG", "TP", "IFG"] and held["status"] == "fitted"
+    for name in ("layers", "partition", "group"):
+        assert len(read_csv(folder / f"{name}.csv")) in (2 * 3 * 16, 3 * 16)
+    for name in ("response", "layers", "partition"):
+        assert (folder / f"{name}.png").exists() and (folder / f"{name}.svg").exists()
+    assert any("clip" in note for note in held["notes"])  # a network of one second does not hear a story
+    assert not any(any(by.values()) for by in held["claims"].values())  # ten seeds cannot claim at .05
+
+
+def test_what_a_bids_tree_lacks_is_told(tmp_path: Path) -> None:
+    root = bids(tmp_path)
+    words = [
+        "align",
+        "acoustics",
+        "--recordings",
+        str(root),
+        "--rate",
+        "16",
+        "--band",
+        "1,6",
+        "--shifts",
+        "19",
+    ]
+    events = root / "sub-01" / "eeg" / "sub-01_task-listening_events.tsv"
+    whole = events.read_text()
+    for change, told in (
+        (lambda: events.write_text(whole.replace("3.0\t42.0", "300.0\t42.0")), "300"),
+        (lambda: (root / "stimuli" / "story.wav").unlink(), "put the sound that was heard into stimuli/"),
+    ):
+        change()
+        found = run(app, ["corpora", "check", str(root), "--json"])
+        assert told in found.output, found.output
+        found = run(app, [*words, "--subjects", "01", "--runs", str(tmp_path / "runs")])
+        assert (
+            found.exit_code == 1
+            and told in found.output.replace("\n", " ")
+            and "Traceback" not in found.output
+        )
+    found = run(app, [*words, "--task", "resting"])
+    assert found.exit_code == 1 and "has no recording of task 'resting'" in found.output.replace("\n", " ")
+    assert not (tmp_path / "runs").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heschl.figures.align import layers_figure, response_figure
+from heschl.figures.align import layers_figure, partition_figure, response_figure
 from heschl.figures.style import inline
 
 
@@ -44,3 +44,16 @@ def test_layers_over_many_sensors() -> None:
     gain = np.random.default_rng(0).random((4, 2, 16)) * 0.02
     text = words(layers_figure(gain, gain / 2, ["early", "late"], montage.ch_names, info, "fitted"))
     assert "early, over acoustics" in text and "late, and over untrained" in text
+
+
+def test_shares_of_variance_by_place_and_over_many() -> None:
+    rng = np.random.default_rng(0)
+    for places in (3, 40):
+        parts = {what: rng.random((2, 2, places)) for what in ("acoustics_alone", "shared", "layer_alone")}
+        figure = partition_figure(parts, ["early", "late"], [f"place {k}" for k in range(places)], "fitted")
+        heights = [bar.get_height() for bar in figure.axes[0].patches]
+        first = {what: values[:, :, 0] if places == 3 else values.mean(2) for what, values in parts.items()}
+        expected = [100 * first[what].mean(0) for what in ("acoustics_alone", "shared", "layer_alone")]
+        np.testing.assert_allclose(heights, np.concatenate(expected))
+        text = words(figure)
+        assert "layer alone" in text and ("place 2" if places == 3 else "mean of 40 places") in text

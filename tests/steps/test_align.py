@@ -11,8 +11,9 @@ import torch
 from heschl.brain.acoustics import acoustics
 from heschl.corpora.brain import read
 from heschl.files import read_csv, read_json, write_csv, write_json, write_wav
+from heschl.report.align import align_section
 from heschl.steps.align import align
-from heschl.steps.align_fit import Settings, listener
+from heschl.steps.align_fit import Settings, heard_again, listener
 from heschl.steps.align_group import max_sign
 from heschl.steps.heard import apart, on_grid, rows, sounds
 from heschl.types import HeschlError
@@ -111,8 +112,36 @@ def test_acoustics_find_the_channel_that_follows(folder: Path, tmp_path: Path) -
     peak = max(trf, key=lambda row: float(row["A"]))
     assert float(peak["lag_s"]) == pytest.approx(0.078, abs=0.01)
     assert read_json(out / "align.json")["verified"] == 0
+    assert held["ceiling"] == {} and any("no noise ceiling" in note for note in held["notes"])
     for name in ("response.png", "response.svg", "sync.csv"):
         assert (out / name).stat().st_size > 0
+
+
+def test_a_sound_heard_again_gives_the_ceiling(tmp_path: Path) -> None:
+    """The same story twice, signal and noise of equal power: r of one hearing is at most sqrt(1/2)."""
+    rng = np.random.default_rng(1)
+    wave = (0.1 * np.repeat(rng.random(400), 2400) * rng.standard_normal(960_000)).astype(np.float32)
+    write_wav(tmp_path / "story.wav", wave, 16000)
+    signal = rng.standard_normal(60 * 128)
+    data = rng.standard_normal((2, 2 * 64 * 128))
+    for start in (2, 66):
+        data[0, start * 128 : start * 128 + len(signal)] += signal
+    np.savez(tmp_path / "sub-1.npz", data=data * 1e-6, rate=128, channels=np.array(["A", "B"]), kind="ecog")
+    table = [
+        {"recording": "sub-1.npz", "start": start, "stop": start + 60, "audio": "story.wav"}
+        for start in (2, 66)
+    ]
+    write_csv(tmp_path / "recordings.csv", table, list(table[0]))
+    corpus = read(tmp_path)
+    made = heard_again(listener(list(corpus.recordings), corpus, QUICK), RATE)
+    assert made is not None and made.repeats == 2
+    assert made.r_single[0] == pytest.approx(0.5**0.5, abs=0.03) and made.r_single[1] < 0.3
+    held = align("acoustics", tmp_path, QUICK, runs=tmp_path / "runs")
+    assert held["ceiling"]["1"]["repeats"] == 2 and not any(
+        "no noise ceiling" in note for note in held["notes"]
+    )
+    first = read_csv(Path(held["folder"]) / "response.csv")[0]
+    assert float(first["r_ceiling"]) == pytest.approx(made.r_single[0], abs=1e-6)
 
 
 def test_what_cannot_be_aligned_is_told(folder: Path, tmp_path: Path) -> None:
@@ -194,6 +223,15 @@ def test_the_layer_that_drove_a_channel_is_found(tmp_path: Path) -> None:
     assert any("fits, each with 10 untrained networks" in line for line in told)
     out = Path(held["folder"])
     assert out.parent == run.folder / "align"
+    parts = read_csv(out / "partition.csv")
+    assert len(parts) == 2 * 4 * 3
+    for row in parts:  # what is added up is what both explain
+        whole = sum(float(row[name]) for name in ("acoustics_alone", "shared", "layer_alone"))
+        assert whole == pytest.approx(float(row["r2_both"]), abs=1e-9)
+    own = {(row["layer"], row["place"]): float(row["layer_alone"]) for row in parts if row["subject"] == "0"}
+    assert own["context", "A"] > 0.02 and abs(own["context", "C"]) < 0.02
+    page = str(align_section(run))
+    assert "<b>Fitted.</b>" in page and page.count("<svg") == 3 and "Layer alone" in page
     table = read_csv(out / "layers.csv")
     assert len(table) == 2 * 4 * 3 and table[0]["untrained_networks"] == "10"
     assert (

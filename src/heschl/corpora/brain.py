@@ -90,8 +90,9 @@ def read(
     described = base / "dataset_description.json"
     about = read_json(described) if described.is_file() else {}
     simulated = (base / "truth.json").is_file() or "simulated by heschl" in str(about.get("Name", "")).lower()
+    called = str(about.get("Name") or "").strip("[] ")
     return Corpus(
-        name=str(about.get("Name") or base.name or "recordings"),
+        name=called if called.lower() not in ("", "unspecified") else base.name or "recordings",
         clips=tuple(sorted(clips.values(), key=lambda clip: clip.id)),
         source=str(root.name),
         licence=str(about.get("License") or "the owner's"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heschl.figures import heads
 from heschl.figures.style import AREAS, INK, LINE, SOFT, TEXT, WIDE, new_figure, styled
 
 if TYPE_CHECKING:
@@ -20,14 +21,22 @@ FEW = 8  # places that have a panel each
 
 
 def response_figure(
-    lags: Array, weights: Array, r: Array, chance: float, info: Any, subjects: int, status: str
+    lags: Array,
+    weights: Array,
+    r: Array,
+    chance: float,
+    info: Any,
+    subjects: int,
+    status: str,
+    ceiling: Array | None = None,
 ) -> Figure:
     """The envelope's response over lags, all channels, and r by sensor.
 
     Parameters
     ----------
     lags: (lag,) seconds. weights: (lag, channel), mean over subjects. r: (channel,) on unseen blocks, likewise.
-    info: `mne.Info` of the channels, or None. status: "fitted" or "fitted to simulated data".
+    info: `mne.Info` of the channels, or None. status: "fitted" or "fitted to simulated data". ceiling: (channel,) the
+        highest r that any model could reach, where sounds were heard more than once.
     """
     with styled():
         who = "one subject" if subjects == 1 else f"mean of {subjects}"
@@ -41,7 +50,8 @@ def response_figure(
         left.axvline(0, color=LINE, linewidth=0.8, zorder=0)
         left.set_xlabel("ms by which the brain follows")
         left.set_ylabel("response (sd per sd)")
-        left.set_title(f"all {len(r)} channels; the best in blue", color=INK)
+        most = "" if ceiling is None else f", r {r[best]:.2f} of at most {ceiling[best]:.2f}"
+        left.set_title(f"all {len(r)} channels; the best in blue{most}", color=INK)
         _sensors(right, r, info, f"r on unseen blocks, chance {chance:.3f}")
     return figure
 
@@ -54,16 +64,15 @@ def _sensors(
     top = float(values.max()) if limit is None else limit
     top = top if top > 0 else 0.01
     if len(kinds) == 1 and kinds[0] in ("eeg", "mag") and len(values) > 3:
-        import mne
+        import matplotlib as mpl
 
-        with mne.utils.use_log_level("error"):
-            drawn, _ = mne.viz.plot_topomap(
-                values, info, axes=axes, show=False, cmap=MAP, vlim=(0, top), contours=0, sensors=True
-            )
-        for line in axes.lines:
-            line.set(color=SOFT, linewidth=0.9)
+        places = np.array([channel["loc"][:3] for channel in info["chs"]])
+        colours = mpl.colormaps[MAP]
+        heads.draw(axes, np.clip(values, 0, None)[None], places, colours, (0.0, top), [])
+        axes.set_aspect("equal")
         if bar_too:
-            bar = axes.figure.colorbar(drawn, ax=axes, shrink=0.75)
+            scaled = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, top), colours)
+            bar = axes.figure.colorbar(scaled, ax=axes, shrink=0.75)
             bar.outline.set_visible(False)
             bar.set_ticks([0, top], labels=["0", f"{top:.2g}"])
             bar.ax.set_title("r", loc="left", color=SOFT)
@@ -143,4 +152,60 @@ def _maps(gain: Array, untrained: Array, layers: Sequence[str], info: Any, title
     for line, (values, what) in enumerate(zip(rows, ("over acoustics", "and over untrained"))):
         for i, name in enumerate(layers):
             _sensors(grid[line, i], values[i], info, f"{name}, {what}", limit, i == len(layers) - 1)
+    return figure
+
+
+# what is due to acoustics alone, to either, to the layer alone
+PARTS = (("acoustics_alone", "acoustics alone", SOFT), ("shared", "shared", AREAS[1]), ("layer_alone", "layer alone", AREAS[0]))  # fmt: skip
+
+
+def partition_figure(
+    parts: Mapping[str, Array], layers: Sequence[str], places: Sequence[str], status: str
+) -> Figure:
+    """Whose variance a layer explains: acoustics' alone, what either explains, its own.
+
+    Parameters
+    ----------
+    parts: "acoustics_alone", "shared", "layer_alone" -> (subject, layer, place) share of the variance of unseen blocks; mean
+        over places where these are more than a few. Any of them may lie below zero.
+    """
+    n = next(iter(parts.values())).shape[0]
+    who = "one subject" if n == 1 else f"{n} subjects"
+    few = len(places) <= FEW
+    shown = list(places) if few else [f"mean of {len(places)} places"]
+    held = {what: 100 * (values if few else values.mean(2, keepdims=True)) for what, values in parts.items()}
+    with styled():
+        columns = min(4, len(shown))
+        lines = -(-len(shown) // columns)
+        title = f"What layers share with acoustics, and what is their own ({status}; {who})"
+        figure = new_figure(WIDE if columns > 2 else TEXT, 0.5 + 2.3 * lines, title)
+        grid = figure.subplots(lines, columns, sharey=True, squeeze=False).reshape(-1)
+        for c, place in enumerate(shown):
+            axes = grid[c]
+            axes.axhline(0, color=LINE, linewidth=0.8, zorder=0)
+            for k, (what, _, colour) in enumerate(PARTS):
+                at = np.arange(len(layers)) + 0.22 * (k - 1)
+                axes.bar(at, held[what][:, :, c].mean(0), 0.2, color=colour)
+                if n > 1:
+                    axes.plot(
+                        np.tile(at, (n, 1)), held[what][:, :, c], ".", color=INK, markersize=2.5, alpha=0.6
+                    )
+            axes.set_xticks(np.arange(len(layers)), layers, rotation=0 if len(layers) < 5 else 30)
+            axes.set_title(textwrap.fill(place.replace(" and ", ", "), 22), color=INK, fontweight="bold")
+            if c % columns == 0:
+                axes.set_ylabel("% of variance, unseen")
+        low, high = grid[0].get_ylim()
+        grid[0].set_ylim(low, high + 0.3 * (high - low))  # room for the names
+        for k, (_, name, colour) in enumerate(PARTS):
+            grid[0].text(
+                0.02,
+                0.99 - 0.09 * k,
+                name,
+                color=colour,
+                transform=grid[0].transAxes,
+                va="top",
+                fontweight="bold",
+            )
+        for axes in grid[len(shown) :]:
+            axes.set_visible(False)
     return figure

@@ -24,7 +24,7 @@ from heschl.figures.explanation import place, titled
 from heschl.figures.heads import ROOM
 from heschl.figures.sensors import Seen, align_labels, draw_areas, draw_heads
 from heschl.figures.spectrogram import FLOOR, sound_map
-from heschl.figures.style import DPI, INK, SOFT, WIDE, styled
+from heschl.figures.style import DPI, INK, LINE, PAPER, SOFT, WIDE, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,6 +81,9 @@ def story_figure(
         for step, (x, _) in zip(steps, corners):
             text = f"{1000 * seen.times[step]:.0f}\u202fms"
             cortex.text(x + pixels / 2, -8, text, ha="center", va="bottom", color=INK, fontweight="bold")
+        _led(
+            figure, course, cortex, [seen.times[step] for step in steps], [x + pixels / 2 for x, _ in corners]
+        )
         bar = place(figure, WIDE - right + 0.16, top + 2.2 + 0.16 * brain, 0.1, 0.68 * brain)
         bar_of(figure, bar, limit, unit)
         low = top + 2.2 + brain + 0.14
@@ -94,6 +97,34 @@ def story_figure(
 def best_look(borders: Borders) -> int:
     """The look in which most areas are seen best."""
     return int(np.argmax([sum(named for _, named in one.values()) for one in borders]))
+
+
+def _led(
+    figure: Figure, course: Axes, cortex: Axes, times: Sequence[float], middles: Sequence[float]
+) -> None:
+    """Lines from the moments on the courses' axis down to the brains that show them."""
+    import matplotlib.patheffects as effects
+    from matplotlib.collections import LineCollection
+
+    for words in (course.xaxis.label, *course.get_xticklabels()):  # the lines pass behind them
+        words.set_path_effects([effects.withStroke(linewidth=3, foreground=PAPER)])
+    back = figure.transFigure.inverted()
+    bottom = course.get_ylim()[0]
+    lines = []
+    for time, middle in zip(times, middles):
+        start = back.transform(course.transData.transform((time, bottom)))
+        stop = back.transform(cortex.transData.transform((middle, 0)))
+        gap = (start[1] - stop[1]) * np.array(
+            [0.0, 0.62, 0.72]
+        )  # straight down past the axis' words, then across
+        lines.append(
+            [(start[0], start[1] - gap[0]), (start[0], start[1] - gap[1]), (stop[0], start[1] - gap[2])]
+        )
+    figure.add_artist(
+        LineCollection(
+            lines, colors=LINE, linewidths=0.8, transform=figure.transFigure, zorder=-1, joinstyle="round"
+        )
+    )
 
 
 def _sound(axes: Axes, wave: Array, rate: float) -> None:

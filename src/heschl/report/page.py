@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heschl.files import read_csv, read_json, read_text, write_text
+from heschl.report.align import align_section
 from heschl.report.brain import brain_section
 from heschl.report.decode import decode_score, decoded_facts, decoding
 from heschl.report.disguise import Names
@@ -112,6 +113,7 @@ def page_facts(
         "heard": [],
         "explained": explained_facts(run, folder, names, audio),
         "brain": brain_section(run, audio, names.pseudonyms),
+        "aligned": align_section(run),
         "by": run.split.by,
         "unit": "clip",
         "curves": None,

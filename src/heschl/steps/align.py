@@ -4,9 +4,11 @@ First the envelope's response without any network, the sanity check; then every 
 over the same architecture untrained, channel by channel (or area by area), per subject and over subjects.
 
     align.json      everything below in short, with the label "fitted" or "fitted to simulated data"
-    response.csv    subject, channel: r of the envelope, chance, p, r of all acoustics       response.svg
+    response.csv    subject, channel: r of the envelope, chance, p, r of all acoustics; where a sound was heard more than
+                    once, the noise ceiling                                                  response.svg
     trf.csv         lag, channel: the envelope's response, mean over subjects
     layers.csv      subject, layer, place: both differences with their p                     layers.svg
+    partition.csv   subject, layer, place: variance of acoustics alone, of the layer alone, shared   partition.svg
     group.csv       layer, place: means over subjects with corrected p                       clusters.csv
     areas.csv       area: electrodes in it, their mean over subjects, for recordings in the brain
     sync.csv        where an audio channel was recorded: offset and drift
@@ -31,7 +33,7 @@ from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps import align_files as files
 from heschl.steps import align_group as over
-from heschl.steps.align_fit import Listener, Response, Settings, in_areas, layer, listener, response
+from heschl.steps.align_fit import Listener, Response, Settings, in_areas, layer, listener, response, shares
 from heschl.steps.heard import Layers, layers, sounds
 from heschl.steps.workers import backend
 from heschl.types import Corpus, HeschlError
@@ -109,17 +111,25 @@ def align(
     }
     say(files.sentence(result["envelope"], len(listeners)))
     files.write_response(folder, listeners, answers)
+    result["ceiling"] = files.ceilings(listeners, answers)
+    if not result["ceiling"]:
+        notes.append("no sound was heard twice by one subject: there is no noise ceiling")
 
     spots, read_as = _places(listeners, areas, trained)
     if read_as is not None:
         result["areas"] = read_as
         notes += read_as.get("notes", [])
     found: dict[tuple[int, str], LayerGain] = {}
+    parts: dict[tuple[int, str], dict[str, Array]] = {}
     if trained is not None:
         inner = inner or layers(trained, clips, settings.rate, settings.components, settings.seeds, say)
         notes += inner.notes
         found = _fits(spots, sound, inner, settings, workers, say, progress)
         result |= files.write_layers(folder, spots, found, list(inner.trained), settings)
+        keys = list(found)
+        jobs = [(spots[k], sound, inner.trained[name], settings) for k, name in keys]
+        parts = {keys[n]: one for n, one in _each(shares, jobs, workers, None)}
+        result["variance"] = files.write_partition(folder, spots, parts)
         if result["group"] and not corpus.synthetic:
             notes.append(
                 "a layer that gains over both controls carries what the recording follows; it need not be how the brain does it"
@@ -138,8 +148,8 @@ def align(
         sync,
         ["subject", "recording", "audio", "verified", "offset_s", "drift_ppm", "residual_s", "r"],
     )
+    result["pictures"] = files.draw(folder, listeners, answers, spots, found, parts, status)
     write_json(folder / "align.json", result)
-    files.draw(folder, listeners, answers, spots, found, status)
     return result
 
 

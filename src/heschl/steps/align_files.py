@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,47 @@ def sentence(found: dict[str, Any], n: int) -> str:
     )
 
 
+def ceilings(listeners: Sequence[Listener], answers: Sequence[Response]) -> dict[str, Any]:
+    """Subject by subject, at the channel that acoustics predict best: its r, and the highest that any model could reach."""
+    found = {}
+    for who, one in zip(listeners, answers):
+        if one.ceiling is not None:
+            best = int(one.acoustics.argmax())
+            found[who.subject] = {
+                "repeats": one.ceiling.repeats,
+                "channel": who.channels[best],
+                "r_acoustics": float(one.acoustics[best]),
+                "r_ceiling": float(one.ceiling.r_single[best]),
+            }
+    return found
+
+
+def write_partition(
+    folder: Path, spots: Sequence[Listener], parts: Mapping[tuple[int, str], Mapping[str, Any]]
+) -> dict[str, dict[str, float]]:
+    """partition.csv; gives each layer's means over subjects and places."""
+    rows = [
+        {
+            "subject": spots[k].subject,
+            "layer": name,
+            "place": place,
+            **{what: float(values[c]) for what, values in own.items()},
+        }
+        for (k, name), own in sorted(parts.items(), key=lambda item: item[0][0])
+        for c, place in enumerate(spots[k].channels)
+    ]
+    write_csv(folder / "partition.csv", rows, list(rows[0]))
+    names = dict.fromkeys(name for _, name in parts)
+    measures = list(next(iter(parts.values())))
+    return {
+        name: {
+            what: float(np.mean([own[what].mean() for (_, of), own in parts.items() if of == name]))
+            for what in measures
+        }
+        for name in names
+    }
+
+
 def write_response(folder: Path, listeners: Sequence[Listener], answers: Sequence[Response]) -> None:
     rows = [
         {
@@ -44,6 +85,8 @@ def write_response(folder: Path, listeners: Sequence[Listener], answers: Sequenc
             "chance_95": float(one.chance[c]),
             "p": float(one.p[c]),
             "r_acoustics": float(one.acoustics[c]),
+            "r_ceiling": None if one.ceiling is None else float(one.ceiling.r_single[c]),
+            "repeats": 1 if one.ceiling is None else one.ceiling.repeats,
         }
         for who, one in zip(listeners, answers)
         for c, channel in enumerate(who.channels)
@@ -100,9 +143,11 @@ def draw(
     answers: Sequence[Response],
     spots: Sequence[Listener],
     found: dict[tuple[int, str], LayerGain],
+    parts: Mapping[tuple[int, str], Mapping[str, Any]],
     status: str,
-) -> None:
-    from heschl.figures.align import layers_figure, response_figure
+) -> list[dict[str, str]]:
+    """Gives each picture's file and what it says, in order."""
+    from heschl.figures.align import layers_figure, partition_figure, response_figure
     from heschl.figures.style import save
 
     same = [k for k, one in enumerate(listeners) if one.channels == listeners[0].channels]
@@ -115,13 +160,29 @@ def draw(
         first.info,
         len(same),
         status,
+        np.mean([answers[k].ceiling.r_single for k in same], axis=0)  # type: ignore[union-attr]
+        if all(answers[k].ceiling is not None for k in same)
+        else None,
     )
     save(figure, folder / "response")
+    told = [{"file": "response.svg", "alt": title_of(figure)}]
     if not found:
-        return
+        return told
     names = list(dict.fromkeys(name for _, name in found))
     alike = [k for k, one in enumerate(spots) if one.channels == spots[0].channels]
     gain = np.array([[found[k, name].gain for name in names] for k in alike])
     other = np.array([[found[k, name].gain_untrained.mean(0) for name in names] for k in alike])
     figure = layers_figure(gain, other, names, spots[0].channels, spots[0].info, status)
     save(figure, folder / "layers")
+    told.append({"file": "layers.svg", "alt": title_of(figure)})
+    whole = {
+        what: np.array([[parts[k, name][what] for name in names] for k in alike])
+        for what in ("acoustics_alone", "shared", "layer_alone")
+    }
+    figure = partition_figure(whole, names, spots[0].channels, status)
+    save(figure, folder / "partition")
+    return [*told, {"file": "partition.svg", "alt": title_of(figure)}]
+
+
+def title_of(figure: Any) -> str:
+    return " ".join(figure.get_suptitle().split())

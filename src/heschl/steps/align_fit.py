@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from heschl.brain.ceiling import Ceiling, noise_ceiling
 from heschl.brain.encode import fit_encoding
-from heschl.brain.layers import LayerGain, layer_gain, standard
+from heschl.brain.layers import LayerGain, layer_gain, partition, standard
 from heschl.brain.nulls import shift_null
 from heschl.brain.readout import Readout
 from heschl.corpora import _brain_runs
@@ -151,7 +152,8 @@ def in_areas(one: Listener, read: Readout, groups: Sequence[Sequence[str]]) -> L
 
 class Response(NamedTuple):
     """The envelope's response. r, p (corrected over channels), chance (95th percentile of the null, channel by channel):
-    (channel,). weights: (lag, channel). lags: seconds. acoustics: (channel,) r of all acoustic features."""
+    (channel,). weights: (lag, channel). lags: seconds. acoustics: (channel,) r of all acoustic features. ceiling: of any
+    model's r, where a sound was heard more than once (`heard_again`)."""
 
     r: Array
     p: Array
@@ -159,6 +161,27 @@ class Response(NamedTuple):
     weights: Array
     lags: Array
     acoustics: Array
+    ceiling: Ceiling | None = None
+
+
+def heard_again(one: Listener, rate: float) -> Ceiling | None:
+    """The noise ceiling of a subject, from what it heard several times; None where nothing was.
+
+    A sound counts where all its hearings are free of BAD stretches over a second in common or more; of sounds that were
+    heard more often than others, the first hearings count.
+    """
+    by_clip: dict[str, list[_brain_runs.Stretch]] = {}
+    for stretch in one.stretches:
+        by_clip.setdefault(stretch.clip, []).append(stretch)
+    parts = []
+    for own in by_clip.values():
+        first, stop = max(s.first for s in own), min(s.first + len(s.x) for s in own)
+        if len(own) > 1 and stop - first >= rate:
+            parts.append(np.stack([s.x[first - s.first : stop - s.first] for s in own]).astype(np.float64))
+    if not parts:
+        return None
+    least = min(len(part) for part in parts)
+    return noise_ceiling(np.concatenate([part[:least] for part in parts], axis=1))
 
 
 def response(one: Listener, sound: Mapping[str, Array], settings: Settings) -> Response:
@@ -181,7 +204,36 @@ def response(one: Listener, sound: Mapping[str, Array], settings: Settings) -> R
         fitted.weights[0][kept],
         fitted.lags[kept],
         whole.r,
+        heard_again(one, settings.rate),
     )
+
+
+def shares(
+    one: Listener, sound: Mapping[str, Array], trained: Mapping[str, Array], settings: Settings
+) -> dict[str, Array]:
+    """Variance of the recording (channel,) on unseen blocks: of acoustics, of the layer, of both (R2); and of these what is
+    due to acoustics alone, to the layer alone, and what either explains ("shared"; commonality analysis, may be below 0)."""
+    (x, y), (z, _) = rows(sound, one.stretches), rows(trained, one.stretches)
+    lengths = [min(len(a), len(b)) for a, b in zip(x, z)]
+    parts = [
+        apart([run[:n] for run, n in zip(runs, lengths)], settings.folds, one.reach) for runs in (x, z, y)
+    ]
+    found = partition(
+        {"acoustics": parts[0], "layer": parts[1]},
+        parts[2],
+        settings.rate,
+        settings.lags,
+        settings.alphas,
+        settings.folds,
+    )
+    return {
+        "r2_acoustics": found["r2"]["acoustics"],
+        "r2_layer": found["r2"]["layer"],
+        "r2_both": found["r2"]["acoustics + layer"],
+        "acoustics_alone": found["unique"]["acoustics"],
+        "layer_alone": found["unique"]["layer"],
+        "shared": found["common"]["acoustics + layer"],
+    }
 
 
 def layer(

@@ -19,6 +19,7 @@ from heschl.steps.place import CAVEAT, Placement, write_sound
 from heschl.steps.views import drawn_brain
 
 ROWS = 3  # moments of the course that is drawn
+LOOKED = 4  # moments of the story
 FRAMES = 40  # of the film and of the surface to turn
 UNIT = "nA\u202fm at each source"
 
@@ -54,7 +55,7 @@ def pictures(folder: Path, placement: Placement, seen: Mapping[str, Any], film: 
                 f"From the sound of {heard} to the scalp, by way of this network (illustrative)"
             )
             sound = None if placement.shown.wave is None else (placement.shown.wave, placement.shown.rate)
-            at_ = moments(one.data, one.times)
+            at_ = moments(one.data, one.times, LOOKED)
             story = story_figure(
                 drawn, values, courses, areas, one, at_, figures["story"], UNIT, sound, limit, borders
             )

@@ -1,0 +1,79 @@
+"""Whether recordings agree with the network, on a run's page: what `heschl align` measured and drew last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from heschl.files import read_json, read_text
+from heschl.run import Run
+
+_TEXT = """<section id="aligned"><h2>Do recordings agree?</h2>
+<p class="caveat"><b>{{ status[0]|upper }}{{ status[1:] }}.</b> {{ meaning }}</p>
+<p>{{ envelope }}{% if ceiling %} {{ ceiling }}{% endif %}</p>
+{% if rows %}<table><tr><th>Layer</th><th class="n">Acoustics alone</th><th class="n">Shared</th><th class="n">Layer alone</th><th>Beyond acoustics and untrained networks</th></tr>
+{% for row in rows %}<tr><td>{{ row.name }}</td>{% for value in row.parts %}<td class="n">{{ '%.2f' % value }}&#8239;%</td>{% endfor %}<td>{{ row.claimed }}</td></tr>{% endfor %}</table>
+<p class="soft small">Share of the variance of stretches that were not used in fitting, mean over subjects and places.</p>{% endif %}
+<p class="soft small phone">The pictures are shown on a wider screen.</p>
+{% for picture in pictures %}<figure class="wide desk">{{ picture.svg }}<figcaption class="soft small">{{ picture.caption }}</figcaption></figure>{% endfor %}
+{% if notes %}<details><summary>What must be said of it</summary><ul>{% for note in notes %}<li>{{ note }}</li>{% endfor %}</ul></details>{% endif %}
+</section>"""
+_MEANING = {
+    "fitted": "Regression on recordings says where a layer predicts them; that is no proof that a brain computes as it does.",
+    "fitted to simulated data": "The recordings were made by a program, so this tells how well the method works, and nothing about brains.",
+}
+
+
+def align_section(run: Run) -> Any:
+    """The section as markup, of the alignment that was made last; empty where the run has none."""
+    import jinja2
+    import markupsafe
+
+    made = sorted((run.folder / "align").glob("*/align.json"), key=lambda path: path.stat().st_mtime)
+    if not made:
+        return ""
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    return markupsafe.Markup(
+        environment.from_string(_TEXT).render(_facts(made[-1].parent, read_json(made[-1])))
+    )
+
+
+def _facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
+    import markupsafe
+
+    from heschl.figures.style import on_page
+
+    found, n = held["envelope"], len(held["subjects"])
+    minutes = sum(held["minutes"].values())
+    tops = list(held["ceiling"].values())
+    return {
+        "status": held["status"],
+        "meaning": _MEANING[held["status"]],
+        "envelope": f"{held['recordings']}: {n} {'subject' if n == 1 else 'subjects'}, {minutes:.1f} minutes of {held['kind']}. "
+        f"The sound's envelope alone is followed in {found['subjects_with_a_response']}: r {found['best_r_mean']:.3f} at the "
+        f"best channel, chance {found['chance']:.3f}.",
+        "ceiling": ""
+        if not tops
+        else f"All acoustics reach {sum(one['r_acoustics'] for one in tops) / len(tops):.3f} where they predict best, of at "
+        f"most {sum(one['r_ceiling'] for one in tops) / len(tops):.3f} that any model could: {tops[0]['repeats']} hearings of "
+        "the same sound have no more in common.",
+        "rows": [
+            {
+                "name": name,
+                "parts": [100 * parts[what] for what in ("acoustics_alone", "shared", "layer_alone")],
+                "claimed": f"{sum(held['claims'][name].values())} places in all",
+            }
+            for name, parts in held.get("variance", {}).items()
+        ],
+        "pictures": [
+            {
+                "svg": markupsafe.Markup(
+                    on_page(read_text(folder / one["file"]), "align-" + Path(one["file"]).stem, one["alt"])
+                ),
+                "caption": one["alt"],
+            }
+            for one in held["pictures"]
+        ],
+        "notes": [*held["notes"], *held.get("group_notes", [])],
+    }

@@ -63,6 +63,9 @@ def test_a_table_of_ones_own_lies_over_the_shipped_one(tmp_path: Path) -> None:
     assert (table.areas["A1"].radius, table.areas["A1"].delay) == (0.009, 0.02)
     assert table.areas["A1-R"].centre[0] == 0.043
     assert assign(["x", "y"], path)[1] == {"x": ("IFG",), "y": ("A1-R",)}
+    # of a network that the shipped table names as well
+    assert assign(["stem", "early", "late"], path)[1]["late"] == ("STG",)
+    assert assign(["stem", "early", "late"])[1]["late"] == ("IFG",)
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,7 @@ def test_a_bids_tree_end_to_end(tmp_path: Path) -> None:
     assert not any(any(by.values()) for by in held["claims"].values())  # ten seeds cannot claim at .05
 
 
+@pytest.mark.slow
 def test_what_a_bids_tree_lacks_is_told(tmp_path: Path) -> None:
     root = bids(tmp_path)
     words = [

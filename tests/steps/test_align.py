@@ -117,6 +117,7 @@ def test_acoustics_find_the_channel_that_follows(folder: Path, tmp_path: Path) -
         assert (out / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_sound_heard_again_gives_the_ceiling(tmp_path: Path) -> None:
     """The same story twice, signal and noise of equal power: r of one hearing is at most sqrt(1/2)."""
     rng = np.random.default_rng(1)

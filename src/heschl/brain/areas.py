@@ -98,7 +98,7 @@ def read_areas(areas: Any = None) -> AreaTable:
     Parameters
     ----------
     areas: None or "default" for the shipped table; the path of a YAML file like it (its areas are laid over the
-        shipped ones, the same name replaces); a table.
+        shipped ones, the same name replaces; a ``stream`` of its own takes the place of the shipped table's layers); a table.
 
     Raises
     ------
@@ -110,9 +110,8 @@ def read_areas(areas: Any = None) -> AreaTable:
     if areas is None or areas == "default":
         return shipped
     own = _read(Path(areas).expanduser(), shipped.areas)
-    return AreaTable(
-        {**shipped.areas, **own.areas}, own.stream or shipped.stream, {**shipped.layers, **own.layers}
-    )
+    layers = own.layers if own.stream else {**shipped.layers, **own.layers}
+    return AreaTable({**shipped.areas, **own.areas}, own.stream or shipped.stream, layers)
 
 
 def assign(layers: Sequence[str], areas: Any = None) -> tuple[AreaTable, dict[str, tuple[str, ...]]]:

@@ -121,7 +121,7 @@ def test_a_bids_tree_end_to_end(tmp_path: Path) -> None:
         "19",
     ]
     words += ["--runs", str(tmp_path / "runs"), "--json"]
-    found = run(app, ["align", "acoustics", *words, "--areas", "default", "--name", "sound"])
+    found = run(app, ["align", "acoustics", *words, "--name", "sound"])
     assert found.exit_code == 0, found.output
     held = json.loads(found.stdout)
     assert held["subjects"] == ["01", "02"] and held["status"] == "fitted"
@@ -129,20 +129,6 @@ def test_a_bids_tree_end_to_end(tmp_path: Path) -> None:
     rows = read_csv(tmp_path / "runs" / "acoustics" / "align" / "sound" / "response.csv")
     best = max((row for row in rows if row["subject"] == "01"), key=lambda row: float(row["r_envelope"]))
     assert best["channel"] == "Cz" and float(best["p"]) <= 0.05
-    assert any("template head" in note for note in held["notes"])
-    # a network that comes along; untrained ones beside it
-    network = ["align", "crnn", *words, "--seeds", "10", "--components", "2", "--name", "network"]
-    found = run(app, network, env={"COLUMNS": "200"})
-    assert found.exit_code == 0, found.output
-    held = json.loads(found.stdout)
-    folder = Path(held["folder"])
-    assert held["layers"] == ["STG", "TP", "IFG"] and held["status"] == "fitted"
-    for name in ("layers", "partition", "group"):
-        assert len(read_csv(folder / f"{name}.csv")) in (2 * 3 * 16, 3 * 16)
-    for name in ("response", "layers", "partition"):
-        assert (folder / f"{name}.png").exists() and (folder / f"{name}.svg").exists()
-    assert any("clip" in note for note in held["notes"])  # a network of one second does not hear a story
-    assert not any(any(by.values()) for by in held["claims"].values())  # ten seeds cannot claim at .05
 
 
 @pytest.mark.slow

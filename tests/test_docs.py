@@ -44,6 +44,7 @@ def parsed(command: str) -> None:
     one.make_context(name, words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_every_command_is_one(page: Path) -> None:
     wrong = []

@@ -104,6 +104,7 @@ def test_layers_and_areas_that_are_not_there() -> None:
         assign(["STG"], "no/areas.yaml")
 
 
+@pytest.mark.slow
 def test_freesurfer_labels_beside_the_table(tmp_path: Path) -> None:
     mne = pytest.importorskip("mne")
     own = mne.Label([5, 7, 9], pos=[[0, 0, 0]] * 3, hemi="rh", name="A1-rh", subject="fsaverage")

@@ -39,6 +39,7 @@ def test_what_is_left_follows_no_lag_of_the_control() -> None:
     assert left.std() == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_story_is_as_long_as_asked_and_no_longer_than_there_is() -> None:
     assert len(listener.story(20.0)) == 20 * 16000
     assert not np.array_equal(listener.story(20.0), listener.story(20.0, seed=1))

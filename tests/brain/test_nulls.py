@@ -65,6 +65,7 @@ def test_a_brain_that_follows_is_found_and_noise_is_not() -> None:
     assert (found.p_max >= found.p).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("driver", "expected"), [("trained", True), ("untrained", False), ("acoustics", False)]
 )

@@ -342,6 +342,7 @@ KEEP = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "left"), [("speechocean762_adults", 271), ("speech_commands", 1273)])
 def test_machine_phones_filtered_by_quality(shared, name, left):
     corpus = aligned.read(

@@ -196,6 +196,7 @@ def test_refusals_of_the_server(server: Server, tmp_path: Path) -> None:
     assert not (tmp_path / "fsdd").exists()
 
 
+@pytest.mark.slow
 def test_the_published_checksum_is_held(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

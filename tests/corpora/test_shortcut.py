@@ -74,6 +74,7 @@ def test_cells_hold_the_tones_energy(root):
     assert power[mask].sum() > 0.998 * power.sum() and mask.mean() < 0.05
 
 
+@pytest.mark.slow
 def test_made_once_in_the_cache_and_the_same_each_time(monkeypatch, tmp_path):
     from heschl.corpora import spoken
 

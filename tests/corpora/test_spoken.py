@@ -215,6 +215,7 @@ def said(jobs, **options):
     return [item.wave for item in speak.speak(jobs, **options)]
 
 
+@pytest.mark.slow
 @needs_espeak
 def test_what_was_said_before_changes_nothing():
     alone = said([("seven", ANNA)])[0]
@@ -312,6 +313,7 @@ def test_without_the_extra_one_sentence(monkeypatch):
         speak.draw_speakers(3)
 
 
+@pytest.mark.slow
 @needs_espeak
 def test_the_command_speaks_words_and_names_what_works_next() -> None:
     import json

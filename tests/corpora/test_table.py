@@ -276,6 +276,7 @@ def test_check_says_what_is_wrong(folder: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("root", "clips", "speakers"),
     [

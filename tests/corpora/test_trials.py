@@ -197,6 +197,7 @@ def test_an_epoch_of_feis_that_broke_off_is_left_out_and_told(tmp_path: Path) ->
     assert where == "experiments/01/thinking.zip" and "1 epochs broke off" in why and "the first is 4" in why
 
 
+@pytest.mark.slow
 def test_fixation_epochs_of_feis(shared: Path) -> None:
     corpus = feis.read(shared / "data" / "feis" / "eeg_fixation")
     assert len(corpus.recordings) == 16 and len(corpus.clips) == 16 * 160 and not corpus.skipped

@@ -233,6 +233,7 @@ def shipped():
                     yield pytest.param(kind, ((40, 60), 12), id=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "example"), shipped())
 def test_every_shipped_network_at_every_preset(kind, example):
     shape, outputs, *options = example
@@ -324,6 +325,7 @@ def flat_list(module):
     return parts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", ["FrameMLP", "AudioNet", "AlexNet"])
 def test_shipped_networks_against_explicit_messages(name, preset):

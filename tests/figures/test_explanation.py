@@ -98,6 +98,7 @@ def test_what_lies_in_the_padding_is_counted_not_drawn():
     assert hidden_share(seen) == pytest.approx(out)
 
 
+@pytest.mark.slow
 def test_pictures_are_saved_whole_with_text_as_text(tmp_path):
     figure = explanation_figure(
         SEEN._replace(wave=None, frequencies=None, spans=()), width=TEXT, title="A title"

@@ -101,6 +101,7 @@ def test_labels_are_moved_apart():
     assert sum(placed[:2]) == pytest.approx(1.01)
 
 
+@pytest.mark.slow
 def test_titles_say_the_answer():
     assert (
         "no two of them alike"
@@ -111,6 +112,7 @@ def test_titles_say_the_answer():
     assert "after epoch 3" in curves(HISTORY)._suptitle.get_text()
 
 
+@pytest.mark.slow
 def test_of_many_classes_those_most_often_mistaken_are_drawn():
     counts = 10 * np.eye(2000, dtype=int)
     counts[1500, 7], counts[7, 1999] = 5, 3  # of 15 and of 13

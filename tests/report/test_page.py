@@ -126,7 +126,9 @@ def test_names_from_the_data_cannot_write_into_the_page(run, tmp_path):
     assert write_page(copy).read_text(encoding="utf-8").count("<script") == 1  # the page's own
 
 
+@pytest.mark.slow
 def test_recordings_that_have_moved_are_left_out(run, tmp_path):
+    evaluate(run)
     copy = tmp_path / run.folder.name
     shutil.copytree(run.folder, copy)
     path = copy / "evaluate" / "test" / "predictions.csv"

@@ -79,6 +79,7 @@ def test_differences_are_those_of_loops():
     assert turned["difference"]["value"] == pytest.approx(-held["difference"]["value"])
 
 
+@pytest.mark.slow
 def test_pairing_takes_what_speakers_share_out_of_the_interval():
     """Speakers differ by far more than the two networks do: the paired interval is narrow, and holds the truth."""
     rng = np.random.default_rng(1)

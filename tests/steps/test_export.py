@@ -79,6 +79,7 @@ def test_a_graph_that_answers_otherwise_is_not_kept(digits: Run, monkeypatch: py
     assert not (digits.folder / "export" / "wrong.pt2").exists()
 
 
+@pytest.mark.slow
 def test_hdf5_holds_what_it_was_given_said_and_did(digits: Run) -> None:
     held = export(digits, "hdf5")
     with h5py.File(held["file"]) as file:

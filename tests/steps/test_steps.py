@@ -139,6 +139,7 @@ def test_wrong_parts_are_refused(digits):
         evaluate(digits, "dev")
 
 
+@pytest.mark.slow
 def test_frames_with_and_without_silence(phones):
     held = evaluate(phones)
     scores = held["scores"]
@@ -232,6 +233,7 @@ def test_textgrids_open_in_another_reader_and_long_recordings_are_joined_exactly
     assert [row["start"] for row in whole] == pytest.approx(table["start"].tolist())
 
 
+@pytest.mark.slow
 def test_stored_frames_get_an_id_and_a_label_each(tmp_path, tmp_path_factory):
     from heschl.corpora import frames
 
@@ -303,6 +305,7 @@ def test_a_run_that_tests_on_nobody_says_what_to_do(tmp_path):
         evaluate(run)
 
 
+@pytest.mark.slow
 def test_a_split_without_folds_is_refused(tmp_path):
     with pytest.raises(HeschlError, match="has no folds"):
         crossval(DIGITS, train=train, runs=tmp_path)

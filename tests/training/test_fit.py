@@ -130,6 +130,7 @@ def test_without_validation_the_latest_weights_are_kept(recipe: Recipe, tmp_path
 # --- weights to start from ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_starting_from_a_run_a_safetensors_and_a_state_dict(recipe: Recipe, tmp_path: Path) -> None:
     first = train(recipe(train=short()), runs=tmp_path, quiet=True)
     save_file(first.weights(), tmp_path / "w.safetensors")
@@ -200,6 +201,7 @@ def test_a_network_trained_elsewhere_becomes_a_run(recipe: Recipe, tmp_path: Pat
         train(recipe(train={"epochs": 0}), runs=tmp_path, quiet=True)
 
 
+@pytest.mark.slow
 def test_frozen_parameters_stay(recipe: Recipe, tmp_path: Path) -> None:
     first = train(recipe(train=short()), runs=tmp_path, quiet=True)
     names = [name for name, _ in first.model().named_parameters()]

@@ -19,6 +19,7 @@ def test_a_permutation_takes_every_number_once(n: int, key: int) -> None:
     assert sorted(permuted(np.arange(n), n, key)) == list(range(n))
 
 
+@pytest.mark.slow
 def test_all_orders_of_four_come_equally_often() -> None:
     draws = [tuple(permuted(np.arange(4), 4, key_of("four", k))) for k in range(12000)]
     counts = [draws.count(order) for order in itertools.permutations(range(4))]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heschl.figures.brain import area_hues, sequential
-from heschl.figures.style import INK, LINE, PAPER, SOFT, WIDE, new_figure, styled
+from heschl.figures.style import INK, LINE, SOFT, WIDE, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,7 @@ def _talk(axis: Axes, names: Sequence[str], talk: np.ndarray) -> None:
             ha="center",
             va="center",
             fontsize=8,
-            color=PAPER if value > 0.6 else INK,
+            color="#fefefe" if value > 0.6 else "#101010",  # the cells keep their colours on a dark page
         )
     axis.set_xticks(range(len(names)), names, rotation=90)
     axis.set_yticks(range(len(names)), names)

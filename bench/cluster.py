@@ -62,7 +62,6 @@ def table(folder: Path, small: bool) -> str:
     inputs = {
         **recipe,
         "corpus": {"use": "audiomnist", "root": str(folder / "data")},
-        "clip": {"seconds": None},
         "feature": {"use": "spectrogram.AudioMnistSpectrogram"},
         "model": {"use": "alexnet.AlexNet"},
         "split": {"use": "kfold", "folds": 3, "fold": 0},

@@ -36,6 +36,7 @@ RECIPE: dict[str, Any] = {
     "feature": {"use": "mel.LogMel"},
     "model": {"use": "kws.KWS", "width": 32, "depth": 2},
     "task": {"use": "classify.Classify", "label": "digit"},
+    "machine": {"threads": 1},  # sums of several threads round otherwise, and then so do the weights
     "train": {"epochs": 12, "batch": 32, "optimiser": {"use": "torch.optim.AdamW", "lr": 0.003}},
 }
 

@@ -83,7 +83,7 @@ def fit_length(
     start = placement(lengths, n, long, short, draws)
     counts = {"cropped": int((lengths > n).sum()), "padded": int((lengths < n).sum())}
     if not bool(start.any()):  # all begin at the beginning, and there are zeros after their ends
-        return F.pad(wave, (0, n - wave.shape[-1])), counts
+        return (wave if wave.shape[-1] == n else F.pad(wave, (0, n - wave.shape[-1]))), counts
     out = wave.new_zeros(*wave.shape[:-1], n)
     for place, clip, first, length in zip(out, wave, start.tolist(), lengths.tolist(), strict=True):
         skipped, before = max(0, first), max(0, -first)

@@ -30,6 +30,7 @@ from heschl.training.data import (
 from heschl.training.examples import Examples
 from heschl.training.keeper import Keeper, SafeCheckpoints, write_history
 from heschl.training.learner import Learner, Sums
+from heschl.training.memory import keep_memory
 from heschl.training.progress import Pace, Voice, told
 from heschl.training.start import Start, describe, put_weights, read_start
 from heschl.training.survey import Survey, survey
@@ -70,6 +71,7 @@ def train(
         folder = recipe.folder
         recipe = load(recipe.model_dump(mode="json", exclude_defaults=True), overrides)
         recipe._folder = folder
+    keep_memory()
     voice = Voice(quiet or rank() != 0)
     if recipe.machine.threads is not None:
         torch.set_num_threads(recipe.machine.threads)

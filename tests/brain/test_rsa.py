@@ -59,6 +59,7 @@ def test_every_order_is_tried_where_there_are_few(method: str) -> None:
     assert compare(a, b, method, permutations=200).p == np.mean(np.array(values) >= observed - 1e-12)
 
 
+@pytest.mark.slow
 def test_p_is_low_for_one_geometry_and_even_for_two() -> None:
     points = np.random.default_rng(0).standard_normal((12, 3))
     same = squareform(np.linalg.norm(points[:, None] - points[None], axis=-1), checks=False)

@@ -18,6 +18,7 @@ from heschl.files import read_csv, write_text, write_wav
 run = CliRunner().invoke
 
 
+@pytest.mark.slow
 def test_acoustics_on_a_table(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     words = ["align", "acoustics", "--recordings", str(tmp_path / "recordings.csv"), "--shifts", "19"]
@@ -44,6 +45,7 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         assert found.exit_code == 1 and told in found.output.replace("\n", " ")
 
 
+@pytest.mark.slow
 def test_a_listener_is_aligned_and_the_next_line_told(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     data = 1e-6 * rng.standard_normal((2, 64 * 42))

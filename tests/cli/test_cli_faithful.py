@@ -14,6 +14,8 @@ from heschl.cli import app
 from heschl.run import Run
 from heschl.training.fit import train
 
+pytestmark = pytest.mark.slow  # they train, and hold a network to tests
+
 RECIPE = {
     "format": 1,
     "name": "tiny",
@@ -56,7 +58,7 @@ FEW = {
 
 @pytest.mark.parametrize(
     "command",
-    ["faithful", pytest.param("manipulate", marks=pytest.mark.slow)],
+    ["faithful", "manipulate"],
 )
 def test_a_command_tells_a_person_and_a_machine(run, command):
     status, out, err = called(command, run.folder, *FEW[command])
@@ -70,7 +72,6 @@ def test_a_command_tells_a_person_and_a_machine(run, command):
     assert (run.folder / "explain" / command / "test" / f"{command}.svg").exists()
 
 
-@pytest.mark.slow
 def test_words_for_a_person_and_json_for_a_machine(run):
     status, out, _ = called("faithful", run.folder, *FEW["faithful"], "--json")
     held = json.loads(out)

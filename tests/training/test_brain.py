@@ -150,6 +150,7 @@ def test_a_network_without_positions_is_refused_before_training(brains: Path, tm
         train(alexnet, runs=tmp_path, quiet=True)
 
 
+@pytest.mark.slow
 def test_a_fixed_codebook_stays(brains: Path, tmp_path: Path) -> None:
     words, lines = simulated_words(), []
     for k, word in enumerate(words):

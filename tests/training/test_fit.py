@@ -322,6 +322,19 @@ def test_what_is_no_run_is_refused_in_a_sentence(recipe: Recipe, tmp_path: Path)
         open_run(a.folder)
 
 
+def test_an_unfinished_run_of_an_earlier_heschl_is_refused(recipe: Recipe, tmp_path: Path) -> None:
+    run = train(recipe(train=short()), runs=tmp_path, quiet=True)
+    facts = json.loads((run.folder / "origin.json").read_text(encoding="utf-8"))
+    del facts["stop"]
+    (run.folder / "origin.json").write_text(json.dumps(facts), encoding="utf-8")
+    last = run.folder / "checkpoints" / "last.ckpt"
+    held = torch.load(last, weights_only=True)
+    del held["learner"]["sums"]
+    torch.save(held, last)
+    with pytest.raises(HeschlError, match=r"last\.ckpt was written by an earlier heschl.*remove it"):
+        train(recipe(train=short()), runs=tmp_path, quiet=True)
+
+
 # --- what is wrong with data -------------------------------------------------------------------------------
 
 

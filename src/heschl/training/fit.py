@@ -134,7 +134,7 @@ class _Training:
         held: dict[str, Any] | None = None
         if (self.folder / "origin.json").is_file():
             run = open_run(self.folder)
-            held = read_checkpoint(last, self.name) if last.exists() else None
+            held = _to_go_on_from(last, self.name) if last.exists() else None
         else:
             run = self._create()
         self.voice.log = self.folder / "train.log"
@@ -315,6 +315,15 @@ class _Training:
             sums.add(loss, logits_of(out).float(), item.y)
         learner.train()
         return sums.scores(lambda one: trainer.strategy.reduce(one, reduce_op="sum"), learner.device)
+
+
+def _to_go_on_from(last: Path, name: str) -> dict[str, Any]:
+    held = read_checkpoint(last, name)
+    if not {"step", "sums"} <= set(held.get("learner", ())):
+        raise HeschlError(
+            f"{last} was written by an earlier heschl, which kept less: remove it to train anew"
+        )
+    return held
 
 
 def _trainer(**options: Any) -> Trainer:

@@ -35,9 +35,12 @@ def test_counted_scores_agree_with_scikit_learn(pairs):
     truth, guess = (np.array(side) for side in zip(*pairs, strict=True))
     matrix = scores.confusion(truth, guess, 5)
     assert (matrix == metrics.confusion_matrix(truth, guess, labels=range(5))).all()
-    assert scores.accuracy(matrix) == pytest.approx(metrics.accuracy_score(truth, guess))
-    assert scores.balanced_accuracy(matrix) == pytest.approx(metrics.balanced_accuracy_score(truth, guess))
-    assert scores.macro_f1(matrix) == pytest.approx(
+    counts = scores.count(truth, guess, 5)
+    assert (counts.right == np.diag(matrix)).all()
+    assert (counts.said == matrix.sum(1)).all() and (counts.answered == matrix.sum(0)).all()
+    assert scores.accuracy(counts) == pytest.approx(metrics.accuracy_score(truth, guess))
+    assert scores.balanced_accuracy(counts) == pytest.approx(metrics.balanced_accuracy_score(truth, guess))
+    assert scores.macro_f1(counts) == pytest.approx(
         metrics.f1_score(truth, guess, average="macro", zero_division=0)
     )
 

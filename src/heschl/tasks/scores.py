@@ -1,7 +1,7 @@
 """How good a network's answers are: numbers with their interval, chance level and tables. Pure numpy.
 
-Everything starts from the confusion matrix, rows what was said, columns what the network answered, so that each
-number can be recomputed from the files of a run. Intervals are 95 % percentile intervals by bootstrap over
+Everything starts from how often each class was said, understood and answered, so that each number can be recomputed
+from the confusion matrix in a run's folder. Intervals are 95 % percentile intervals by bootstrap over
 *groups* (speakers): whole speakers are drawn with replacement, because clips of one speaker resemble each other
 and an interval over clips would be too narrow (Efron and Tibshirani 1993, chapter 8.5; Field and Welsh 2007).
 """
@@ -9,7 +9,7 @@ and an interval over clips would be too narrow (Efron and Tibshirani 1993, chapt
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,11 +20,37 @@ BINS = 15  # of the calibration error, as in Guo et al. 2017
 DRAWS = 1000
 
 
-# --- numbers from a confusion matrix ---------------------------------------------------------------------
+# --- numbers from counts -----------------------------------------------------------------------------------
+
+
+class Counts(NamedTuple):
+    """How often each class was said and understood, said at all, and answered: (class,) each.
+
+    They are the diagonal and the margins of the confusion matrix, which for thousands of classes is never made.
+    """
+
+    right: np.ndarray
+    said: np.ndarray
+    answered: np.ndarray
+
+
+def count(truth: np.ndarray, guess: np.ndarray, n_classes: int, weights: np.ndarray | None = None) -> Counts:
+    """From two (n,) arrays of class numbers; ``weights`` (n,) says how often each pair occurred."""
+    truth, guess = _classes(truth, guess, n_classes)
+    weights = np.ones(len(truth), np.int64) if weights is None else weights
+    alike = truth == guess
+    pairs = ((truth[alike], weights[alike]), (truth, weights), (guess, weights))
+    return Counts(*(np.bincount(which, times, minlength=n_classes) for which, times in pairs))
 
 
 def confusion(truth: np.ndarray, guess: np.ndarray, n_classes: int) -> np.ndarray:
     """Counts (class said, class answered) from two (n,) arrays of class numbers."""
+    truth, guess = _classes(truth, guess, n_classes)
+    matrix: np.ndarray = np.bincount(truth * n_classes + guess, minlength=n_classes**2)
+    return matrix.reshape(n_classes, n_classes)
+
+
+def _classes(truth: np.ndarray, guess: np.ndarray, n_classes: int) -> tuple[np.ndarray, np.ndarray]:
     truth, guess = np.asarray(truth, np.int64), np.asarray(guess, np.int64)
     if truth.shape != guess.shape or truth.ndim != 1:
         raise HeschlError(
@@ -36,27 +62,25 @@ def confusion(truth: np.ndarray, guess: np.ndarray, n_classes: int) -> np.ndarra
             raise HeschlError(
                 f"there is a {name} of class {wrong}, and the classes run from 0 to {n_classes - 1}"
             )
-    matrix: np.ndarray = np.bincount(truth * n_classes + guess, minlength=n_classes**2)
-    return matrix.reshape(n_classes, n_classes)
+    return truth, guess
 
 
-def accuracy(matrix: np.ndarray) -> np.ndarray:
-    """Share of right answers, from counts (..., said, answered); not a number where there are none."""
-    return ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum((-2, -1)))
+def accuracy(counts: Counts) -> float:
+    """Share of right answers; not a number where there are none."""
+    return float(ratio(counts.right.sum(), counts.said.sum()))
 
 
-def balanced_accuracy(matrix: np.ndarray) -> np.ndarray:
+def balanced_accuracy(counts: Counts) -> float:
     """Mean over the classes that were said of the share of them that was understood."""
-    said = matrix.sum(-1)
-    recall = ratio(np.diagonal(matrix, axis1=-2, axis2=-1), said)
-    return ratio(np.nansum(recall, -1), (said > 0).sum(-1))
+    there = counts.said > 0
+    return float(ratio(ratio(counts.right, counts.said)[there].sum(), there.sum()))
 
 
-def macro_f1(matrix: np.ndarray) -> np.ndarray:
+def macro_f1(counts: Counts) -> float:
     """Mean F1 over the classes that were said or answered."""
-    seen = matrix.sum(-1) + matrix.sum(-2)
-    f1 = ratio(2 * np.diagonal(matrix, axis1=-2, axis2=-1), seen)
-    return ratio(np.nansum(f1, -1), (seen > 0).sum(-1))
+    seen = counts.said + counts.answered
+    there = seen > 0
+    return float(ratio(ratio(2 * counts.right, seen)[there].sum(), there.sum()))
 
 
 def ratio(part: npt.ArrayLike, whole: npt.ArrayLike) -> np.ndarray:
@@ -129,27 +153,22 @@ def intervals(
     -------
     name of the statistic -> (low, high); (nan, nan) with fewer than two groups.
     """
-    n_groups, group, cell, count = _cells(truth, guess, groups, n_classes)
-    if n_groups < 2:
-        return dict.fromkeys(STATISTICS, (float("nan"), float("nan")))
-    generator = np.random.default_rng(seed)
-    samples: dict[str, list[np.ndarray]] = {name: [] for name in STATISTICS}
-    for _ in range(draws):
-        times = np.bincount(generator.integers(n_groups, size=n_groups), minlength=n_groups)
-        matrix = np.bincount(cell, weights=count * times[group], minlength=n_classes**2)
-        for name, statistic in STATISTICS.items():
-            samples[name].append(statistic(matrix.reshape(n_classes, n_classes)))
-    return {name: _percentiles(np.array(values)) for name, values in samples.items()}
-
-
-def _cells(
-    truth: np.ndarray, guess: np.ndarray, groups: Sequence[Any] | np.ndarray, n_classes: int
-) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
-    """One entry for each (group, cell of the confusion matrix) that occurs: millions of frames become thousands."""
+    truth, guess = _classes(truth, guess, n_classes)
     names, group = np.unique(np.asarray(groups), return_inverse=True)
-    cell = np.asarray(truth, np.int64) * n_classes + np.asarray(guess, np.int64)
-    pairs, count = np.unique(group * n_classes**2 + cell, return_counts=True)
-    return len(names), pairs // n_classes**2, pairs % n_classes**2, count
+    if len(names) < 2:
+        return dict.fromkeys(STATISTICS, (float("nan"), float("nan")))
+    # equal answers of a group are one entry: millions of frames become thousands
+    entries, times = np.unique((group * n_classes + truth) * n_classes + guess, return_counts=True)
+    pairs, guess = np.divmod(entries, n_classes)
+    group, truth = np.divmod(pairs, n_classes)
+    generator = np.random.default_rng(seed)
+    samples: dict[str, list[float]] = {name: [] for name in STATISTICS}
+    for _ in range(draws):
+        drawn = np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names))
+        counts = count(truth, guess, n_classes, times * drawn[group])
+        for name, statistic in STATISTICS.items():
+            samples[name].append(statistic(counts))
+    return {name: _percentiles(np.array(values)) for name, values in samples.items()}
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:
@@ -208,7 +227,7 @@ def counted_scores(
     seed: int = 0,
 ) -> dict[str, Any]:
     """The part of the scores that needs answers alone; ``clips`` names each frame's clip where the unit is a frame."""
-    matrix = confusion(truth, guess, n_classes)
+    counts = count(truth, guess, n_classes)
     n_groups = None if groups is None or by == "clip" else len(np.unique(np.asarray(groups)))
     over, note = by, ""
     if n_groups is None:
@@ -224,14 +243,14 @@ def counted_scores(
         "group": by,
         "n_groups": n_groups,
         "classes": n_classes,
-        "classes_said": int((matrix.sum(1) > 0).sum()),
+        "classes_said": int((counts.said > 0).sum()),
         "chance": 1 / n_classes,
-        "majority": float(matrix.sum(1).max() / matrix.sum()),
+        "majority": float(counts.said.max() / counts.said.sum()),
         "interval_over": over,
         "interval_note": note,
         **{
             name: {
-                "value": number(statistic(matrix)),
+                "value": number(statistic(counts)),
                 "low": number(bounds[name][0]),
                 "high": number(bounds[name][1]),
             }
@@ -279,16 +298,16 @@ def group_table(
     rows = []
     for group in np.unique(groups):
         own = groups == group
-        matrix = confusion(truth[own], guess[own], n_classes)
-        low, high = wilson(int(np.trace(matrix)), int(own.sum()))
+        counts = count(truth[own], guess[own], n_classes)
+        low, high = wilson(int(counts.right.sum()), int(own.sum()))
         rows.append(
             {
                 "group": str(group),
                 "n": int(own.sum()),
-                "accuracy": number(accuracy(matrix)),
+                "accuracy": number(accuracy(counts)),
                 "low": low,
                 "high": high,
-                "balanced_accuracy": number(balanced_accuracy(matrix)),
+                "balanced_accuracy": number(balanced_accuracy(counts)),
             }
         )
     return sorted(rows, key=lambda row: (row["accuracy"], row["group"]))

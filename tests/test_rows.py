@@ -16,6 +16,7 @@ ROWS = [
     {"recipe"},
     {"contract"},
     {"figures"},
+    {"provenance"},
     {"run"},
     {"training", "steps"},
     {"report"},

@@ -219,7 +219,7 @@ def test_frozen_parameters_stay(recipe: Recipe, tmp_path: Path) -> None:
 def test_what_is_lightnings_is_handed_on(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from heschl.training import fit
+    from heschl.training import trainer as home
 
     given: dict[str, Any] = {}
 
@@ -230,7 +230,7 @@ def test_what_is_lightnings_is_handed_on(
         given.update(options)
         raise Stopped
 
-    monkeypatch.setattr(fit, "Trainer", trainer)
+    monkeypatch.setattr(home, "Trainer", trainer)
     machine = {"device": "cuda", "devices": [0, 1], "nodes": 4, "strategy": "ddp"}
     plan = short(precision="bf16-mixed", clip_gradient=0.5)
     with pytest.raises(Stopped):

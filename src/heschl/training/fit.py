@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +14,10 @@ from lightning.pytorch import Trainer
 from heschl.corpora import fingerprint
 from heschl.features.store import pack_waves
 from heschl.files import write_csv, write_json
+from heschl.provenance import now, origin
 from heschl.recipe import Recipe, load, run_name
 from heschl.recipe.parts import check_part
-from heschl.run import Run, create_run, hear, now, open_run, origin, read_checkpoint, save_weights
+from heschl.run import Run, create_run, hear, open_run, read_checkpoint, save_weights
 from heschl.tasks.loss import logits_of
 from heschl.training.check import check_recipe, own_parts
 from heschl.training.data import (
@@ -34,6 +32,7 @@ from heschl.training.memory import keep_memory
 from heschl.training.progress import Pace, Voice, told
 from heschl.training.start import Start, describe, put_weights, read_start
 from heschl.training.survey import Survey, survey
+from heschl.training.trainer import device_name, hushed, make_trainer, rank, tensorboard
 from heschl.types import Batch, HeschlError
 
 __all__ = ["check_recipe", "rank", "train"]
@@ -151,7 +150,7 @@ class _Training:
             if rank() == 0:
                 run.note(resumed=[*run.origin.get("resumed", []), {"time": now(), "step": begin}])
         if not keeper.ended:
-            with _hushed():
+            with hushed():
                 self._fit(run, learner, keeper, begin, last if held is not None else None)
         if keeper.best is not None:
             run.origin["best"] = keeper.best
@@ -249,7 +248,7 @@ class _Training:
     def _fit(self, run: Run, learner: Learner, keeper: Keeper, begin: int, last: Path | None) -> None:
         machine, train = self.recipe.machine, self.recipe.train
         cuda = machine.device in ("cuda", "gpu") or (machine.device == "auto" and torch.cuda.is_available())
-        trainer = _trainer(
+        trainer = make_trainer(
             accelerator=machine.device,
             devices=machine.devices,
             num_nodes=machine.nodes,
@@ -257,7 +256,7 @@ class _Training:
             precision=train.precision,
             max_epochs=1,  # as lightning counts: all that is left of the training is one pass over its steps
             gradient_clip_val=train.clip_gradient,
-            logger=_tensorboard(self.folder) if machine.tensorboard else False,
+            logger=tensorboard(self.folder) if machine.tensorboard else False,
             callbacks=[keeper, Pace(self.voice, self.steps, begin, _small(self.recipe))],
             plugins=[SafeCheckpoints(self.name)],
             default_root_dir=self.folder,
@@ -268,7 +267,7 @@ class _Training:
             deterministic="warn" if cuda else None,
         )
         if rank() == 0:
-            run.note(device=_device(trainer))
+            run.note(device=device_name(trainer))
 
         def batches(trainer: Trainer) -> Any:
             data = TrainBatches(
@@ -326,67 +325,8 @@ def _to_go_on_from(last: Path, name: str) -> dict[str, Any]:
     return held
 
 
-def _trainer(**options: Any) -> Trainer:
-    """Lightning's trainer; what it refuses of `machine` is told in a sentence."""
-    from lightning.fabric.utilities.exceptions import MisconfigurationException
-
-    try:
-        return Trainer(**options)
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        if "accelerator is not available" in str(error):
-            raise HeschlError(
-                f"machine.device is {options['accelerator']}, and torch finds none here: set it to auto, "
-                "or install the build of torch for it"
-            ) from None
-        first = (str(error).splitlines() or ["refused"])[0].rstrip(". ")
-        raise HeschlError(f"machine: {first}: change machine.device, devices, nodes or strategy") from None
-
-
-def rank() -> int:
-    """This process among those of a training on several devices: all train, the one with 0 speaks and writes."""
-    from lightning.pytorch.utilities import rank_zero_only
-
-    return int(getattr(rank_zero_only, "rank", 0))
-
-
 def _small(recipe: Recipe) -> str:
     from heschl.recipe import shipped
 
     named = recipe.about.small or f"{recipe.name}-small"
     return f"the recipe {named}" if named in shipped() else ""
-
-
-def _device(trainer: Trainer) -> str:
-    device = trainer.strategy.root_device
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-    return f"{trainer.world_size} x {kind}" if trainer.world_size > 1 else kind
-
-
-def _tensorboard(folder: Path) -> Any:
-    try:
-        from lightning.pytorch.loggers import TensorBoardLogger
-
-        return TensorBoardLogger(str(folder), name="", version="tensorboard")
-    except ModuleNotFoundError:
-        raise HeschlError(
-            "machine.tensorboard needs the package tensorboard: `pip install heschl[tensorboard]`"
-        ) from None
-
-
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Without lightning's own lines and warnings, which are about choices that are made here on purpose."""
-    names = ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric")
-    levels = {name: logging.getLogger(name).level for name in names}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
-        warnings.filterwarnings(
-            "ignore", message=r".*(does not have many workers|in eval mode|isinstance\(treespec).*"
-        )
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)

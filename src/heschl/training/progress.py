@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from heschl.run import now
+from heschl.provenance import now
 
 _FIRST, _MEASURED = 5, 20  # steps: the first are slow, the rest tell the pace
 _LONG = 3600.0

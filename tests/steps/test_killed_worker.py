@@ -15,12 +15,14 @@ import pytest
 import torch
 
 from heschl.corpora import audiomnist
+from heschl.features.superlet_store import store_maps
 from heschl.files import read_csv
 from heschl.run import Run
 from heschl.steps.crossval import crossval
 from heschl.steps.explain import explain_run
 from heschl.steps.features import write_features
 from heschl.steps.sweep import sweep
+from heschl.steps.workers import backend
 from heschl.training.fit import train
 
 distributed = pytest.importorskip("distributed")
@@ -148,3 +150,30 @@ def test_features(cluster: Any, kill: Any, tmp_path: Path, monkeypatch: pytest.M
         other = tmp_path / "there" / path.relative_to(tmp_path / "here")
         with h5py.File(path) as one, h5py.File(other) as two:
             assert np.array_equal(one["data"][()], two["data"][()])
+
+
+def test_the_superlet_store(cluster: Any, kill: Any, tmp_path: Path) -> None:
+    asked: Counter[int] = Counter()
+
+    class Trials:
+        """Noise, and a kill once half of it has been asked for."""
+
+        x = np.random.default_rng(0).normal(size=(12, 2, 256)).astype(np.float32)
+
+        def __len__(self) -> int:
+            return len(self.x)
+
+        def __getitem__(self, row: int) -> np.ndarray:
+            asked[row] += 1
+            if row == 6:
+                kill()
+            return self.x[row]
+
+    plain = store_maps(tmp_path / "here.h5", Trials.x, 128.0, np.arange(4.0, 30.0, 4.0), batch=3)
+    with backend(dask=cluster.scheduler_address):
+        there = store_maps(
+            tmp_path / "there.h5", Trials(), 128.0, np.arange(4.0, 30.0, 4.0), batch=3, jobs=-1
+        )
+    assert len(there) == 12 and not list(tmp_path.glob("*.part"))
+    np.testing.assert_array_equal(there[:], plain[:])
+    assert all(asked[row] == 1 for row in range(3, 12))  # those of the first batch set the scale, too

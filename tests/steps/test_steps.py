@@ -153,6 +153,29 @@ def test_frames_with_and_without_silence(phones):
         assert all(a["stop"] == b["start"] for a, b in itertools.pairwise(own))
 
 
+@pytest.mark.slow
+def test_what_was_said_lies_beside_what_was_heard(phones):
+    folder = phones.folder / "evaluate" / "test"
+    evaluate(phones)
+    tables = {name: read_csv(folder / f"{name}.csv") for name in ("said", "predictions", "per_clip")}
+    corpus = phones.corpus()
+    for row in tables["per_clip"]:
+        spans = {
+            name: [(float(one["start"]), float(one["stop"]), one[key]) for one in tables[name] if one["id"] == row["id"]]
+            for name, key in (("said", "said"), ("predictions", "answered"))
+        }  # fmt: skip
+        whole = sum(stop - start for start, stop, _ in spans["said"])
+        same = sum(
+            max(0.0, min(a[1], b[1]) - max(a[0], b[0]))
+            for a in spans["said"]
+            for b in spans["predictions"]
+            if a[2] == b[2]
+        )
+        assert same / whole == pytest.approx(float(row["accuracy"]), abs=0.02)  # the ends count half a frame
+        words = [span.symbol for span in corpus.by_id[row["id"]].spans if span.tier == "word"]
+        assert row["words"].split() == " ".join(words).split() and Path(row["file"]).exists()
+
+
 def test_segments_are_cut_halfway_between_frames():
     logits = np.eye(2)[[0, 0, 1]] * 5
     rows = segment_rows(Answer(None, logits, np.array([0.0, 0.01, 0.02]), 0.03), ["a", "b"])

@@ -42,7 +42,7 @@ body, .gradio-container { background: var(--paper) !important; } .dark .players 
 .brush .hidden-part { position: absolute; background: repeating-linear-gradient(45deg, var(--paper) 0 6px, color-mix(in srgb, var(--ink) 12%, var(--paper)) 6px 8px); border: 1.5px solid var(--ink); pointer-events: none; }
 .heat svg, .brain svg { display: block; max-width: 100%; height: auto; overflow: visible; }
 .heat svg text, .brain svg text { font-family: inherit; }
-.dark .heat image { filter: invert(1) hue-rotate(180deg) brightness(1.06); mix-blend-mode: screen; }
+.dark .heat image { filter: invert(1) hue-rotate(180deg) contrast(.84); }
 :focus-visible { outline: 2px solid var(--blue) !important; outline-offset: 2px; }
 """
 

@@ -198,10 +198,16 @@ class _Work:
             )
         from joblib import Parallel, delayed
 
+        # In a tuple a trial travels with its task. Bare, joblib would lay it on one dask worker for the task to find,
+        # and if that worker is killed nobody has it: the task would be waited for without end.
         tasks = (
-            delayed(_log_power)(value, int(row), *given) for row, value in zip(rows, values, strict=True)
+            delayed(_log_power_of)((value, int(row), *given)) for row, value in zip(rows, values, strict=True)
         )
         return np.stack(Parallel(n_jobs=self.jobs)(tasks))
+
+
+def _log_power_of(task: tuple[Any, ...]) -> np.ndarray:
+    return _log_power(*task)
 
 
 def _log_power(

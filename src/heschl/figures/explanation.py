@@ -225,7 +225,7 @@ def _left(
         lowest.tick_params(axis="x", length=0, labelbottom=False)
         lowest = place(figure, left, top, width, high, sharex=axis)
         own = [span for span in seen.spans if span.tier == tier]
-        _symbols(lowest, own, tier, width * 72 / max(1e-9, last - first))
+        symbols(lowest, own, tier, width * 72 / max(1e-9, last - first), INK if tier == "word" else SOFT)
         top += high + GAP
     step = next(s for s in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 600) if (last - first) / s <= 8)
     ticks = np.arange(0, last + 1e-9, step)
@@ -269,7 +269,7 @@ def _key(axis: Axes, target: str) -> None:
     axis.add_artist(box)
 
 
-def _symbols(axis: Axes, spans: Sequence[Span], tier: str, points: float) -> None:
+def symbols(axis: Axes, spans: Sequence[Span], tier: str, points: float, colour: str) -> None:
     """Symbols between the marks of where they begin and end; points: of one second."""
     axis.set_ylim(0, 1)
     axis.set_yticks([])
@@ -288,7 +288,7 @@ def _symbols(axis: Axes, spans: Sequence[Span], tier: str, points: float) -> Non
                 ha="center",
                 va="center",
                 fontsize=size,
-                color=INK if tier == "word" else SOFT,
+                color=colour,
                 clip_on=True,
             )
 

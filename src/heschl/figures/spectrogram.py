@@ -10,6 +10,7 @@ from heschl.figures.style import INK, LINE, PAPER, SOFT, TEXT, new_figure, style
 from heschl.types import HeschlError
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FLOOR = 70.0  # dB under the loudest point at which the map ends
@@ -33,18 +34,8 @@ def spectrogram_figure(
     ----------
     wave: (time,) samples. rate: Hz. top: highest frequency shown, Hz.
     """
-    from scipy.signal import spectrogram
-
     wave = np.asarray(wave, float)
-    if wave.ndim != 1 or len(wave) < 2:
-        raise HeschlError(f"a spectrogram needs one channel with samples, not {wave.shape}")
-    window = min(len(wave), max(2, round(0.025 * rate)))
-    frequencies, times, power = spectrogram(
-        wave, rate, "hann", window, window - max(1, window // 5), nfft=max(512, window)
-    )
-    keep = frequencies <= top
-    level = 10 * np.log10(power[keep] + 1e-20)
-    level = np.maximum(level, level.max() - FLOOR)
+    _check(wave)
     seconds = len(wave) / rate
     small = width < 4
     with styled():
@@ -52,30 +43,56 @@ def spectrogram_figure(
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 3.2))
         time = np.arange(len(wave)) / rate
         _wave(above, time, wave, int(width * 96))
-        highest = float(frequencies[keep][-1]) / 1000
-        below.imshow(
-            level,
-            origin="lower",
-            aspect="auto",
-            cmap=sound_map(),
-            extent=(
-                max(0.0, times[0] - window / rate / 2),
-                min(seconds, times[-1] + window / rate / 2),
-                0,
-                highest,
-            ),
-            interpolation="bilinear",
-        )
-        below.set(xlim=(0, seconds), ylim=(0, highest))
-        below.set_yticks([0, round(highest / 2) or highest / 2, round(highest) or highest])
-        below.set_ylabel("kHz")
-        step = 0.5 if seconds <= 2.6 else float(max(1, round(seconds / 5)))
-        ticks = np.arange(0, seconds + 1e-9, step)
-        below.set_xticks(ticks, [f"{t:g}" if t < ticks[-1] or len(ticks) == 1 else f"{t:g} s" for t in ticks])
-        for spine in below.spines.values():
-            spine.set_visible(False)
-        below.tick_params(color=LINE, labelcolor=SOFT)
+        spectrum(below, wave, rate, top=top)
+        below.set(xlim=(0, seconds))
+        seconds_ticks(below, 0.0, seconds)
     return figure
+
+
+def spectrum(axis: Axes, wave: np.ndarray, rate: float, *, top: float = 8000.0) -> None:
+    """The grey spectrogram of a (time,) wave, seconds by kHz."""
+    from scipy.signal import spectrogram
+
+    _check(wave)
+    window = min(len(wave), max(2, round(0.025 * rate)))
+    frequencies, times, power = spectrogram(
+        wave, rate, "hann", window, window - max(1, window // 5), nfft=max(512, window)
+    )
+    keep = frequencies <= top
+    level = 10 * np.log10(power[keep] + 1e-20)
+    level = np.maximum(level, level.max() - FLOOR)
+    highest = float(frequencies[keep][-1]) / 1000
+    axis.imshow(
+        level,
+        origin="lower",
+        aspect="auto",
+        cmap=sound_map(),
+        extent=(
+            max(0.0, times[0] - window / rate / 2),
+            min(len(wave) / rate, times[-1] + window / rate / 2),
+            0,
+            highest,
+        ),
+        interpolation="bilinear",
+    )
+    axis.set(ylim=(0, highest))
+    axis.set_yticks([0, round(highest / 2) or highest / 2, round(highest) or highest])
+    axis.set_ylabel("kHz")
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    axis.tick_params(color=LINE, labelcolor=SOFT)
+
+
+def seconds_ticks(axis: Axes, first: float, last: float) -> None:
+    """A few ticks over these seconds, the last one with its unit."""
+    step = 0.5 if last - first <= 2.6 else float(max(1, round((last - first) / 5)))
+    ticks = np.arange(np.ceil(first / step), np.floor(last / step + 1e-9) + 1) * step
+    axis.set_xticks(ticks, [f"{t:g}" if t < ticks[-1] or len(ticks) == 1 else f"{t:g} s" for t in ticks])
+
+
+def _check(wave: np.ndarray) -> None:
+    if wave.ndim != 1 or len(wave) < 2:
+        raise HeschlError(f"a spectrogram needs one channel with samples, not {wave.shape}")
 
 
 def sound_map() -> Any:

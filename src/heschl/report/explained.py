@@ -16,7 +16,8 @@ from heschl.explanation.summary import LEAST, OUTSIDE
 from heschl.files import read_audio, read_csv, read_json
 from heschl.report.disguise import Names
 from heschl.report.methods import called
-from heschl.report.sounds import SECONDS, seconds_of, sound
+from heschl.report.pictures import seconds_of
+from heschl.report.sounds import SECONDS, sound
 from heschl.run import Run
 from heschl.steps.explain_show import slug
 from heschl.steps.explaining import Input, picture_of

@@ -5,7 +5,7 @@
   const PLAY = icon("M8 5v14l11-7z"), STOP = icon("M7 7h10v10H7z");
   for (const sound of sounds) {
     const button = document.createElement("button"), words = sound.getAttribute("aria-label");
-    const pictures = [...(sound.closest(".seen, .card") || document.createElement("i")).querySelectorAll("[data-time]")];
+    const pictures = [...(sound.closest(".seen, .card, .lines") || document.createElement("i")).querySelectorAll("[data-time]")];
     button.type = "button"; button.className = "play"; button.innerHTML = PLAY; button.setAttribute("aria-label", "Play: " + words);
     sound.controls = false; sound.hidden = true; sound.before(button);
     const lines = pictures.map((picture) => picture.appendChild(document.createElement("b")));
@@ -14,7 +14,7 @@
       lines.forEach((line, k) => {
         const [left, right, start, stop] = pictures[k].dataset.time.split(" ").map(Number);
         const at = left + (right - left) * (sound.currentTime - start) / (stop - start);
-        line.style.left = 100 * at + "%"; line.hidden = sound.paused || at > right;
+        line.style.left = 100 * at + "%"; line.hidden = sound.paused || at < left || at > right;
       });
       if (!sound.paused) requestAnimationFrame(follow);
     }

@@ -5,9 +5,9 @@ Everything comes from the run folder and from the recordings themselves; nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from heschl.files import read_csv, read_json, read_text, write_text
 from heschl.report.align import align_section
@@ -15,27 +15,14 @@ from heschl.report.brain import brain_section
 from heschl.report.decode import decode_score, decoded_facts, decoding
 from heschl.report.disguise import Names
 from heschl.report.explained import explained_facts, explanations
+from heschl.report.frames import heard_lines
 from heschl.report.methods import methods
+from heschl.report.pictures import both
+from heschl.report.scores import counted, main_scores, score_facts
 from heschl.report.sounds import heard_groups
 from heschl.run import Run, open_run
-from heschl.tasks.scores import told
-from heschl.types import HeschlError
 
-if TYPE_CHECKING:
-    import numpy as np
-
-WORDS = {
-    "balanced_accuracy": "balanced accuracy",
-    "accuracy": "accuracy",
-    "macro_f1": "macro F1",
-}
-SAYS = {
-    "balanced_accuracy": "the mean over the classes, each counting the same",
-    "accuracy": "the share of all {unit}s",
-    "macro_f1": "as balanced accuracy, false alarms counted too",
-}
 NAMED = 12  # labels that the lead names; more are read off the confusion matrix
-FULL_ON_PHONE = 16  # a larger confusion matrix is shown on wide screens only
 
 
 def write_page(
@@ -111,6 +98,7 @@ def page_facts(
         "confusion": None,
         "speakers": None,
         "heard": [],
+        "lines": heard_lines(folder, names, audio) if folder and (held or {}).get("kind") == "frames" else [],
         "explained": explained_facts(run, folder, names, audio),
         "brain": brain_section(run, audio, names.pseudonyms),
         "aligned": align_section(run),
@@ -139,13 +127,13 @@ def page_facts(
         from heschl.figures.curves import curves
 
         monitor = run.recipe.train.monitor
-        facts["curves"] = _both("curves", lambda width: curves(run.history, monitor, width))
+        facts["curves"] = both("curves", lambda width: curves(run.history, monitor, width))
     if decoded:
         facts["decoded"] = decoded_facts(run, decoded)
         facts["synthetic"], facts["notes"] = "", decoded.get("caveats", [])[:1]
         facts["score"] = decode_score(decoded)
     if held and folder:
-        facts |= _score_facts(run, held, folder, names)
+        facts |= score_facts(held, folder, names)
         if held["kind"] == "clips":
             facts["heard"] = heard_groups(
                 read_csv(folder / "predictions.csv"),
@@ -165,7 +153,7 @@ def _headline(run: Run, held: Mapping[str, Any] | None, decoded: Mapping[str, An
         return f"A network that tells {n} {task} apart in {brains}, right in {share:.0f} of 100 cases"
     if not held:
         return f"A network that tells {n} {task} apart, not scored yet"
-    value = _main(held)["balanced_accuracy" if held["kind"] == "clips" else "accuracy"]["value"]
+    value = main_scores(held)["balanced_accuracy" if held["kind"] == "clips" else "accuracy"]["value"]
     share = 100 * (value or 0)
     return f"A network that tells {n} {task} apart, right in {share:.0f} of 100 cases"
 
@@ -177,11 +165,6 @@ def _task_words(run: Run) -> str:
     )
 
 
-def _main(held: Mapping[str, Any]) -> Mapping[str, Any]:
-    main: Mapping[str, Any] = held["scores"] if held["kind"] == "clips" else held["scores"]["all"]
-    return main
-
-
 def _lead(run: Run, held: Mapping[str, Any] | None, trials: bool = False) -> str:
     corpus, split = run.origin.get("corpus", {}), run.split
     by = split.by
@@ -189,7 +172,7 @@ def _lead(run: Run, held: Mapping[str, Any] | None, trials: bool = False) -> str
     def size(ids: Sequence[str]) -> str:
         groups = {split.groups[i] for i in ids if i in split.groups}
         of = "by" if by in ("speaker", "subject") else "in"
-        whose = f" {of} {_count(len(groups), by)}" if by != "clip" and groups else ""
+        whose = f" {of} {counted(len(groups), by)}" if by != "clip" and groups else ""
         return f"{len(ids):,} {'trials' if trials else 'recordings'}{whose}"
 
     name = run.recipe.model.use.rsplit(".", 1)[-1]
@@ -202,8 +185,8 @@ def _lead(run: Run, held: Mapping[str, Any] | None, trials: bool = False) -> str
     if len(run.labels) <= NAMED:
         sentences.append(f"It answers with one of: {', '.join(run.labels)}.")
     if held:
-        main = _main(held)
-        whose = f" by {_count(main['n_groups'], main['group'])}" if main.get("n_groups") else ""
+        main = main_scores(held)
+        whose = f" by {counted(main['n_groups'], main['group'])}" if main.get("n_groups") else ""
         strangers = (
             ", none of whom it had heard before"
             if whose and held.get("on") is None and held["part"] != "train"
@@ -216,17 +199,13 @@ def _lead(run: Run, held: Mapping[str, Any] | None, trials: bool = False) -> str
     return " ".join(sentences)
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
-
-
 def _skipped(run: Run) -> str:
     path = run.folder / "skipped.csv"
     if not path.exists():
         return ""
     n = len(read_csv(path))
     return (
-        f"{_count(n, 'recording')} could not be used; skipped.csv in the run folder lists each with its reason."
+        f"{counted(n, 'recording')} could not be used; skipped.csv in the run folder lists each with its reason."
         if n
         else ""
     )
@@ -255,149 +234,4 @@ def _repeat(run: Run) -> dict[str, str]:
     return {
         "command": f"heschl train {run.folder / 'recipe.yaml'}{steps}\nheschl report {run.folder}",
         "repeat": f"Seed {run.recipe.seed}; the same recipe on the same machine gives the same weights, bit for bit.{licence}",
-    }
-
-
-# --- the scores --------------------------------------------------------------------------------------------
-
-
-def _score_facts(run: Run, held: Mapping[str, Any], folder: Path, names: Names) -> dict[str, Any]:
-    from heschl.figures.confusion import confusion_figure
-    from heschl.figures.speakers import speakers
-
-    main, frames = _main(held), held["kind"] == "frames"
-    first = "accuracy" if frames else "balanced_accuracy"
-    facts: dict[str, Any] = {
-        "score": _score(held, main, first),
-        "unit": main["unit"],
-        "by": main["group"],
-        "others": [],
-    }
-    labels, matrix = read_confusion(folder / "confusion.csv")
-    wide = _both("confusion", lambda width: confusion_figure(matrix, labels, width))
-    if len(labels) > FULL_ON_PHONE:
-        wide["phone"] = ""
-    facts["confusion"] = {**wide, "top": [row for row in held.get("confusions", [])[:8] if row["n"] > 1]}
-    rows = read_csv(folder / "per_speaker.csv") if (folder / "per_speaker.csv").exists() else []
-    rows = [{**row, "group": names.speaker(row["group"])} for row in rows]
-    if len(rows) > 1:
-        overall, chance = main["accuracy"]["value"], main["chance"]
-        facts["speakers"] = _both(
-            "speakers",
-            lambda width: speakers(
-                rows, overall=overall, chance=chance, by=main["group"], unit=main["unit"], width=width
-            ),
-        )
-    if held.get("unknown_labels"):
-        unknown = ", ".join(f"{name} ({n})" for name, n in held["unknown_labels"].items())
-        facts["others"].append(f"Not scored, as the network does not know these labels: {unknown}.")
-    if frames:
-        if "without_silence" in held["scores"]:
-            quiet = held["scores"]["without_silence"]
-            facts["others"].append(
-                f"Without silence: accuracy {told(quiet['accuracy'])}, balanced {told(quiet['balanced_accuracy'])}."
-            )
-        for name, what in (("segments", "Whole segments, both ends"), ("boundaries", "Boundaries")):
-            found = held["scores"][name]
-            if found["f1"] is not None:
-                facts["others"].append(
-                    f"{what} within {1000 * found['tolerance']:.0f} ms: F1 {found['f1']:.2f} "
-                    f"(precision {found['precision'] or 0:.2f}, recall {found['recall'] or 0:.2f})."
-                )
-    return facts
-
-
-def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict[str, Any]:
-    score = main[first]
-    value, whole = 100 * (score["value"] or 0.0), told(score)
-    bound = score["low"] is not None
-    groups = (
-        _count(main["n_groups"], main["group"]) if main.get("n_groups") else "an unknown number of speakers"
-    )
-    rows = [
-        {
-            "name": name[0].upper() + name[1:],
-            "value": told(main[key]),
-            "says": SAYS[key].format(unit=main["unit"]),
-        }
-        for key, name in WORDS.items()
-        if key != first  # it stands large above
-    ]
-    for k, share in main.get("top_k", {}).items():
-        rows.append(
-            {
-                "name": f"Among its first {k} answers",
-                "value": told({"value": share}),
-                "says": "the right one is there",
-            }
-        )
-    if main.get("calibration_error") is not None:
-        error = told({"value": main["calibration_error"]})
-        rows.append(
-            {
-                "name": "Calibration error",
-                "value": error,
-                "says": "how far its confidence lies from its accuracy",
-            }
-        )
-    sentence = f"Guessing would reach {100 * main['chance']:.3g}\u202f%"
-    if main["majority"] > main["chance"] + 0.01:
-        sentence += f", and always giving the commonest answer {100 * main['majority']:.3g}\u202f% accuracy"
-    sentence += "."
-    if bound and not main["interval_note"]:
-        sentence += f" The interval says where the score would lie for other {main['group']}s like these, 95 times in 100."
-    note = main["interval_note"]
-    synthetic = " of synthetic speech" if held.get("synthetic") else ""
-    return {
-        "question": _question(held, main),
-        "value": whole.split(" [", 1)[0],
-        "what": f"{WORDS[first]}{' [' + whole.split(' [', 1)[1] if bound else ''}, {main['n']:,} {main['unit']}s{synthetic}, {groups}",
-        "alt": f"{WORDS[first]} {whole}, chance {100 * main['chance']:.3g} %",
-        "place": value,
-        "low": 100 * score["low"] if bound else None,
-        "high": 100 * score["high"] if bound else None,
-        "chance": 100 * main["chance"],
-        "sentence": sentence,
-        "caveat": f"{note[0].upper()}{note[1:]}." if note else "",
-        "rows": rows,
-    }
-
-
-def _question(held: Mapping[str, Any], main: Mapping[str, Any]) -> str:
-    if held.get("on"):
-        return "How good is it, on other recordings?"
-    if held["part"] == "train":
-        return "How well does it know what it was trained on?"
-    return (
-        f"How good is it, on {main['group']}s it has never heard?"
-        if main.get("n_groups")
-        else "How good is it?"
-    )
-
-
-def read_confusion(path: Path) -> tuple[list[str], np.ndarray]:
-    """Labels and counts (said, answered) of a confusion.csv."""
-    import numpy as np
-
-    rows = read_csv(path)
-    labels = [key for key in rows[0] if key != "said"] if rows else []
-    try:
-        return labels, np.array([[int(row[label]) for label in labels] for row in rows])
-    except (KeyError, ValueError):
-        raise HeschlError(f"{path} is not a table of counts: run `heschl evaluate` again") from None
-
-
-def _both(name: str, draw: Callable[[float], Any]) -> dict[str, Any]:
-    """A figure at two widths, for a desk and for a phone, with its title apart."""
-    import markupsafe
-
-    from heschl.figures.style import PHONE, TEXT, inline
-
-    figure, narrow = draw(TEXT), draw(PHONE)
-    title = getattr(figure, "_suptitle", None)
-    said = title.get_text().replace("\n", " ") if title is not None else name
-    return {
-        "title": said,
-        "wide": markupsafe.Markup(inline(figure, f"{name}-w", said)),
-        "phone": markupsafe.Markup(inline(narrow, f"{name}-p", said)),
     }

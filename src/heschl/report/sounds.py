@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from heschl.files import read_audio
+from heschl.report.pictures import seconds_of
 from heschl.steps.telling import telling
 from heschl.types import HeschlError
 
@@ -78,13 +79,6 @@ def _card(row: Mapping[str, str], labels: Sequence[str], name: str) -> dict[str,
         "cut": f"{SECONDS:g}" if cut else "",
         "answers": [{"label": label, "share": shares[label], "right": label == said} for label in best],
     }
-
-
-def seconds_of(figure: Any) -> str:
-    """Where time lies on a drawn figure: left and right end as shares of its width, and the seconds there."""
-    axis = figure.axes[0]
-    box = axis.get_position()
-    return " ".join(f"{v:.5g}" for v in (box.x0, box.x1, *axis.get_xlim()))
 
 
 def sound(wave: np.ndarray, rate: int, form: str = "WAV") -> str:

@@ -35,7 +35,7 @@ def evaluate(
 
     Written are scores.json, predictions.csv, per_class.csv, per_speaker.csv (where speakers are known),
     confusion.csv, confusion.svg, confusion.png and skipped.csv; of networks over frames, predictions.csv holds
-    segments and per_clip.csv each clip's share of right frames.
+    segments, said.csv those that are known, and per_clip.csv each clip's share of right frames.
 
     Parameters
     ----------
@@ -249,20 +249,30 @@ def _score_frames(
         "scores": frame_scores(truth, guess, labels, rate=rates, silence=silence, groups=whose, by=by),
         "confusions": sc.top_confusions(matrix, labels),
     }
-    rows, per_clip = [], []
+    rows, said, per_clip = [], [], []
     for k, answer in enumerate(found):
-        known = truth[k] >= 0
+        known, clip = truth[k] >= 0, answer.clip
         per_clip.append(
             {
-                "id": answer.clip.id,
+                "id": clip.id,
                 "speaker": whose[k] if whose else "",
                 "frames": int(known.sum()),
                 "accuracy": f"{(truth[k] == guess[k])[known].mean():.6f}" if known.any() else "",
+                "words": " ".join(span.symbol for span in clip.spans if span.tier == "word"),
+                "file": str(clip.signal.resolve()) if clip.form == "wave" else "",
+                "start": clip.start,
+                "stop": "" if clip.stop is None else clip.stop,
             }
         )
-        rows += [{"id": answer.clip.id, **row} for row in segment_rows(answer, labels)]
+        rows += [{"id": clip.id, **row} for row in segment_rows(answer, labels)]
+        times = np.minimum(answer.times, answer.seconds).tolist()
+        said += [
+            {"id": clip.id, "start": round(one.start, 6), "stop": round(one.stop, 6), "said": one.symbol}
+            for one in spans_of(truth[k].tolist(), times, labels, answer.seconds)
+        ]
     write_csv(folder / "predictions.csv", rows, ["id", "start", "stop", "answered", "probability"])
-    write_csv(folder / "per_clip.csv", per_clip, ["id", "speaker", "frames", "accuracy"])
+    write_csv(folder / "said.csv", said, ["id", "start", "stop", "said"])
+    write_csv(folder / "per_clip.csv", per_clip, list(per_clip[0]))
     if whose:
         group = np.concatenate([np.full(len(t), w, dtype=object) for t, w in zip(truth, whose, strict=True)])
         _write_table(

@@ -42,6 +42,7 @@ def place(
         ),
     ] = None,
     film: Annotated[bool, typer.Option("--film", help="Also write a film (GIF).")] = False,
+    svg: Annotated[bool, typer.Option("--svg", help="Also write each picture as SVG.")] = False,
     json: Json = False,
 ) -> None:
     """Lays a network's layers in a brain by a table (illustrative), and simulates what EEG or MEG would see of them.
@@ -60,6 +61,7 @@ def place(
             areas=areas,
             noise=noise,
             film=film,
+            svg=svg,
             progress=told,
         )
     if json:

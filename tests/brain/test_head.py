@@ -54,6 +54,35 @@ def test_5124_sources_within_the_skull_numbered_as_ico4(head: Anatomy) -> None:
     assert (along > 0).mean() > 0.95
 
 
+def test_sources_and_layers_are_those_that_mne_makes(head: Anatomy) -> None:
+    made = mne.setup_source_space(
+        "fsaverage",
+        spacing="ico4",
+        surface="white",
+        subjects_dir=head.subjects_dir,
+        add_dist=False,
+        verbose="error",
+    )
+
+    def turned(
+        faces: np.ndarray,
+    ) -> list:  # from the smallest corner on: the same way round is the same triangle
+        return sorted(tuple(np.roll(one, -int(np.argmin(one)))) for one in np.asarray(faces).tolist())
+
+    for ours, theirs in zip(head.src, made):
+        np.testing.assert_array_equal(ours["inuse"], theirs["inuse"])
+        np.testing.assert_allclose(ours["rr"], theirs["rr"], atol=1e-8)
+        np.testing.assert_allclose(ours["nn"], theirs["nn"], atol=1e-6)
+        assert turned(ours["use_tris"]) == turned(theirs["use_tris"])
+    model = mne.make_bem_model("fsaverage", ico=None, subjects_dir=head.subjects_dir, verbose="error")
+    kept = mne.read_bem_surfaces(head.bem.with_name("fsaverage-bem.fif"), verbose="error")
+    for ours, theirs in zip(kept, model):
+        assert (ours["id"], ours["coord_frame"]) == (theirs["id"], theirs["coord_frame"])
+        np.testing.assert_allclose(ours["sigma"], theirs["sigma"], rtol=1e-6)
+        np.testing.assert_allclose(ours["rr"], theirs["rr"], atol=1e-7)
+        np.testing.assert_array_equal(ours["tris"], theirs["tris"])
+
+
 def test_the_transform_is_not_turned_round(head: Anatomy) -> None:
     fiducials, _ = mne.io.read_fiducials(head.subjects_dir / "fsaverage" / "bem" / "fsaverage-fiducials.fif")
     matrix = np.linalg.inv(head.trans["trans"])

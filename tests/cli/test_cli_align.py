@@ -12,8 +12,12 @@ from typer.testing import CliRunner
 
 from heschl.brain.acoustics import acoustics
 from heschl.cli import app
-from heschl.corpora.brain import write_tiny
+from heschl.corpora.brain import read, write_tiny
 from heschl.files import read_csv, write_text, write_wav
+from heschl.run import open_run
+from heschl.steps.align import align
+from heschl.steps.align_fit import Settings
+from heschl.steps.heard import layers
 
 run = CliRunner().invoke
 
@@ -68,8 +72,8 @@ def test_a_listener_is_aligned_and_the_next_line_told(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "acoustics" / "align" / "mine" / "response.csv").exists()
 
 
-def bids(root: Path) -> Path:
-    """A BIDS tree written by mne-bids: two subjects, EEG of 16 electrodes, a story of 42 s named by `stim_file`; both follow
+def bids(root: Path, electrodes: str = "biosemi16") -> Path:
+    """A BIDS tree written by mne-bids: two subjects, EEG of 16 electrodes or more, a story of 42 s named by `stim_file`; both follow
     its envelope after 100 ms at Cz, above noise."""
     mne = pytest.importorskip("mne")
     mne_bids = pytest.importorskip("mne_bids")
@@ -79,10 +83,10 @@ def bids(root: Path) -> Path:
     (root / "stimuli").mkdir(parents=True)
     write_wav(root / "stimuli" / "story.wav", wave, 8000)
     envelope = acoustics(torch.from_numpy(wave), 8000, 100)[0][:, 0].numpy().astype(float)
-    montage = mne.channels.make_standard_montage("biosemi16")
+    montage = mne.channels.make_standard_montage(electrodes)
     info = mne.create_info(montage.ch_names, 100.0, "eeg").set_montage(montage)
     for subject in ("01", "02"):
-        data = rng.standard_normal((16, 50 * 100))
+        data = rng.standard_normal((len(montage.ch_names), 50 * 100))
         at = 3 * 100 + 10
         data[montage.ch_names.index("Cz"), at : at + len(envelope)] += 8 * (envelope - envelope.mean())
         raw = mne.io.RawArray(5e-6 * data, info, verbose="error")
@@ -131,6 +135,44 @@ def test_a_bids_tree_end_to_end(tmp_path: Path) -> None:
     rows = read_csv(tmp_path / "runs" / "acoustics" / "align" / "sound" / "response.csv")
     best = max((row for row in rows if row["subject"] == "01"), key=lambda row: float(row["r_envelope"]))
     assert best["channel"] == "Cz" and float(best["p"]) <= 0.05
+
+
+@pytest.mark.slow
+def test_a_network_on_a_bids_tree_in_areas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way of a network that comes along: recorded over the story, fitted in areas of the template head. One
+    untrained network stands for ten, so that it is quick: what is tested is the way, and that nothing is claimed."""
+    monkeypatch.chdir(tmp_path)  # models that come along write to runs/ here
+    torch.set_num_threads(1)
+    corpus = read(bids(tmp_path / "bids", "biosemi64"), task="listening")
+    settings = Settings(
+        rate=16,
+        lags=(0.0, 0.2),
+        band=(1.0, 6.0),
+        mels=2,
+        components=2,
+        seeds=10,
+        shifts=19,
+        folds=3,
+        alphas=(10.0,),
+    )
+    network = open_run("crnn")
+    inner = layers(network, corpus.clips, settings.rate, settings.components, 1)
+    inner = inner._replace(untrained=inner.untrained * 10)
+    held = align(network, corpus, settings, areas="default", name="bids-areas", inner=inner)
+    folder = Path(held["folder"])
+    assert list(inner.trained) == ["STG", "TP", "IFG"] and held["status"] == "fitted"
+    groups = [" and ".join(group) for group in held["areas"]["groups"]]
+    assert len(groups) < len(held["areas"]["names"])  # neighbours cannot be told apart
+    assert any("read as one" in note for note in held["notes"])
+    assert any("template head" in note for note in held["notes"])
+    for name, n in (("layers", 2), ("partition", 2), ("group", 1)):
+        rows = read_csv(folder / f"{name}.csv")
+        assert len(rows) == n * 3 * len(groups), (name, len(rows))
+        assert {row["place"] for row in rows} == set(groups)
+    for name in ("response", "layers", "partition"):
+        assert (folder / f"{name}.png").exists() and (folder / f"{name}.svg").exists()
+    assert any("clip" in note for note in held["notes"])  # a network of one second does not hear a story
+    assert not any(any(by.values()) for by in held["claims"].values())  # ten seeds cannot claim at .05
 
 
 @pytest.mark.slow

@@ -22,7 +22,8 @@ from heschl.features.mel import LogMel
 from heschl.files import read_csv, read_json
 from heschl.models.frame_mlp import FrameMLP
 from heschl.run import Run
-from heschl.steps.explain import _spread, by_default, compare, explain, explain_run, find_clips
+from heschl.steps.explain import by_default, compare, explain, explain_run
+from heschl.steps.explain_clips import find_clips, spread_clips
 from heschl.steps.explain_show import slug
 from heschl.steps.explaining import (
     Input,
@@ -325,8 +326,12 @@ def test_bad_input_is_one_sentence(unseen, digits, given, says):
 
 def test_clips_that_are_shown_are_of_all_classes(digits):
     clips = find_clips(digits, list(digits.split.test))
-    assert len({clip.labels["digit"] for clip in _spread(digits, clips, 10, 0)}) == 10
-    assert _spread(digits, clips, 4, 0) == _spread(digits, clips, 4, 0) != _spread(digits, clips, 4, 1)
+    assert len({clip.labels["digit"] for clip in spread_clips(digits, clips, 10, 0)}) == 10
+    assert (
+        spread_clips(digits, clips, 4, 0)
+        == spread_clips(digits, clips, 4, 0)
+        != spread_clips(digits, clips, 4, 1)
+    )
     with pytest.raises(HeschlError, match="no clip is named"):
         find_clips(digits, [])
 

@@ -61,7 +61,7 @@ def test_what_is_written_opens_in_plain_h5py_and_mne(run: Run) -> None:
     import h5py
     import mne
 
-    told = place_run(run, 5, sensors=["biosemi64"], noise=5.0, film=True)
+    told = place_run(run, 5, sensors=["biosemi64"], noise=5.0, film=True, svg=True)
     folder = run.folder / "place" / "test"
     assert told == read_json(folder / "summary.json")
     assert told["status"] == "illustrative" and told["caveat"] == CAVEAT and told["synthetic"]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from heschl.brain.bem import CONDUCTIVITY, layers
+from heschl.brain.bem import CONDUCTIVITY, bem_model, coarser, layers
 from heschl.files import cache_folder
 from heschl.types import HeschlError
 
@@ -42,7 +42,8 @@ MNI305_TO_152 = np.array(
 )
 _SPACES = ("MNI305", "MNI152")
 _HEAD = 4  # FIFFV_COORD_HEAD
-_LAYOUT = 1  # raise it when what is written to the cache changes
+_ICO4 = 2562  # corners of a hemisphere, the first of the mesh, that are sources
+_LAYOUT = 2  # raise it when what is written to the cache changes
 
 
 class Mesh(NamedTuple):
@@ -290,14 +291,17 @@ def _write_template(folder: Path, files: dict[str, Path]) -> None:
         surfaces, faces = layers((skull["rr"], skull["tris"]), (scalp["rr"], scalp["tris"]))
         for name, points in surfaces.items():
             mne.write_surface(folder / "bem" / f"{name}.surf", points * 1000, faces)
-        model = mne.make_bem_model(
-            "fsaverage", ico=None, conductivity=CONDUCTIVITY, subjects_dir=folder.parent
-        )
+        model = bem_model(surfaces, faces)
         mne.write_bem_surfaces(folder / "bem" / "fsaverage-bem.fif", model)
         mne.write_bem_solution(folder / "bem" / "fsaverage-bem-sol.fif", mne.make_bem_solution(model))
         src = mne.setup_source_space(
-            "fsaverage", spacing="ico4", surface="white", subjects_dir=folder.parent, add_dist=False
+            "fsaverage", spacing="all", surface="white", subjects_dir=folder.parent, add_dist=False
         )
+        for one in src:
+            one["vertno"], one["nuse"] = np.arange(_ICO4), _ICO4
+            one["inuse"][_ICO4:] = 0
+            one["use_tris"] = coarser(one["tris"], _ICO4)
+            one["nuse_tri"] = len(one["use_tris"])
         mne.write_source_spaces(folder / "bem" / "fsaverage-ico-4-src.fif", src)
 
 

@@ -6,7 +6,7 @@ ship with mne. The outer skull, which does not, is put between them: inner skull
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -106,3 +106,43 @@ def layers(
         "outer_skin": skin,
     }
     return {name: centre + far[:, None] * directions for name, far in distances.items()}, faces
+
+
+def bem_model(surfaces: dict[str, NDArray[np.float64]], faces: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """The three surfaces of `layers`, metres in the MRI's frame, as `mne.make_bem_solution` takes them.
+
+    `mne.make_bem_model` gives the same, and imports scikit-learn (seconds) to tell how thick the layers are.
+    """
+    from mne.surface import complete_surface_info
+
+    ids = {"outer_skin": 4, "outer_skull": 3, "inner_skull": 1}  # FIFFV_BEM_SURF_ID_*, outermost first
+    sigma = dict(zip(("inner_skull", "outer_skull", "outer_skin"), CONDUCTIVITY))
+    return [
+        complete_surface_info(
+            {
+                "id": ids[name],
+                "sigma": sigma[name],
+                "coord_frame": 5,  # FIFFV_COORD_MRI
+                "rr": surfaces[name],
+                "tris": faces,
+                "np": len(surfaces[name]),
+                "ntri": len(faces),
+            }
+        )
+        for name in ids
+    ]
+
+
+def coarser(faces: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """The triangles (face, 3) of which ``faces`` are the quarters: corners from ``n`` on are middles of their edges."""
+    corner = faces[(faces < n).any(1)]  # of each quarter with one old corner: that, and the middles beside it
+    turn = np.argmax(corner < n, axis=1)
+    old, one, two = (corner[np.arange(len(corner)), (turn + k) % 3] for k in range(3))
+    beside = {frozenset(pair): int(k) for k, *pair in zip(old.tolist(), one.tolist(), two.tolist())}
+    middle = faces[(faces >= n).all(1)]
+    return np.array(
+        [
+            [beside[frozenset((a, c))], beside[frozenset((a, b))], beside[frozenset((b, c))]]
+            for a, b, c in middle.tolist()
+        ]
+    )

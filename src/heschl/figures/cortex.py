@@ -51,30 +51,20 @@ def look(points: Array, faces: Array, to_viewer: Sequence[float], up: Sequence[f
     height = SAMPLES * int(np.ceil(((high[1] - low[1]) * scale + 2 * SAMPLES) / SAMPLES))
     x = (flat[:, 0] - low[0]) * scale + SAMPLES
     y = (high[1] - flat[:, 1]) * scale + SAMPLES
-    normals = corner_normals(points, faces)
     front = faces[_face_normals(points, faces) @ eye > 0]
-    triangle, weights, depth, where = _splat(np.stack([x, y], 1), flat[:, 2], front, size)
-    order = np.argsort(depth, kind="stable")
-    nearest = np.full(height * size, -1)
-    nearest[where[order]] = order  # of several, the last stays: the nearest to the eye
-    seen = nearest >= 0
-    picture = {
-        "corners": np.zeros((height * size, 3), np.int64),
-        "weights": np.zeros((height * size, 3)),
-    }
-    picture["corners"][seen] = front[triangle[nearest[seen]]]
-    picture["weights"][seen] = weights[nearest[seen]]
-    bent = (normals[picture["corners"]] * picture["weights"][..., None]).sum(1)
+    shape = (height, size)
+    pixels, triangles, weights = _seen(np.stack([x, y], 1), flat[:, 2], front, shape)
+    corners = front[triangles]
+    bent = _at(corners, weights, corner_normals(points, faces))
     bent /= np.linalg.norm(bent, axis=1, keepdims=True) + 1e-12
     direction = LIGHT[0] * right + LIGHT[1] * upward + LIGHT[2] * eye
     light = np.clip(bent @ (direction / np.linalg.norm(direction)), 0, 1)
-    shape = (height, size)
-    return View(
-        picture["corners"].reshape(*shape, 3),
-        picture["weights"].reshape(*shape, 3),
-        seen.reshape(shape),
-        light.reshape(shape),
+    view = View(
+        np.zeros((*shape, 3), np.int64), np.zeros((*shape, 3)), np.zeros(shape, bool), np.zeros(shape)
     )
+    for picture, held in zip(view, (corners, weights, True, light)):
+        picture.reshape(height * size, *picture.shape[2:])[pixels] = held
+    return view
 
 
 class Ground(NamedTuple):
@@ -86,7 +76,7 @@ class Ground(NamedTuple):
 
 def ground(view: View, sulci: Array) -> Ground:
     """Bare lit cortex, to be painted on. sulci: (vertex,) 0 on gyri to 1 in sulci."""
-    base = GYRUS + (SULCUS - GYRUS) * _at(view, sulci)[..., None]
+    base = GYRUS + (SULCUS - GYRUS) * _at(view.corners, view.weights, sulci)[..., None]
     rgb = np.clip(base * (0.42 + 0.66 * view.light)[..., None], 0, 1)
     return Ground(rgb, _smaller(rgb, view.seen))
 
@@ -128,7 +118,7 @@ def painted_part(
 ) -> Array:
     """As `paint`, of one rectangle (see `where`): (row, column, 4)."""
     part = View(*(one[box] for one in view))
-    height = _at(part, values)
+    height = _at(part.corners, part.weights, values)
     low, high = limits
     tint = np.asarray(colours((height - low) / (high - low)))[..., :3]
     fade = np.clip((np.abs(height) - threshold) / (0.15 * max(abs(low), abs(high))), 0, 1)[..., None]
@@ -145,11 +135,8 @@ def _span(touched: Array) -> slice:
 
 def _smaller(rgb: Array, seen: Array) -> Array:
     """(row, column, 4) of samples (row, column, 3): the mean of each pixel's, alpha their share."""
-    alpha = seen.astype(float)
-    rows, columns = seen.shape
-    block = (rows // SAMPLES, SAMPLES, columns // SAMPLES, SAMPLES)
-    share = alpha.reshape(block).mean((1, 3))
-    summed = (rgb * alpha[..., None]).reshape(*block, 3).mean((1, 3))
+    share = _means(seen.astype(float))
+    summed = _means(rgb * seen[..., None])
     safe = np.where(share > 0, share, 1)[..., None]
     return np.concatenate([summed / safe, share[..., None]], -1)
 
@@ -162,15 +149,14 @@ def inside(view: View, members: Array) -> Array:
     if box is None:
         return found
     part = View(*(one[box] for one in view))
-    share = _at(part, members.astype(float)) * part.seen
-    high, wide = share.shape
-    found[smaller(box)] = share.reshape(high // SAMPLES, SAMPLES, wide // SAMPLES, SAMPLES).mean((1, 3))
+    found[smaller(box)] = _means(_at(part.corners, part.weights, members.astype(float)) * part.seen)
     return found
 
 
 def where(view: View, members: Array) -> tuple[slice, slice] | None:
     """The rectangle of samples, whole pixels, in which some corners (vertex,) bool are seen; None where none is."""
-    touched = members[view.corners].any(-1) & view.seen
+    at = members[view.corners]
+    touched = (at[..., 0] | at[..., 1] | at[..., 2]) & view.seen
     if not touched.any():
         return None
     rows, columns = (_span(np.asarray(touched.any(axis))) for axis in (1, 0))
@@ -234,32 +220,51 @@ def _axes(to_viewer: Sequence[float], up: Sequence[float]) -> tuple[Array, Array
     return right, np.cross(eye, right), eye
 
 
-def _splat(flat: Array, depth: Array, faces: Array, width: int) -> tuple[Array, Array, Array, Array]:
-    """Every triangle as points closer than a pixel: which triangle, weights, depth, and the pixel they fall on."""
-    spans = flat[faces].max(1) - flat[faces].min(1)
-    steps = np.maximum(2, np.ceil(spans.max(1) * 1.5).astype(int) + 1)
-    found: list[tuple[Array, ...]] = []
+def _seen(flat: Array, depth: Array, faces: Array, shape: tuple[int, int]) -> tuple[Array, Array, Array]:
+    """What is nearest to the eye: pixels that show something, the triangle seen there, and the weights of its corners.
+
+    Every triangle becomes points closer than a pixel.
+
+    Parameters
+    ----------
+    flat: (vertex, 2) in pixels. depth: (vertex,) towards the eye.
+    """
+    spans = np.ptp(flat[faces], axis=1).max(1)
+    steps = np.maximum(2, np.ceil(spans * 1.5).astype(int) + 1)
+    near = (depth - depth.min()) * (65535 / np.ptp(depth))  # 16 bits: a few micrometres, and sorted by radix
+    grids, found = [], []
+    before = 0
     for n in np.unique(steps):
         own = np.flatnonzero(steps == n)
         a, b = np.meshgrid(np.linspace(0, 1, n), np.linspace(0, 1, n), indexing="ij")
         keep = a + b <= 1 + 1e-9
         grid = np.stack([1 - a[keep] - b[keep], a[keep], b[keep]], 1)
         corners = faces[own]
-        x, y, z = (
-            np.floor(grid @ flat[corners, 0].T),
-            np.floor(grid @ flat[corners, 1].T),
-            grid @ depth[corners].T,
-        )
-        triangle = np.broadcast_to(own, x.shape)
-        weights = np.broadcast_to(grid[:, None], (*x.shape, 3))
-        pixel = y.astype(np.int64) * width + x.astype(np.int64)
-        found.append((triangle.ravel(), weights.reshape(-1, 3), z.ravel(), pixel.ravel()))
-    triangles, weights, depths, pixels = (np.concatenate(part) for part in zip(*found))
-    return triangles, weights, depths, pixels
+        x, y = (np.floor(grid @ flat[corners, k].T).astype(np.int64) for k in (0, 1))
+        rows = np.arange(before, before + len(grid))
+        parts = (y * shape[1] + x, (grid @ near[corners].T).astype(np.uint16), rows[:, None], own)
+        found.append([part.ravel() for part in np.broadcast_arrays(*parts)])
+        grids.append(grid)
+        before += len(grid)
+    pixel, close, row, triangle = (np.concatenate(part) for part in zip(*found))
+    order = np.argsort(close, kind="stable")
+    nearest = np.full(shape[0] * shape[1], -1)
+    nearest[pixel[order]] = order  # of several, the last stays: the nearest to the eye
+    pixels = np.flatnonzero(nearest >= 0)
+    best = nearest[pixels]
+    return pixels, triangle[best], np.concatenate(grids)[row[best]]
 
 
-def _at(view: View, values: Array) -> Array:
-    return np.asarray((values[view.corners] * view.weights).sum(-1))
+def _means(picture: Array) -> Array:
+    """Samples (row, column, ...) as pixels: the mean of each one's."""
+    parts = (picture[i::SAMPLES, j::SAMPLES] for i in range(SAMPLES) for j in range(SAMPLES))
+    return np.asarray(sum(parts) / SAMPLES**2)
+
+
+def _at(corners: Array, weights: Array, values: Array) -> Array:
+    """Values (vertex, ...) where triangles with these corners (..., 3) are seen, by the corners' weights."""
+    parts = ((values[corners[..., k]].T * weights[..., k].T).T for k in range(3))
+    return np.asarray(sum(parts))
 
 
 @lru_cache(maxsize=8)

@@ -195,8 +195,8 @@ def apart(values: Sequence[float], least: float) -> list[float]:
 # --- out ---------------------------------------------------------------------------------------------------
 
 
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Writes PATH.svg and PATH.png in the light colours; gives both paths.
+def save(figure: Figure, path: Path, svg: bool = True) -> list[Path]:
+    """Writes PATH.png and, where wanted, PATH.svg in the light colours; gives the paths.
 
     By the canvases themselves: `Figure.savefig` draws twice, and moves every pixel of a picture both times.
     """
@@ -206,9 +206,10 @@ def save(figure: Figure, path: Path) -> list[Path]:
 
     vector, pixels = path.with_suffix(".svg"), path.with_suffix(".png")
     with styled():
-        with replacing(vector) as temporary:
-            vectors: Any = FigureCanvasSVG(figure)
-            vectors.print_svg(temporary, metadata={"Date": None})
+        if svg:
+            with replacing(vector) as temporary:
+                vectors: Any = FigureCanvasSVG(figure)
+                vectors.print_svg(temporary, metadata={"Date": None})
         before = figure.dpi
         figure.set_dpi(DPI)
         canvas: Any = FigureCanvasAgg(figure)
@@ -217,7 +218,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
         picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         with replacing(pixels) as temporary:
             picture.save(temporary, "PNG", compress_level=3, dpi=(DPI, DPI))
-    return [vector, pixels]
+    return [vector, pixels] if svg else [pixels]
 
 
 def inline(figure: Figure, name: str, alt: str) -> str:

@@ -109,7 +109,7 @@ def write_layers(
     settings: Settings,
 ) -> dict[str, Any]:
     rows = [
-        {"subject": spots[k].subject, "layer": name, **row}
+        {"subject": spots[k].subject, "layer": name, "place": row.pop("channel"), **row}
         for (k, name), gain in sorted(
             found.items(), key=lambda item: (item[0][0], list(names).index(item[0][1]))
         )

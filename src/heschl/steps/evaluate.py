@@ -56,7 +56,7 @@ def evaluate(
     run = open_run(run)
     corpus = run.corpus(on)
     skipped = list(corpus.skipped) if on is not None else []
-    clips, missing = _part(run, corpus, part) if on is None else (list(corpus.clips), [])
+    clips, missing = part_of(run, corpus, part) if on is None else (list(corpus.clips), [])
     skipped += missing
     if on is None and not getattr(run.split, part):
         raise HeschlError(
@@ -107,7 +107,7 @@ def evaluate(
     return held
 
 
-def _part(run: Run, corpus: Corpus, part: str) -> tuple[list[Clip], list[Skipped]]:
+def part_of(run: Run, corpus: Corpus, part: str) -> tuple[list[Clip], list[Skipped]]:
     if part not in PARTS:
         raise HeschlError(f"there is no part '{part}': choose train, validation or test")
     ids = getattr(run.split, part)

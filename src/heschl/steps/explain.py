@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import h5py
 import numpy as np
-import torch
 from torch import Tensor
 
-from heschl.files import audio_info, read_csv, read_json, replacing, write_csv, write_json
+from heschl.files import read_json, write_csv, write_json
 from heschl.recipe import Part
 from heschl.run import Run, open_run
-from heschl.steps.evaluate import _part
+from heschl.steps.explain_clips import find_clips, picked_clips, shown_clips, spread_clips
 from heschl.steps.explain_show import (
     COMPARISON,
     clip_regions,
@@ -28,23 +24,21 @@ from heschl.steps.explain_show import (
     show_clip,
     slug,
 )
+from heschl.steps.explain_store import begin, merge, store_clip, stored_clip
 from heschl.steps.explain_tables import write_tables
 from heschl.steps.explaining import (
     Input,
     answers_to,
     read_input,
     relevances,
-    share_of,
     target_of,
 )
 from heschl.steps.methods import Method, method_of
 from heschl.steps.networks import Network, open_network
-from heschl.steps.telling import telling
 from heschl.steps.workers import backend
 from heschl.types import Clip, Explanation, HeschlError, Skipped
 
 UNIT = 8  # clips that one process explains before it says so
-SHOW = 12  # clips that are drawn and heard, of a whole part
 Progress = Callable[[int, int], None]
 
 
@@ -100,42 +94,6 @@ def _wanted(target: Any, clips: int) -> list[Any]:
     return each
 
 
-def find_clips(run: Run, named: Sequence[Clip | str | Path]) -> list[Clip]:
-    """Clips, ids of the run's corpus and recordings as clips.
-
-    Raises
-    ------
-    HeschlError: something is neither (the nearest id is offered).
-    """
-    from difflib import get_close_matches
-
-    found, corpus = [], None
-    for one in named:
-        if isinstance(one, Clip):
-            found.append(one)
-            continue
-        if isinstance(one, str):
-            try:
-                corpus = corpus or run.corpus()
-            except HeschlError:  # a recording can be explained where the corpus is not
-                if not Path(one).expanduser().is_file():
-                    raise
-            if corpus and one in corpus.by_id:
-                found.append(corpus.by_id[one])
-                continue
-        path = Path(one).expanduser()
-        if path.is_file() or isinstance(one, Path):
-            info = audio_info(path)
-            found.append(Clip(path.name, path, info.rate, {}, stop=info.frames / info.rate))
-            continue
-        near = get_close_matches(str(one), list(corpus.by_id) if corpus else [], n=1)
-        hint = f": did you mean '{near[0]}'?" if near else ": name clips of its corpus, or recordings"
-        raise HeschlError(f"'{one}' is neither a clip of {run.folder} nor a recording{hint}")
-    if not found:
-        raise HeschlError("no clip is named: name ids of the run's corpus, or recordings")
-    return found
-
-
 def explain_run(
     run: Run | Path | str,
     part: str = "test",
@@ -176,7 +134,7 @@ def explain_run(
     """
     run = open_run(run)
     how = chosen_method(run, method, preset)
-    picked, skipped = _picked(run, part, clips, files)
+    picked, skipped = picked_clips(run, part, clips, files)
     named = bool(clips or files)
     settings = {
         "run": run.name,
@@ -188,11 +146,11 @@ def explain_run(
     }
     _check_target(run, target)
     folder = run.folder / "explain" / _folder_name(how.name, target)
-    _begin(folder, settings)
+    begin(folder, settings)
     if named:
-        shown = {clip.id for clip in (picked if show is None else _spread(run, picked, show, seed))}
+        shown = {clip.id for clip in (picked if show is None else spread_clips(run, picked, show, seed))}
     else:
-        shown = _shown(run, part, picked, show, seed)
+        shown = shown_clips(run, part, picked, show, seed)
     told = list(skipped)
     rows: list[dict[str, Any]] = []
     groups = [picked[k : k + UNIT] for k in range(0, len(picked), UNIT)]
@@ -215,7 +173,7 @@ def explain_run(
     if not rows:
         first = told[0] if told else Skipped(str(run.folder), "no clip is there")
         raise HeschlError(f"nothing could be explained; {first.where}: {first.why}")
-    _merge(folder)
+    merge(folder)
     order = {clip.id: k for k, clip in enumerate(picked)}
     rows.sort(key=lambda row: order[row["clip"]])
     held: dict[str, Any] = {
@@ -249,11 +207,11 @@ def explain_unit(
             inputs.append(read_input(network, clip))
         except HeschlError as error:
             out["skipped"].append((clip.id, str(error)))
-    known = [one for one in inputs if _stored(home, one.clip.id) is None]
+    known = [one for one in inputs if stored_clip(home, one.clip.id) is None]
     for one, aim, name, logits, r in _explained(network, task, known, how, request["target"], out["skipped"]):
-        _store(home, opened, one, aim, name, how, logits, r)
+        store_clip(home, opened, one, aim, name, how, logits, r)
     for one in inputs:
-        held = _stored(home, one.clip.id)
+        held = stored_clip(home, one.clip.id)
         if held is None:
             continue
         row, relevance, aim = held
@@ -299,103 +257,6 @@ def _explained(
         yield *own, r
 
 
-# --- what is stored ----------------------------------------------------------------------------------------
-
-
-def _store(
-    home: Path, run: Run, one: Input, aim: torch.Tensor, name: str, how: Method, logits: Any, r: torch.Tensor
-) -> None:
-    clip, shares = one.clip, logits.double().softmax(-1)
-    frames = logits.ndim == 2
-    speaker = run.split.groups.get(clip.id) or clip.labels.get("speaker", "")
-    facts = {
-        "clip": clip.id,
-        "speaker": speaker,
-        "target": name,
-        "method": how.name,
-        "answered": "" if frames else run.labels[int(logits.argmax())],
-        "probability": share_of(logits, aim),
-        "answered_probability": float(shares.max(-1).values.mean()),
-        "total": float(r.double().sum()),
-        "rate": one.rate,
-        "start": one.start,
-    }
-    with replacing(home / ".parts" / f"{slug(clip.id)}.h5") as temporary, h5py.File(temporary, "w") as file:
-        group = file.create_group(slug(clip.id))
-        group.create_dataset("relevance", data=r.numpy(), compression="gzip", shuffle=True)
-        group.create_dataset("x", data=one.x.numpy(), compression="gzip", shuffle=True)
-        group.create_dataset("target", data=aim.numpy())
-        group.create_dataset("logits", data=logits.numpy())
-        group.attrs.update(facts)
-
-
-def _stored(home: Path, clip: str) -> tuple[dict[str, Any], torch.Tensor, torch.Tensor] | None:
-    """What is known of a clip already: its facts, relevance and target."""
-    name = slug(clip)
-    for path in (home / ".parts" / f"{name}.h5", home / "relevance.h5"):
-        if not path.exists():
-            continue
-        try:
-            with h5py.File(path, "r") as file:
-                if name in file:
-                    group = file[name]
-                    facts = {
-                        key: value.item() if isinstance(value, np.generic) else value
-                        for key, value in group.attrs.items()
-                    }
-                    return (
-                        facts,
-                        torch.from_numpy(group["relevance"][()]),
-                        torch.as_tensor(group["target"][()]),
-                    )
-        except OSError:
-            raise HeschlError(f"{path} is damaged: remove it to explain those clips anew") from None
-    return None
-
-
-def _merge(home: Path) -> None:
-    """All parts into relevance.h5, whole or not at all."""
-    parts = sorted((home / ".parts").glob("*.h5"))
-    if not parts:
-        return
-    with replacing(home / "relevance.h5") as temporary:
-        if (home / "relevance.h5").exists():
-            shutil.copyfile(home / "relevance.h5", temporary)
-        with h5py.File(temporary, "a") as whole:
-            for path in parts:
-                with h5py.File(path, "r") as file:
-                    for name in file:
-                        if name in whole:
-                            del whole[name]
-                        file.copy(name, whole)
-    shutil.rmtree(home / ".parts", ignore_errors=True)
-
-
-def _begin(folder: Path, settings: dict[str, Any]) -> None:
-    """The folder for these settings; what was found with others is removed."""
-    path = folder / "settings.json"
-    if path.exists() and read_json(path) != settings:
-        for name in (".parts", "clips"):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("relevance.h5", "explain.json"):
-            (folder / name).unlink(missing_ok=True)
-    write_json(path, settings)
-
-
-def _fingerprint(run: Run) -> str:
-    path = run.folder / "checkpoints" / "best.safetensors"
-    if not path.exists():
-        raise HeschlError(f"{path} is not there: train the run first")
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-def _folder_name(method: str, target: str) -> str:
-    return quote(f"{method.replace(':', '-')}-{target}", safe="-_")
-
-
-# --- what is chosen ----------------------------------------------------------------------------------------
-
-
 def chosen_method(run: Run, method: str | Part | None, preset: str | None) -> Method:
     """The method asked for, by default the first of the recipe's `explain`, or LRP."""
     named = method or (run.recipe.explain[0] if run.recipe.explain else "lrp")
@@ -412,50 +273,15 @@ def _check_target(run: Run, target: str) -> None:
         raise HeschlError(f"--target is '{target}', which the network cannot answer: {hint}")
 
 
-def _picked(
-    run: Run, part: str, clips: Sequence[str], files: Sequence[Path | str]
-) -> tuple[list[Clip], list[Skipped]]:
-    if clips or files:
-        return find_clips(run, [*clips, *map(Path, files)]), []
-    found, missing = _part(run, run.corpus(), part)
-    if not found:
-        raise HeschlError(
-            f"the {part} part of {run.folder} holds no clip: choose another part, or name clips"
-        )
-    return found, missing
+def _fingerprint(run: Run) -> str:
+    path = run.folder / "checkpoints" / "best.safetensors"
+    if not path.exists():
+        raise HeschlError(f"{path} is not there: train the run first")
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
-def _shown(run: Run, part: str, clips: Sequence[Clip], n: int | None, seed: int) -> set[str]:
-    """Ids of n clips: those that tell most of what was scored, by turns of their groups, then others."""
-    n = SHOW if n is None else n
-    spread = [clip.id for clip in _spread(run, clips, n, seed)]
-    scored = run.folder / "evaluate" / part / "predictions.csv"
-    rows = read_csv(scored) if scored.exists() else []
-    if not rows or "said" not in rows[0]:  # not scored, or an answer for every frame
-        return set(spread)
-    there = {clip.id for clip in clips}
-    turns = itertools.zip_longest(*(group for _, group in telling(rows, -(-n // 3) or 1)))
-    first = [row["id"] for turn in turns for row in turn if row is not None and row["id"] in there]
-    return set([*dict.fromkeys([*first, *spread])][:n])
-
-
-def _spread(run: Run, clips: Sequence[Clip], n: int | None, seed: int) -> list[Clip]:
-    """n clips: by turns of every class (or, over frames, speaker), drawn by the seed."""
-    n = SHOW if n is None else n
-    if n < 0:
-        raise HeschlError(f"--show is {n}: how many clips are drawn cannot be below zero")
-    label = run.recipe.task.args.get("label", "")
-    order = np.random.default_rng(seed).permutation(len(clips))
-    kinds: dict[str, list[Clip]] = {}
-    for k in order:
-        clip = clips[int(k)]
-        kinds.setdefault(clip.labels.get(label) or run.split.groups.get(clip.id, ""), []).append(clip)
-    turns = itertools.zip_longest(*(kinds[kind] for kind in sorted(kinds)))
-    mixed = [clip for turn in turns for clip in turn if clip is not None]
-    if n < len(kinds):  # not the first of the alphabet
-        first = mixed[: len(kinds)]
-        mixed = [first[int(k)] for k in np.linspace(0, len(first) - 1, n).round()]
-    return mixed[:n]
+def _folder_name(method: str, target: str) -> str:
+    return quote(f"{method.replace(':', '-')}-{target}", safe="-_")
 
 
 def _heard(folder: Path, shown: Sequence[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Illustrative throughout: a table puts the layers at areas. Written are, under RU
     activity.h5    each area's matrix (clip, time, neuron): h5py.File("activity.h5")["STG"][:]
     courses.h5     the areas' net moments (clip, area, time), and what sensors see of each, (sensor, area)
     NAME.h5, -lh.stc, -rh.stc, SENSORS-ave.fif    of the clip that is shown (-epo.fif with noise): plain MNE opens them
-    areas, course, SENSORS pictures (PNG, SVG), film.gif, surface.html, sound.wav (page/ once the run's page asked)
+    areas, course, story, SENSORS pictures (PNG; SVG), film.gif, surface.html, sound.wav (page/ once the run's page asked)
     summary.json   all this in numbers, with its status
 """
 
@@ -30,7 +30,7 @@ from heschl.brain.place import MOMENT, ClipCourses, Rate, clip_courses, populati
 from heschl.brain.sensors import sensors_info
 from heschl.files import replacing, write_csv, write_json, write_wav
 from heschl.run import Run, open_run
-from heschl.steps.explain import find_clips
+from heschl.steps.explain_clips import find_clips
 from heschl.steps.inputs import chosen
 from heschl.steps.networks import Network, Progress, answers, open_network
 from heschl.steps.placing import Part, check_placeable, recorded
@@ -75,6 +75,7 @@ def place_run(
     areas: Any = None,
     noise: float | None = None,
     film: bool = False,
+    svg: bool = False,
     rate: Rate = "norm",
     moment: float = MOMENT,
     name: str | None = None,
@@ -92,7 +93,7 @@ def place_run(
     areas: a table, see `heschl.brain.areas.assign`.
     noise: signal-to-noise ratio of one trial, decibels; then 100 trials are simulated and their mean is drawn, and an
         inverse (dSPM) is told with what it can tell apart.
-    film: also write film.gif.
+    film: also write film.gif. svg: also write each picture as SVG.
     rate: of a layer's units, "norm" or "mean". moment: highest net moment of each area, A m.
     name: of the folder; None is the part, or the first recording's.
 
@@ -142,9 +143,11 @@ def place_run(
     for label, info in infos.items():
         seen[label], summary["sensors"][label] = _sensed(placement, label, info, folder, noise, seed)
     shutil.rmtree(folder / "page", ignore_errors=True)  # of a placement before this one
+    for old in folder.glob("*.svg"):
+        old.unlink()
     from heschl.steps.place_show import pictures
 
-    summary |= pictures(folder, placement, seen, film)
+    summary |= pictures(folder, placement, seen, film, svg)
     write_json(folder / "summary.json", summary)
     return summary
 

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from heschl.figures.brain import borders_of, brain_course, brain_strip
+from heschl.brain.anatomy import template
+from heschl.figures.brain import Borders, Drawn, borders_of, brain_course, brain_strip
 from heschl.figures.film import Look, film_pictures, moving
 from heschl.figures.sensors import KINDS, Seen, moments, sensors_figure
 from heschl.figures.story import story_figure
 from heschl.figures.style import save
 from heschl.figures.surface import surface_element, surface_page
-from heschl.files import replacing, write_text
+from heschl.files import cache_folder, replacing, write_text
 from heschl.steps.place import CAVEAT, Placement, write_sound
 from heschl.steps.views import drawn_brain
 
 ROWS = 3  # moments of the course that is drawn
 LOOKED = 4  # moments of the story
 FRAMES = 40  # of the film and of the surface to turn
+_MADE = 1  # raise it when the picture of the areas changes
 UNIT = "nA\u202fm at each source"
 
 
-def pictures(folder: Path, placement: Placement, seen: Mapping[str, Any], film: bool) -> dict[str, Any]:
+def pictures(
+    folder: Path, placement: Placement, seen: Mapping[str, Any], film: bool, svg: bool
+) -> dict[str, Any]:
     """Draws everything; gives what was drawn, for summary.json."""
     drawn = drawn_brain()
     found, map_ = placement.courses, placement.map
@@ -35,19 +41,18 @@ def pictures(folder: Path, placement: Placement, seen: Mapping[str, Any], film: 
     heard = placement.shown.heard
     limit = float(np.abs(values).max())
     borders = borders_of(drawn, areas)
-    title = "Where the table puts this network's layers (illustrative)"
-    save(brain_strip(drawn, None, areas, title, borders=borders), folder / "areas")
+    _areas(folder / "areas", drawn, areas, borders, svg)
     at = [int(np.abs(map_.times - time).argmin()) for time in moments(values, map_.times, ROWS)]
     title = f"Where this network's layers are active while it hears {heard} (illustrative)"
     course = brain_course(drawn, values[:, at], map_.times[at].tolist(), areas, title, UNIT, limit, borders)
-    save(course, folder / "course")
+    save(course, folder / "course", svg)
     figures: dict[str, Any] = {"areas": "areas", "course": "course"}
     for label, evoked in seen.items():
         kinds = evoked.get_channel_types(unique=True)
         for kind in kinds:
             one, title = channels_of(evoked, kind), sensors_title(evoked, kind, heard)
             name = label if len(kinds) == 1 else f"{label}-{kind}"
-            save(sensors_figure(one, courses, title), folder / name)
+            save(sensors_figure(one, courses, title), folder / name, svg)
             figures[name] = title
             if "story" in figures:
                 continue
@@ -59,7 +64,7 @@ def pictures(folder: Path, placement: Placement, seen: Mapping[str, Any], film: 
             story = story_figure(
                 drawn, values, courses, areas, one, at_, figures["story"], UNIT, sound, limit, borders
             )
-            save(story, folder / "story")
+            save(story, folder / "story", svg)
     some = even(n, FRAMES)
     each = {
         name: 1e9 * course[some] / (len(one.sources) * one.kept)
@@ -75,6 +80,19 @@ def pictures(folder: Path, placement: Placement, seen: Mapping[str, Any], film: 
         "sound": write_sound(folder, placement.shown),
         "film": "film.gif" if film else None,
     }
+
+
+def _areas(path: Path, drawn: Drawn, areas: Mapping[str, np.ndarray], borders: Borders, svg: bool) -> None:
+    """The areas alone, which no clip changes: drawn once for a table and kept in the cache."""
+    title = "Where the table puts this network's layers (illustrative)"
+    held = repr((_MADE, template().key, title, {name: one.tolist() for name, one in areas.items()}))
+    kept = cache_folder() / "brain" / f"areas-{hashlib.sha256(held.encode()).hexdigest()[:16]}"
+    suffixes = (".png", ".svg") if svg else (".png",)
+    if not all(kept.with_suffix(suffix).exists() for suffix in suffixes):
+        save(brain_strip(drawn, None, areas, title, borders=borders), kept, svg)
+    for suffix in suffixes:
+        with replacing(path.with_suffix(suffix)) as temporary:
+            shutil.copyfile(kept.with_suffix(suffix), temporary)
 
 
 def channels_of(evoked: Any, kind: str) -> Seen:

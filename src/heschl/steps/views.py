@@ -15,7 +15,7 @@ from heschl.figures.brain import LOOKS, PIXELS, Drawn, Hemisphere, draw
 from heschl.figures.cortex import LIGHT, SAMPLES, Ground, View
 from heschl.files import cache_folder, replacing
 
-_MADE = 2  # raise it when what is drawn changes
+_MADE = 3  # raise it when what is drawn changes
 
 
 def drawn_brain(anatomy: Anatomy | None = None, pixels: int = PIXELS) -> Drawn:

@@ -5,19 +5,24 @@ A mkdocs hook: `{{ name }}` on a page becomes what the function of that name giv
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from heschl.recipe import Recipe, shipped
+from heschl.recipe.parts import KINDS, find_part
 from heschl.recipe.plain import read_yaml
+from heschl.steps.methods import METHODS
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    for name in ("readme", "recipe_keys", "recipes", "commands", "results", "faithful"):
+    for name in ("readme", "recipe_keys", "parts", "recipes", "commands", "results", "faithful"):
         mark = "{{ " + name + " }}"
         if mark in markdown:
             markdown = markdown.replace(mark, globals()[name]())
@@ -35,20 +40,23 @@ def recipe_keys() -> str:
     rows = ["| key | takes | default | what it is |", "|---|---|---|---|"]
     schema = Recipe.model_json_schema(mode="validation")
     rows += [
-        f"| `{key}` | {kind} | {default} | {what} |" for key, kind, default, what in _keys(schema, schema, "")
+        f"| `{key}` | {kind} | {default} | {_plain(what)} |"
+        for key, kind, default, what in _keys(schema, schema, "")
     ]
     return "\n".join(rows)
 
 
 def _keys(schema: dict[str, Any], whole: dict[str, Any], before: str) -> Iterator[tuple[str, str, str, str]]:
     for name, field in schema.get("properties", {}).items():
+        if name == "args":
+            continue  # they stand beside `use`
         key = before + name
         given = field.get("default")
         default = "–" if given in (None, "", []) else "see below" if isinstance(given, dict) else f"`{given}`"
         default = "required" if name in schema.get("required", ()) else default
         yield key, _kind(field, whole), default.replace("|", "\\|"), field.get("description", "")
         for inner in _inner(field, whole):
-            if "use" not in inner.get("properties", {}):
+            if {"use", "args"} != set(inner.get("properties", {})):  # a part's own keys are told below
                 yield from _keys(inner, whole, key + ("[]." if field.get("type") == "array" else "."))
 
 
@@ -76,6 +84,64 @@ def _kind(field: dict[str, Any], whole: dict[str, Any]) -> str:
         "null": "null",
     }
     return names.get(field.get("type", ""), "keys" if field.get("type") == "object" else "anything")
+
+
+def _plain(text: str) -> str:
+    """Braces and bars as they are: in a table they would be read as attributes and cells."""
+    return text.replace("{", "&#123;").replace("}", "&#125;").replace("|", "&#124;")
+
+
+def parts() -> str:
+    """Every part that a recipe can use, with its own keys, from the signatures that recipes are checked against."""
+    blocks = []
+    for kind, (_, filled) in KINDS.items():
+        if kind == "optimiser":
+            continue  # torch's own
+        rows = ["| use | its keys | what it is |", "|---|---|---|"]
+        for use, part in _parts(kind):
+            keys = ", ".join(
+                f"`{name}`" if one.default is one.empty else f"`{name}={one.default!r}`".replace("|", "\\|")
+                for name, one in inspect.signature(part).parameters.items()
+                if name not in filled and one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL)
+            )
+            what = " ".join((inspect.getdoc(part) or "").split("\n\n")[0].split())
+            rows.append(f"| `{use}` | {keys or '–'} | {_plain(what)} |")
+        blocks.append(f"## {kind}\n\n" + "\n".join(rows))
+    return "\n\n".join(blocks)
+
+
+# what classes of a kind have
+MADE = {"feature": "forward", "model": "areas", "task": "bind", "augment": "__call__"}
+
+
+def _parts(kind: str) -> Iterator[tuple[str, Any]]:
+    """Public parts of a kind: what a recipe writes after `use`, and what it names."""
+    home = importlib.import_module(KINDS[kind][0])
+    if kind == "explain":
+        for use in sorted({use for use, _ in METHODS.values()}):
+            yield use, find_part(use, kind)
+        return
+    if kind in ("split", "schedule"):
+        first = ["corpus", "seed"] if kind == "split" else ["step"]
+        for name, part in vars(home).items():
+            takes = inspect.signature(part).parameters if inspect.isfunction(part) else {}
+            if all(one in takes for one in first) and name[0] != "_":
+                yield name, part
+        return
+    for name in sorted(one.name for one in pkgutil.iter_modules(home.__path__)):
+        if name.startswith("_") or (kind == "feature" and name.startswith("augment")):
+            continue
+        if kind == "augment" and name != "augment":  # which gathers those of the other files
+            continue
+        module = importlib.import_module(f"{home.__name__}.{name}")
+        if kind == "corpus" and hasattr(module, "write_tiny"):
+            yield name, module.read
+        for item, part in vars(module).items():
+            if kind not in MADE or item.startswith("_") or not inspect.isclass(part):
+                continue
+            own = part.__module__.startswith(module.__name__) and not getattr(part, "_is_protocol", False)
+            if own and hasattr(part, MADE[kind]):
+                yield f"{name}.{item}", part
 
 
 def recipes() -> str:

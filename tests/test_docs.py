@@ -85,3 +85,30 @@ def test_every_block_of_yaml_is_of_keys_that_a_recipe_has(page: Path) -> None:
     keys = set(Recipe.model_fields)
     for code in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         assert set(yaml.safe_load(code)) <= keys
+
+
+def test_every_part_of_the_shipped_recipes_is_among_those_that_are_described(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from heschl.recipe import load, shipped
+
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import pages
+
+    told = {kind: {use for use, _ in pages._parts(kind)} for kind in pages.KINDS if kind != "optimiser"}
+    for path in shipped().values():
+        recipe = load(path)
+        used = {
+            "corpus": [recipe.corpus, *recipe.also],
+            "split": [recipe.split],
+            "feature": [recipe.feature],
+            "augment": recipe.augment,
+            "model": [recipe.model],
+            "task": [recipe.task],
+            "explain": recipe.explain,
+            "schedule": [recipe.train.schedule] if recipe.train.schedule else [],
+        }
+        for kind, parts in used.items():
+            # a name as written in `features`, `spectrogram.LogMel`, may come from another module, `mel.LogMel`
+            ends = {use.rsplit(".", 1)[-1] for use in told[kind]}
+            assert {part.use.rsplit(".", 1)[-1] for part in parts} <= ends, (path.stem, kind)

@@ -128,9 +128,7 @@ class Train(_Section):
         default=Part.model_validate({"use": "AdamW", "lr": 1e-3}),
         description="torch.optim, and its arguments",
     )
-    schedule: Part | None = Field(
-        default=None, description="how the learning rate moves: cosine, step, exponential, ..."
-    )
+    schedule: Part | None = Field(default=None, description="how the learning rate moves, one of those below")
     clip_gradient: float | None = Field(default=None, gt=0, description="largest norm of the gradient")
     early_stopping: Annotated[EarlyStopping | None, BeforeValidator(_early)] = Field(
         default=None, description="patience in epochs, or {patience, min_delta}"

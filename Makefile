@@ -42,7 +42,7 @@ bench: $(SET_UP)
 
 docs: $(SET_UP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build  # not --quiet, which would not count its warnings
 	@echo "the site: site/index.html"
 
 clean:

@@ -30,10 +30,17 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def readme() -> str:
-    """README with its links into docs/ made local and its pictures left out where they are not part of the site."""
+    """README with its links into docs/ made local, those to tables led to the page that holds them, others as text."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = re.sub(r"\]\(docs/", "](", text)
-    return re.sub(r"\]\((?!https?:|#|\w[\w/-]*\.(?:md|png|svg)\b)([^)]+)\)", r"]", text)
+    text = re.sub(r"\]\(bench/results[^)]*\)", "](results.md)", text)
+
+    def kept(link: re.Match[str]) -> str:
+        target = link[2]
+        there = target.startswith(("http", "#")) or (ROOT / "docs" / target.split("#")[0]).is_file()
+        return link[0] if there else link[1]
+
+    return re.sub(r"(?<!!)\[([^\]]+)\]\(([^)]+)\)", kept, text)
 
 
 def recipe_keys() -> str:
@@ -106,7 +113,7 @@ def parts() -> str:
             )
             what = " ".join((inspect.getdoc(part) or "").split("\n\n")[0].split())
             rows.append(f"| `{use}` | {keys or '–'} | {_plain(what)} |")
-        blocks.append(f"## {kind}\n\n" + "\n".join(rows))
+        blocks.append(f"### {kind}\n\n" + "\n".join(rows))
     return "\n\n".join(blocks)
 
 

@@ -87,6 +87,38 @@ def test_every_block_of_yaml_is_of_keys_that_a_recipe_has(page: Path) -> None:
         assert set(yaml.safe_load(code)) <= keys
 
 
+def test_links_lead_to_pages_and_headings_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import pages
+
+    texts = {path: path.read_text(encoding="utf-8") for path in PAGES}
+    texts[ROOT / "docs" / "index.md"] = pages.readme()
+    for path, text in texts.items():
+        for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.DOTALL)):
+            if target.startswith("http"):
+                continue
+            name, _, anchor = target.partition("#")
+            where = (path.parent / name).resolve() if name else path
+            assert where.exists(), f"{path.name} links to {target}"
+            heads = re.findall(r"^#+ (.+)$", texts.get(where, ""), re.MULTILINE)
+            slugs = {re.sub(r"[^\w]+", "-", re.sub(r"[^\w\s-]", "", head).strip().lower()) for head in heads}
+            assert not anchor or anchor in slugs, f"{path.name} links to {target}"
+
+
+def test_docstrings_of_the_house_become_lists_of_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    from docstrings import as_markdown
+
+    text = (
+        "What it does, a * b.\n\nParameters\n----------\nwave: (time,) samples. rate: Hz; never zero, see x: y.\n"
+        "    More of it.\nlow, high: <two>.\n\nFree words.\n\nRaises\n------\nHeschlError: bad.\n\n>>> f(1)\n2\n"
+    )
+    assert as_markdown(text, ["wave", "rate", "low", "high"]) == (
+        "What it does, a \\* b.\n\n**Parameters**\n\n- `wave`: (time,) samples.\n- `rate`: Hz; never zero, see x: y. More of "
+        "it.\n- `low`, `high`: \\<two>.\n\nFree words.\n\n**Raises**\n\n- `HeschlError`: bad.\n\n```pycon\n>>> f(1)\n2\n```"
+    )
+
+
 def test_every_part_of_the_shipped_recipes_is_among_those_that_are_described(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

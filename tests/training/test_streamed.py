@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
 from heschl.corpora import imagined
 from heschl.corpora.sensors import sensors_of
+from heschl.features.brain_maps import BrainMaps
 from heschl.features.store import pack_frames
 from heschl.training.fit import train
 from heschl.training.streamed import StreamedTrials
@@ -64,3 +66,35 @@ def test_a_training_copies_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     }
     run = train(recipe, runs=tmp_path / "runs", quiet=True)
     assert run.finished and not list((tmp_path / "cache").glob("frames-*"))
+
+
+def test_maps_come_as_they_are_stored(tmp_path: Path) -> None:
+    """float16 stays so until the feature takes it; a file of float32 beside it makes the batch float32; NaN is named."""
+    random = np.random.default_rng(0)
+    values = {}
+    for name, kind, channels in (("a", np.float16, 4), ("b", np.float32, 3)):
+        values[name] = random.standard_normal((3, channels, 5, 16)).astype(kind)
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["x_data"], file["y_data"] = values[name], np.arange(3)
+            file["positions"] = random.uniform(-0.1, 0.1, (channels, 3))
+    corpus = imagined.read(tmp_path, rate=16.0)
+    sensors = sensors_of(corpus)
+    assert sensors is not None
+    streamed = StreamedTrials(corpus.clips, sensors)
+    x, lengths = streamed.read([2, 0])
+    assert x.dtype == torch.float16 and x.is_contiguous() and lengths.tolist() == [16, 16]
+    assert torch.equal(x, torch.from_numpy(values["a"][[2, 0]]))
+    assert torch.equal(
+        BrainMaps(16.0, stored=True)(x), BrainMaps(16.0, stored=True)(x.float())
+    )  # in full precision
+    x, _ = streamed.read([1, 5])
+    assert x.dtype == torch.float32 and torch.equal(x[0], torch.from_numpy(values["a"][1]).float())
+    assert torch.equal(x[1, :3], torch.from_numpy(values["b"][2])) and not x[1, 3].any()
+    with h5py.File(tmp_path / "b.h5", "r+") as file:
+        file["x_data"][1, 2, 4, 15] = np.nan
+    with pytest.raises(HeschlError, match=r"trial b/00001 of .*b\.h5 holds values that are not finite"):
+        streamed.read([4])
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["x_data"] = values["b"][:1]
+    with pytest.raises(HeschlError, match="does not hold trial b/00002 any more"):
+        streamed.read([5])

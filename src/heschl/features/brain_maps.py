@@ -69,6 +69,7 @@ class BrainMaps(nn.Module):
                 f"BrainMaps takes trials {axes} and was given {tuple(x.shape)}: choose a corpus of brains, and `stored` for one "
                 "that holds maps"
             )
+        x = x.float()  # maps may come as they are stored, in float16
         silent = (x == 0).flatten(2).all(2)[:, :, None, None]
         maps = x if self.maps is None else self.maps(x)
         if self.level == "none":

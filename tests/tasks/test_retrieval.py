@@ -8,7 +8,17 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from heschl.tasks.retrieval import Ranks, by_group, hits, ranks, reciprocal, retrieval_scores, scorer
+from heschl.tasks.retrieval import (
+    Ranks,
+    best,
+    by_group,
+    curve,
+    hits,
+    ranks,
+    reciprocal,
+    retrieval_scores,
+    scorer,
+)
 from heschl.types import HeschlError
 
 
@@ -41,7 +51,7 @@ def test_scores_by_brute_force() -> None:
     assert held["median_rank"] == np.median(place) and held["candidates"] == 12 and held["groups"] == 4
     assert held["top_1"]["low"] <= held["top_1"]["value"] <= held["top_1"]["high"]
     assert held["p"] == pytest.approx(1 / 301)
-    rows = {row["group"]: row for row in by_group(s, truth, subjects, 12)}
+    rows = {row["group"]: row for row in by_group(ranks(s, truth), subjects, 12)}
     assert rows["s1"]["top_5"] == pytest.approx((place[1::4] <= 5).mean()) and rows["s1"]["trials"] == 10
 
 
@@ -92,3 +102,22 @@ def test_bad_input() -> None:
         retrieval_scores(np.zeros((2, 3)), [0, 1], 3, groups=["a"])
     with pytest.raises(HeschlError, match="shape"):
         scorer(np.zeros((2, 3)), np.zeros((2, 4)))
+
+
+def test_block_by_block_as_all_at_once() -> None:
+    random = np.random.default_rng(3)
+    z, candidates = random.standard_normal((7, 2, 3)), random.standard_normal((9, 2, 3)).astype(np.float32)
+    truth = random.integers(9, size=(7, 4))
+    a, b = z.reshape(7, 6), candidates.reshape(9, 6)
+    whole = (a / np.linalg.norm(a, axis=1)[:, None]) @ (b / np.linalg.norm(b, axis=1)[:, None]).T
+    whole[2] = 0.5  # all alike
+    parts = scorer(z, candidates)
+    scores = lambda first, last: np.where(np.arange(first, last)[:, None] == 2, 0.5, parts(first, last))  # noqa: E731
+    assert np.allclose(scores(0, 7), whole, atol=1e-6)
+    assert np.array_equal(best(scores, 7, block=3), whole.argmax(1))
+    for column in range(4):  # counted for one truth, sorted for several: the same
+        one, several = ranks(scores, truth[:, column], block=2), ranks(scores, truth, block=3)
+        assert np.array_equal(one.better, several.better[:, column])
+        assert np.array_equal(one.alike, several.alike[:, column])
+    shares = curve(one, 9)
+    assert np.allclose(shares, [hits(one, k).mean() for k in range(1, 10)]) and shares[-1] == pytest.approx(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,13 @@ from heschl.files import read_json
 from heschl.models.segment_matcher import SegmentMatcher
 from heschl.run import Run
 from heschl.steps.decode import decode
-from heschl.steps.evaluate import evaluate
+from heschl.steps.evaluate import _score_matches, evaluate
+from heschl.steps.networks import Answer, Network, answers, open_network, pointing, scores_among, with_sensors
 from heschl.tasks.match import match_loss
+from heschl.tasks.retrieval import middle, ranks
 from heschl.tasks.segments import Match, segment_mel
 from heschl.training.fit import train
-from heschl.types import Batch, HeschlError
+from heschl.types import Batch, Clip, HeschlError
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,21 @@ def test_a_run_matches_what_it_never_heard(run: Run, brains: Path) -> None:
     found = decode(run, permutations=50, explain=True)
     assert [one["file"] for one in found["pictures"]] == ["ranks.svg", "sensors.svg", "areas.svg"]
     assert found["explained"]["areas"]["rows"] and "heschl explain" in found["explained"]["notes"][0]
+    dense = np.stack(
+        [
+            one.logits
+            for one in answers(
+                with_sensors(open_network(run), corpus), [corpus.by_id[i] for i in run.split.test]
+            )
+        ]
+    )
+    names = [corpus.by_id[i].labels["heard"] for i in run.split.test]
+    with (run.folder / "evaluate" / "test" / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    places = ranks(dense, np.array([run.labels.index(name) for name in names]))
+    for row, name, place, own in zip(rows, names, middle(places), dense):
+        assert row["heard"] == name and row["answered"] == run.labels[own.argmax()]
+        assert float(row["rank"]) == place
     assert found["words"] == 24 and found["network"]["candidates"] == 24
     assert found["linear"]["mrr"]["value"] > found["linear"]["mrr"]["chance"]  # ridge, on a signal of 20 dB
 
@@ -204,6 +223,55 @@ def test_candidates_by_file_and_refusals(tmp_path: Path) -> None:
         Match("word", sounds={"use": "spoken"}, candidates="x.npz")
     with pytest.raises(HeschlError, match="needs a network with candidates"):
         task.fill(torch.nn.Linear(2, 2))
+
+
+def test_a_file_holds_candidates_that_nobody_heard(tmp_path: Path) -> None:
+    names = ("other", "stop", "right", "left", "more")
+    values = np.random.default_rng(0).standard_normal((5, 5, 4)).astype(np.float32)
+    np.savez(tmp_path / "c.npz", ids=np.array(names), embeddings=values)
+    corpus = made_up_corpus()
+    task = Match("word", candidates=str(tmp_path / "c.npz")).bind(corpus)
+    assert task.classes == tuple(sorted(names)) and task.n_outputs(corpus) == 5
+    assert {task.classes[task.target(clip)] for clip in corpus.clips} == {"left", "right", "stop"}
+    network = SegmentMatcher((5, 20), 5, bands=4, steps=5, virtual=6, hidden=8, depth=2)
+    task.fill(network)
+    assert np.array_equal(network.candidates.numpy(), values[np.argsort(names)])
+
+
+@pytest.mark.slow
+def test_scores_of_all_trials_are_never_in_memory_together(tmp_path: Path) -> None:
+    """1,000 trials among 40,000 candidates: all scores at once would be 160 MB."""
+    random = np.random.default_rng(0)
+    names = tuple(f"c{k:05d}" for k in range(40_000))
+    model = torch.nn.Module()
+    model.register_buffer("candidates", torch.from_numpy(random.standard_normal((40_000, 2, 4), np.float32)))
+    network = pointing(Network(model, torch.nn.Identity(), names, None, "crop", "pad", False))
+    truth = random.integers(40_000, size=1000)
+    z = model.candidates.numpy()[truth] + 0.3 * random.standard_normal((1000, 2, 4), np.float32)
+    found = [
+        Answer(Clip(f"t{k}", Path("x.wav"), 1.0, {"heard": names[truth[k]]}), z[k], np.zeros(0), 1.0)
+        for k in range(1000)
+    ]
+    task = Match(labels=names)
+    tracemalloc.start()
+    held = _score_matches(tmp_path, found, task, network, None, "clip")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 100e6
+    with (tmp_path / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    scores = scores_among(network, z[:3])
+    assert callable(scores)
+    for k, (row, own) in enumerate(zip(rows, scores(0, 3))):
+        assert (
+            row["heard"] == names[truth[k]]
+            and row["answered"] == names[own.argmax()]
+            and row["of"] == "40000"
+        )
+        assert float(row["rank"]) == (own > own[truth[k]]).sum() + 1
+    assert len(rows) == 1000 and held["scores"]["classes"] == 40_000
+    right = np.mean([row["answered"] == row["heard"] for row in rows])
+    assert held["retrieval"]["top_1"]["value"] == held["scores"]["accuracy"]["value"] == pytest.approx(right)
 
 
 @pytest.mark.slow

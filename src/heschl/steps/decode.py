@@ -33,8 +33,16 @@ from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps.decode_linear import Decoded, block_of, linear_scores, powers, shuffled
 from heschl.steps.decode_show import Picture, caveats, show_codebook, show_ranks, weights_of, with_earlier
-from heschl.steps.networks import Answer, Progress, answers, open_network, with_sensors
-from heschl.tasks.retrieval import by_group, retrieval_scores
+from heschl.steps.networks import (
+    Answer,
+    Progress,
+    answers,
+    open_network,
+    pointing,
+    scores_among,
+    with_sensors,
+)
+from heschl.tasks.retrieval import Scores, by_group, ranks, retrieval_scores
 from heschl.tasks.triplets import triplet_table, triplet_tests
 from heschl.types import HeschlError, Skipped
 
@@ -81,7 +89,7 @@ def decode(
     power, told = powers(held)
     linear = linear_scores(held, power)
 
-    def scored(scores: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    def scored(scores: Scores, truth: np.ndarray) -> dict[str, Any]:
         return retrieval_scores(scores, truth, n, groups, blocks, permutations)
 
     moved = shuffled(held.truth, blocks)
@@ -95,21 +103,21 @@ def decode(
         "trials": len(held.trials),
         "subjects": len(set(subjects)),
         "interval": f"over {over}",
-        "network": scored(held.logits, held.truth),
+        "network": scored(held.scores, held.truth),
         "linear": scored(linear, held.truth),
-        "shuffled": {"network": scored(held.logits, moved), "linear": scored(linear, moved)},
+        "shuffled": {"network": scored(held.scores, moved), "linear": scored(linear, moved)},
         "skipped": len(skipped),
         "notes": [*held.corpus.notes, *told, *_designs(held)],
     }
+    places = {"network": ranks(held.scores, held.truth), "linear": ranks(linear, held.truth)}
     for name, column in (("per_subject", subjects), ("per_word", [words[k] for k in held.truth])):
         rows = [
-            {"decoder": who, **row}
-            for who, scores in (("network", held.logits), ("linear", linear))
-            for row in by_group(scores, held.truth, column, n)
+            {"decoder": who, **row} for who, found in places.items() for row in by_group(found, column, n)
         ]
         write_csv(folder / f"{name}.csv", rows, list(rows[0]))
     of = f"{'simulated brains' if held.corpus.synthetic else held.corpus.name}, {part} part"
-    pictures: list[Picture] = [*show_ranks(held, linear, moved, folder, of), *show_codebook(held, folder, of)]
+    null = {"network": ranks(held.scores, moved), "linear": ranks(linear, moved)}
+    pictures: list[Picture] = [*show_ranks(held, places, null, folder, of), *show_codebook(held, folder, of)]
     result["triplets"] = _triplets(held, folder)
     write_csv(folder / "skipped.csv", [one._asdict() for one in skipped], ["where", "why"])
     if explain:
@@ -134,7 +142,7 @@ def _answered(run: Run, part: str, progress: Progress | None) -> tuple[Decoded, 
     if part not in ("train", "validation", "test"):
         raise HeschlError(f"there is no part '{part}': choose train, validation or test")
     corpus = run.corpus()
-    network = with_sensors(open_network(run), corpus)
+    network = pointing(with_sensors(open_network(run), corpus))
     if network.sensors is None:
         raise HeschlError(
             f"{run.folder} was trained on sound, and decoding is from brains: use heschl evaluate"
@@ -149,7 +157,8 @@ def _answered(run: Run, part: str, progress: Progress | None) -> tuple[Decoded, 
     task = run.task()
     trials = [answer.clip for answer in found]
     truth = np.array([task.target(clip) for clip in trials])
-    return Decoded(run, corpus, network, trials, truth, np.stack([one.logits for one in found])), skipped
+    scores = scores_among(network, np.stack([one.logits for one in found]))
+    return Decoded(run, corpus, network, trials, truth, scores), skipped
 
 
 def _groups(held: Decoded) -> tuple[list[str] | None, str]:

@@ -21,8 +21,8 @@ import numpy as np
 
 from heschl.corpora.sensors import Sensors
 from heschl.files import write_csv
-from heschl.steps.decode_linear import Decoded, logits_with
-from heschl.tasks.retrieval import hits, ranks, reciprocal
+from heschl.steps.decode_linear import Decoded, scores_with
+from heschl.tasks.retrieval import Scores, hits, ranks, reciprocal
 from heschl.types import Clip, HeschlError, Recording
 
 TRIALS = 192  # that are decoded again for each area, evenly over recordings
@@ -87,7 +87,7 @@ def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dic
     others = _elsewhere(size, np.unique(np.concatenate(list(sources.values()))), seed)
 
     some = _spread(held.trials, max(1, TRIALS // len(recordings)))
-    before = _found(held, some, held.logits[some])
+    before = [values[some] for values in _found(held.scores, held.truth)]
     random = np.random.default_rng((seed, 2))
     draws = random.multinomial(len(some), np.full(len(some), 1 / len(some)), DRAWS) / len(some)
 
@@ -101,7 +101,7 @@ def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dic
             taken.append(share)
             return left
 
-        after = _found(held, some, logits_with(held, [held.trials[k] for k in some], change))
+        after = _found(scores_with(held, [held.trials[k] for k in some], change), held.truth[some])
         lost = before[1] - after[1]
         low, high = np.percentile(draws @ lost, [2.5, 97.5])
         return {
@@ -231,7 +231,7 @@ def _spread(trials: Sequence[Clip], most: int) -> list[int]:
     ]
 
 
-def _found(held: Decoded, some: Sequence[int], logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Top-1 and reciprocal rank of each of some trials."""
-    found = ranks(logits, held.truth[list(some)])
+def _found(scores: Scores, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Top-1 and reciprocal rank of each trial."""
+    found = ranks(scores, truth)
     return hits(found, 1), reciprocal(found)

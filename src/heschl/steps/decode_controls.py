@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from heschl.files import write_csv
-from heschl.steps.decode_linear import Decoded, Powers, block_of, linear_scores, logits_with, powers, shuffled
+from heschl.steps.decode_linear import Decoded, Powers, block_of, linear_scores, powers, scores_with, shuffled
 from heschl.tasks.clusters import FEWEST, cluster_test
-from heschl.tasks.retrieval import hits, ranks
+from heschl.tasks.retrieval import Scores, hits, ranks
 from heschl.types import Clip, HeschlError
 
 Scored = Callable[
-    [np.ndarray, np.ndarray], dict[str, Any]
+    [Scores, np.ndarray], dict[str, Any]
 ]  # scores (trial, word), truth -> with chance, p and interval
 
 BODY = re.compile(r"EOG|EMG|ECG|EKG", re.IGNORECASE)  # names of channels that record no brain
@@ -111,7 +111,7 @@ def mirrored(wave: np.ndarray, samples: int) -> np.ndarray:
     )
 
 
-def _baseline(held: Decoded, given: float | None, notes: list[str]) -> list[tuple[str, str, np.ndarray]]:
+def _baseline(held: Decoded, given: float | None, notes: list[str]) -> list[tuple[str, str, Scores]]:
     first = held.trials[0]
     if given is None:
         starts = [span.start for clip in held.trials for span in clip.spans if span.tier == "word"]
@@ -137,12 +137,12 @@ def _baseline(held: Decoded, given: float | None, notes: list[str]) -> list[tupl
     own, _ = powers(held, change)
     name = f"baseline, first {1000 * given:.0f} ms"
     return [
-        (name, "network", logits_with(held, held.trials, change)),
+        (name, "network", scores_with(held, held.trials, change)),
         (name, "linear", linear_scores(held, own)),
     ]
 
 
-def _body(held: Decoded, power: Sequence[Powers], notes: list[str]) -> list[tuple[str, str, np.ndarray]]:
+def _body(held: Decoded, power: Sequence[Powers], notes: list[str]) -> list[tuple[str, str, Scores]]:
     """The linear decoder on channels of eyes, muscles and heart; subjects without them are left to guess."""
     chosen, names = [], set()
     for one in power:

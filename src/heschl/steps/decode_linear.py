@@ -14,8 +14,9 @@ import numpy as np
 import torch
 
 from heschl.run import Run
-from heschl.steps.networks import Network, beside, logits_of, read_wave
+from heschl.steps.networks import Network, beside, logits_of, read_wave, scores_among
 from heschl.tasks.linear_decode import band_power, fit_lda, fit_ridge
+from heschl.tasks.retrieval import Scores, scorer
 from heschl.types import Clip, Corpus
 
 BANDS, BINS = 4, 8
@@ -25,14 +26,16 @@ Change = Callable[[np.ndarray, Clip], np.ndarray]  # of one trial (sensor, ..., 
 
 
 class Decoded(NamedTuple):
-    """A network on the trials of a part: what `decode`, its controls and its pictures share."""
+    """A network on the trials of a part: what `decode`, its controls and its pictures share.
+
+    scores: of trials with all words or candidates."""
 
     run: Run
     corpus: Corpus
     network: Network
     trials: list[Clip]
     truth: np.ndarray
-    logits: np.ndarray
+    scores: Scores
 
 
 class Powers(NamedTuple):
@@ -59,13 +62,13 @@ def maps_of(
     return torch.cat(parts)
 
 
-def logits_with(held: Decoded, clips: Sequence[Clip], change: Change, batch: int = 64) -> np.ndarray:
-    """(trial, word) what the network says of trials that were changed."""
+def scores_with(held: Decoded, clips: Sequence[Clip], change: Change, batch: int = 64) -> Scores:
+    """The network's scores of trials that were changed."""
     parts = []
     for k in range(0, len(clips), batch):
         some = clips[k : k + batch]
         parts.append(logits_of(held.network, _waves(held, some, change), beside(held.network, some))[0])
-    return np.concatenate(parts)
+    return scores_among(held.network, np.concatenate(parts))
 
 
 def _waves(held: Decoded, clips: Sequence[Clip], change: Change | None) -> list[np.ndarray]:
@@ -93,13 +96,13 @@ def powers(held: Decoded, change: Change | None = None) -> tuple[list[Powers], l
     return found, notes
 
 
-def linear_scores(held: Decoded, given: Sequence[Powers]) -> np.ndarray:
-    """(trial, word) of the linear decoder; nothing but ties where a subject has no training trials, or one word of them."""
-    n = len(held.network.labels)
-    scores = np.zeros((len(held.trials), n))
+def linear_scores(held: Decoded, given: Sequence[Powers]) -> Scores:
+    """Those of the linear decoder; nothing but ties where a subject has no training trials, or one word of them."""
     candidates = getattr(held.network.model, "candidates", None)
     if isinstance(candidates, torch.Tensor):
-        return _pointed(scores, given, candidates.flatten(1).double().numpy())
+        return _pointed(len(held.trials), given, candidates.flatten(1).numpy())
+    n = len(held.network.labels)
+    scores = np.zeros((len(held.trials), n))
     for one in given:
         x, test = (values.reshape(len(values), -1) for values in (one.x, one.test))
         kept = x.std(0) > 0
@@ -130,7 +133,7 @@ def linear_patterns(held: Decoded, given: Sequence[Powers]) -> dict[str, np.ndar
         patterns = np.zeros(x.shape[1])
         if isinstance(candidates, torch.Tensor):
             z = (x[:, kept] - x[:, kept].mean(0)) / deviation[kept]
-            own = fit_ridge(z, candidates.flatten(1).double().numpy()[one.y], ALPHAS[2:3]).patterns
+            own = fit_ridge(z, candidates[one.y].flatten(1).double().numpy(), ALPHAS[2:3]).patterns
         else:
             own = fit_lda(x[:, kept], one.y, len(held.network.labels)).patterns
             own = own[np.unique(one.y)]
@@ -139,9 +142,9 @@ def linear_patterns(held: Decoded, given: Sequence[Powers]) -> dict[str, np.ndar
     return found
 
 
-def _pointed(scores: np.ndarray, given: Sequence[Powers], candidates: np.ndarray) -> np.ndarray:
-    """Matching: ridge regression from a trial to the candidate that it heard, and inner products with all at unit length."""
-    unit = candidates / np.maximum(np.linalg.norm(candidates, axis=1, keepdims=True), 1e-12)
+def _pointed(trials: int, given: Sequence[Powers], candidates: np.ndarray) -> Scores:
+    """Matching: ridge regression from a trial to the candidate that it heard, and cosines with all."""
+    found = np.zeros((trials, candidates.shape[1]))
     for one in given:
         x, test = (values.reshape(len(values), -1) for values in (one.x, one.test))
         mean, deviation = x.mean(0), x.std(0)
@@ -152,10 +155,13 @@ def _pointed(scores: np.ndarray, given: Sequence[Powers], candidates: np.ndarray
         groups = [block_of(clip) for clip in one.clips]
         several = len(set(groups)) > 1
         fitted = fit_ridge(
-            x, candidates[one.y], ALPHAS if several else ALPHAS[2:3], groups if several else None
+            x,
+            candidates[one.y].astype(float),
+            ALPHAS if several else ALPHAS[2:3],
+            groups if several else None,
         )
-        scores[one.rows] = fitted.predict(test) @ unit.T
-    return scores
+        found[one.rows] = fitted.predict(test)
+    return scorer(found, candidates)
 
 
 def shuffled(values: np.ndarray, blocks: Sequence[str], seed: int = 0) -> np.ndarray:

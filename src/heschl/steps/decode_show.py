@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from heschl.files import read_json, write_csv
 from heschl.run import Run
 from heschl.steps.decode_linear import Decoded
-from heschl.tasks.retrieval import hits, middle, ranks
+from heschl.tasks.retrieval import Ranks, curve, middle
 
 Picture = dict[str, str]  # file, title, alt
 
@@ -42,17 +43,14 @@ def caveats(result: dict[str, Any]) -> list[str]:
     return found + [f"{note[0].upper()}{note[1:]}." for note in told]
 
 
-def show_ranks(held: Decoded, linear: np.ndarray, moved: np.ndarray, folder: Path, of: str) -> list[Picture]:
-    """Writes trials.csv and ranks.svg/.png."""
+def show_ranks(
+    held: Decoded, found: Mapping[str, Ranks], null: Mapping[str, Ranks], folder: Path, of: str
+) -> list[Picture]:
+    """Writes trials.csv and ranks.svg/.png; ``found`` and ``null`` (words shuffled) of "network" and "linear"."""
     from heschl.figures.decode_scores import ranks_figure
     from heschl.figures.style import save
 
     n, words = len(held.network.labels), list(held.network.labels)
-    found = {"network": ranks(held.logits, held.truth), "linear decoder": ranks(linear, held.truth)}
-    null = {
-        "network, words shuffled": ranks(held.logits, moved),
-        "linear, words shuffled": ranks(linear, moved),
-    }
     places = {name: middle(one) for name, one in found.items()}
     rows = [
         {
@@ -61,14 +59,14 @@ def show_ranks(held: Decoded, linear: np.ndarray, moved: np.ndarray, folder: Pat
             "block": clip.labels.get("block", ""),
             "word": words[truth],
             "rank_network": float(places["network"][k]),
-            "rank_linear": float(places["linear decoder"][k]),
+            "rank_linear": float(places["linear"][k]),
         }
         for k, (clip, truth) in enumerate(zip(held.trials, held.truth))
     ]
     write_csv(folder / "trials.csv", rows, list(rows[0]))
-    curves = {
-        name: np.array([hits(one, k).mean() for k in range(1, n + 1)]) for name, one in (found | null).items()
-    }
+    named = {"network": found["network"], "linear decoder": found["linear"]}
+    named |= {f"{name}, words shuffled": one for name, one in null.items()}
+    curves = {name: curve(one, n) for name, one in named.items()}
     title = f"How often the word is among the first k, {of}"
     save(ranks_figure(curves, title), folder / "ranks")
     first = curves["network"][0]

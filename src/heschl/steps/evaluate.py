@@ -14,10 +14,19 @@ import torch
 
 from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
-from heschl.steps.networks import Answer, Progress, answers, open_network, with_sensors
+from heschl.steps.networks import (
+    Answer,
+    Network,
+    Progress,
+    answers,
+    open_network,
+    pointing,
+    scores_among,
+    with_sensors,
+)
 from heschl.tasks import scores as sc
 from heschl.tasks.frame_scores import frame_scores
-from heschl.tasks.retrieval import ranks, retrieval_scores
+from heschl.tasks.retrieval import best, hits, middle, ranks, retrieval_scores
 from heschl.tasks.textgrid import spans_of
 from heschl.types import Clip, Corpus, HeschlError, Skipped
 
@@ -67,6 +76,8 @@ def evaluate(
         where = f"the {part} part of {run.folder}" if on is None else str(on)
         raise HeschlError(f"{where} holds no clip that is there: choose another part, or check the corpus")
     network, task = with_sensors(open_network(run), corpus), run.task()
+    matched = getattr(task, "open_set", False)
+    network = pointing(network) if matched else network
     folder = run.folder / "evaluate" / (part if on is None else _name(Path(on)))
     known, unknown = _known(task, corpus, clips, network.frames)
     if not known:
@@ -97,10 +108,11 @@ def evaluate(
         "counts": dict(network.counts),
         "kind": "frames" if network.frames else "clips",
     }
-    score = _score_frames if network.frames else _score_clips
-    if getattr(task, "open_set", False):
-        score = _score_matches
-    held |= score(folder, found, task, network.labels, whose, by)
+    if matched:
+        held |= _score_matches(folder, found, task, network, whose, by)
+    else:
+        score = _score_frames if network.frames else _score_clips
+        held |= score(folder, found, task, network.labels, whose, by)
     write_csv(folder / "skipped.csv", [item._asdict() for item in skipped], ["where", "why"])
     held["folder"] = str(folder)
     write_json(folder / "scores.json", held)
@@ -131,7 +143,8 @@ def _known(
     chosen, unknown = task.select(asked), task.unknown(asked)
     if frames:  # unknown symbols are frames without a label
         return list(chosen.clips), unknown
-    known = [clip for clip in chosen.clips if clip.labels[task.label] in task.classes]
+    classes = set(task.classes)
+    known = [clip for clip in chosen.clips if clip.labels[task.label] in classes]
     without = len(clips) - len(chosen.clips)
     return known, {**unknown, **({f"(no {task.label})": without} if without else {})}
 
@@ -196,28 +209,33 @@ def _score_matches(
     folder: Path,
     found: Sequence[Answer],
     task: Any,
-    labels: tuple[str, ...],
+    network: Network,
     whose: list[str] | None,
     by: str,
 ) -> dict[str, Any]:
-    """By retrieval among all candidates; there is no table of confusions, which would be a row for each candidate."""
-    logits = np.stack([answer.logits for answer in found])
-    truth = np.array([labels.index(answer.clip.labels[task.label]) for answer in found])
-    places = ranks(logits, truth)
+    """By retrieval among all candidates, a block of trials at a time; there is no table of confusions, which would be a row for
+    each candidate."""
+    labels, n = network.labels, len(network.labels)
+    scores = scores_among(network, np.stack([answer.logits for answer in found]))
+    truth = np.array([task.target(answer.clip) for answer in found])
+    guess, places = best(scores, len(truth)), ranks(scores, truth)
     held = {
-        "candidates": len(labels),
-        "scores": sc.classification_scores(logits, truth, whose, by=by),
-        "retrieval": retrieval_scores(logits, truth, len(labels), whose),
+        "candidates": n,
+        "scores": {
+            **sc.counted_scores(truth, guess, whose, n, by=by),
+            "top_k": {str(k): float(hits(places, k).mean()) for k in (3, 5) if k < n},
+        },
+        "retrieval": retrieval_scores(scores, truth, n, whose),
     }
     rows = [
         {
             "id": answer.clip.id,
             "heard": labels[truth[k]],
-            "answered": labels[int(logits[k].argmax())],
-            "rank": float(places.better[k] + (places.alike[k] + 1) / 2),
-            "of": len(labels),
+            "answered": labels[guess[k]],
+            "rank": float(rank),
+            "of": n,
         }
-        for k, answer in enumerate(found)
+        for k, (answer, rank) in enumerate(zip(found, middle(places), strict=True))
     ]
     write_csv(folder / "predictions.csv", rows, list(rows[0]))
     return held

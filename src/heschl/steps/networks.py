@@ -18,6 +18,7 @@ from heschl.features.waveform import fit_length
 from heschl.files import read_audio, read_json
 from heschl.run import Run, hear, open_run
 from heschl.signal import resample_recording
+from heschl.tasks.retrieval import Scores, scorer
 from heschl.types import Clip, Corpus, HeschlError, Skipped
 
 BATCH = 64
@@ -27,7 +28,7 @@ Progress = Callable[[int, int], None]  # (done, of)
 class Answer(NamedTuple):
     """What a network says to one clip.
 
-    logits: (class,) float32, or (time, class) of a network that answers for every frame.
+    logits: (class,) float32, or (time, class) of a network that answers for every frame; the embedding of a `pointing` one.
     times: (time,) middle of each frame in seconds; empty for one answer a clip.
     seconds: how long the clip is.
     """
@@ -45,6 +46,7 @@ class Network:
     Attributes
     ----------
     frames: it answers for every frame.
+    pointing: its answers are embeddings, to be scored with the candidates of its model (see `pointing`, `scores_among`).
     sensors: where they lie, for trials of brains (see `with_sensors`).
     scales: of recordings, where training fitted them.
     counts: what was done to clips that were too long or too short, and to other rates ("cropped", "resampled").
@@ -60,6 +62,7 @@ class Network:
     counts: dict[str, int] = field(default_factory=dict)
     sensors: Sensors | None = None
     scales: Mapping[str, Any] | None = None
+    pointing: bool = False
 
     @property
     def sample_rate(self) -> float:
@@ -83,6 +86,20 @@ def with_sensors(network: Network, corpus: Corpus) -> Network:
     if sensors is not None and network.scales is not None:
         sensors = sensors.with_scales(network.scales)
     return replace(network, sensors=sensors)
+
+
+def pointing(network: Network) -> Network:
+    """The network, answering with embeddings where its model points at candidates (`heschl.tasks.segments`); else as it is.
+
+    Scores of all trials with all candidates need not be in memory together then."""
+    return replace(network, pointing=isinstance(getattr(network.model, "candidates", None), torch.Tensor))
+
+
+def scores_among(network: Network, said: np.ndarray) -> Scores:
+    """Scores of trials with all words or candidates, from what the network said (trial, ...): see `pointing`."""
+    if not network.pointing:
+        return said
+    return scorer(said, network.model.candidates.float().cpu().numpy())  # type: ignore[operator, union-attr]
 
 
 def answers(
@@ -186,7 +203,8 @@ def read_wave(
 def logits_of(
     network: Network, waves: Sequence[np.ndarray], given: Mapping[str, torch.Tensor] | None = None
 ) -> tuple[np.ndarray, list[int] | None]:
-    """Logits (clip, class) or, of frame networks, (clip, time, class) with each clip's number of valid steps."""
+    """Logits (clip, class) or, of frame networks, (clip, time, class) with each clip's number of valid steps; embeddings
+    (clip, ...) of a `pointing` network."""
     lengths = torch.tensor([wave.shape[-1] for wave in waves])
     padded = torch.zeros(len(waves), *waves[0].shape[:-1], int(lengths.max()))
     for row, wave in zip(padded, waves, strict=True):
@@ -201,7 +219,8 @@ def logits_of(
             out = hear(network.feature, network.model, padded, None, given)
         else:  # frame networks hear whole clips, whatever part of them a training step was given
             out = hear(network.feature, network.model, padded, lengths, given)
-    logits = np.asarray((out if isinstance(out, torch.Tensor) else out[0]).float().cpu())
+    said = out if isinstance(out, torch.Tensor) else out.embedding if network.pointing else out[0]
+    logits = np.asarray(said.float().cpu())
     if not network.frames:
         return logits, None
     return logits, [min(int(network.feature.steps(int(n))), logits.shape[1]) for n in lengths]  # type: ignore[operator]

@@ -111,7 +111,8 @@ class Classify:
     def unknown(self, corpus: Corpus) -> dict[str, int]:
         """Values of the label that are not among the classes, and how many clips have them."""
         counts = Counter(clip.labels.get(self.label, "") for clip in corpus.clips)
-        return {label: n for label, n in sorted(counts.items()) if label and label not in self.classes}
+        classes = set(self.classes)
+        return {label: n for label, n in sorted(counts.items()) if label and label not in classes}
 
     def n_outputs(self, corpus: Corpus) -> int:
         return len(self.labels or self.bind(corpus).classes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -74,7 +75,7 @@ def cross_entropy(
 
 def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     """A fixed list of classes, once it names at least two and none twice."""
-    twice = sorted({label for label in labels if list(labels).count(label) > 1})
+    twice = sorted(label for label, count in Counter(labels).items() if count > 1)
     if twice:
         raise HeschlError(f"task.labels names '{twice[0]}' twice: each class once")
     if len(labels) < 2:

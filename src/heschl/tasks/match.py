@@ -12,9 +12,12 @@ device, on several (`gathered`), or in pieces that do not fit into memory togeth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -231,31 +234,43 @@ def read_candidates(path: Path | str) -> tuple[tuple[str, ...], np.ndarray]:
     HeschlError: the file is not that, holds other numbers of ids than of embeddings, an id twice, or NaN.
     """
     path = Path(path)
-    try:
-        if path.suffix in (".h5", ".hdf5"):
-            import h5py
-
-            with h5py.File(path, "r") as file:
-                values = np.asarray(file["embeddings"], np.float32)
-                names = [str(one, "utf-8") if isinstance(one, bytes) else str(one) for one in file["ids"][:]]
-        else:
-            with np.load(path, allow_pickle=False) as held:
-                values = np.asarray(held["embeddings"], np.float32)
-                names = (
-                    [str(one) for one in held["ids"]] if "ids" in held else list(map(str, range(len(values))))
-                )
-    except (OSError, KeyError, ValueError) as error:
-        raise HeschlError(
-            f"{path} is no file of candidates ({error}): it needs `embeddings` (candidate, ...) and `ids`"
-        ) from None
+    names = candidate_names(path)
+    with _candidates(path) as held:
+        values = np.asarray(held["embeddings"], np.float32)
     if values.ndim < 2 or len(names) != len(values):
         raise HeschlError(
             f"{path} has {len(names)} ids and embeddings of shape {values.shape}: one id for each"
         )
     if len(set(names)) != len(names):
-        twice = next(name for k, name in enumerate(names) if name in names[:k])
+        twice = Counter(names).most_common(1)[0][0]
         raise HeschlError(f"{path} holds the candidate '{twice}' twice: each once")
     if not np.isfinite(values).all():
         bad = names[int((~np.isfinite(values)).reshape(len(values), -1).any(1).argmax())]
         raise HeschlError(f"{path}: the embedding of '{bad}' is not finite: mend it, or leave it out")
-    return tuple(names), values
+    return names, values
+
+
+def candidate_names(path: Path | str) -> tuple[str, ...]:
+    """The ids alone of a file of candidates; see `read_candidates`."""
+    with _candidates(Path(path)) as held:
+        if "ids" not in held:
+            return tuple(map(str, range(len(held["embeddings"]))))
+        return tuple(str(one, "utf-8") if isinstance(one, bytes) else str(one) for one in held["ids"][:])
+
+
+@contextmanager
+def _candidates(path: Path) -> Iterator[Any]:
+    """Such a file, opened: its arrays by name."""
+    try:
+        if path.suffix in (".h5", ".hdf5"):
+            import h5py
+
+            with h5py.File(path, "r") as file:
+                yield file
+        else:
+            with np.load(path, allow_pickle=False) as held:
+                yield held
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+        raise HeschlError(
+            f"{path} is no file of candidates ({error}): it needs `embeddings` (candidate, ...) and `ids`"
+        ) from None

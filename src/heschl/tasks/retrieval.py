@@ -24,6 +24,7 @@ BLOCK = 64  # trials at a time
 DRAWS = 1000
 
 Scorer = Callable[[int, int], np.ndarray]
+Scores = np.ndarray | Scorer  # (trial, candidate), or (first, last) -> those of trials first to last - 1
 
 
 class Ranks(NamedTuple):
@@ -61,19 +62,42 @@ def scorer(z: np.ndarray, candidates: np.ndarray, cosine: bool = True) -> Scorer
         raise HeschlError(
             f"trials of shape {z.shape[1:]} cannot be scored with candidates of shape {candidates.shape[1:]}"
         )
-    a, b = z.reshape(len(z), -1), candidates.reshape(len(candidates), -1)
+    a, b = z.reshape(len(z), -1).astype(candidates.dtype), candidates.reshape(len(candidates), -1)
     if cosine:
-        a, b = (one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-12) for one in (a, b))
-    return lambda first, last: a[first:last] @ b.T
+        a = a / np.maximum(np.linalg.norm(a, axis=1, keepdims=True), 1e-12)
+    lengths = (
+        np.maximum(np.sqrt(np.einsum("ij,ij->i", b, b)), 1e-12) if cosine else None
+    )  # no second copy of b
+
+    def part(first: int, last: int) -> np.ndarray:
+        products = a[first:last] @ b.T
+        if lengths is not None:
+            products /= lengths
+        return np.asarray(products)
+
+    return part
 
 
-def _blocks(scores: np.ndarray | Scorer, trials: int, block: int) -> Iterator[tuple[int, np.ndarray]]:
+def _blocks(scores: Scores, trials: int, block: int) -> Iterator[tuple[int, np.ndarray]]:
     for first in range(0, trials, block):
         last = min(first + block, trials)
-        yield first, np.asarray(scores(first, last) if callable(scores) else scores[first:last])
+        part = np.asarray(scores(first, last) if callable(scores) else scores[first:last])
+        if not np.isfinite(part).all():
+            raise HeschlError(
+                f"the scores of trials from number {first} on hold NaN: mend them, or leave these out"
+            )
+        yield first, part
 
 
-def ranks(scores: np.ndarray | Scorer, truth: np.ndarray, block: int = BLOCK) -> Ranks:
+def best(scores: Scores, trials: int, block: int = BLOCK) -> np.ndarray:
+    """(trial,) the candidate that scores best, the first of those that score alike."""
+    found = np.zeros(trials, np.int64)
+    for first, part in _blocks(scores, trials, block):
+        found[first : first + len(part)] = part.argmax(1)
+    return found
+
+
+def ranks(scores: Scores, truth: np.ndarray, block: int = BLOCK) -> Ranks:
     """The place of each trial's true candidate.
 
     Parameters
@@ -84,10 +108,11 @@ def ranks(scores: np.ndarray | Scorer, truth: np.ndarray, block: int = BLOCK) ->
     truth = np.asarray(truth, np.int64)
     better, alike = np.zeros(truth.shape, np.int64), np.zeros(truth.shape, np.int64)
     for first, part in _blocks(scores, len(truth), block):
-        if not np.isfinite(part).all():
-            raise HeschlError(
-                f"the scores of trials from number {first} on hold NaN: mend them, or leave these out"
-            )
+        if truth.ndim == 1:
+            rows = slice(first, first + len(part))
+            wanted = part[np.arange(len(part)), truth[rows], None]
+            better[rows], alike[rows] = (part > wanted).sum(1), (part == wanted).sum(1)
+            continue
         ordered = np.sort(part, axis=1)
         for i, (row, own) in enumerate(zip(part, ordered)):
             wanted = row[truth[first + i]]
@@ -97,8 +122,18 @@ def ranks(scores: np.ndarray | Scorer, truth: np.ndarray, block: int = BLOCK) ->
     return Ranks(better, alike)
 
 
+def curve(found: Ranks, n_candidates: int) -> np.ndarray:
+    """(k,) share of trials whose true candidate is among the first k, for k from 1 to N."""
+    first = np.zeros(
+        n_candidates + 1
+    )  # a trial's one part, spread evenly over the places of those that score alike
+    np.add.at(first, found.better, 1 / found.alike)
+    np.add.at(first, found.better + found.alike, -1 / found.alike)
+    return np.asarray(np.minimum(first[:-1].cumsum().cumsum() / len(found.better), 1.0))
+
+
 def retrieval_scores(
-    scores: np.ndarray | Scorer,
+    scores: Scores,
     truth: Sequence[int] | np.ndarray,
     n_candidates: int,
     groups: Sequence[str] | None = None,
@@ -129,7 +164,13 @@ def retrieval_scores(
     """
     truth = np.asarray(truth, np.int64)
     _check(truth, n_candidates, groups, blocks)
-    found = ranks(scores, truth, block)
+    # one pass: scores that are computed block by block are computed once
+    every = truth[:, None]
+    if permutations:
+        every = np.hstack([every, _permuted(truth, blocks, permutations, seed)])
+    better, alike = ranks(scores, every if permutations else truth, block)
+    better, alike = better.reshape(every.shape), alike.reshape(every.shape)
+    found, null = Ranks(better[:, 0], alike[:, 0]), Ranks(better[:, 1:], alike[:, 1:])
     chance_mrr = float((1.0 / np.arange(1, n_candidates + 1)).mean())
     held: dict[str, Any] = {
         "trials": len(truth),
@@ -151,7 +192,6 @@ def retrieval_scores(
     held["median_rank"] = float(np.median(middle(found)))
     held["permutations"] = permutations
     if permutations:
-        null = ranks(scores, _permuted(truth, blocks, permutations, seed), block)
         own = {"p": (hits(found, 1), hits(null, 1)), "p_mrr": (reciprocal(found), reciprocal(null))}
         for name, (mine, theirs) in own.items():
             better = int((theirs.mean(0) >= mine.mean() - 1e-12).sum())
@@ -159,15 +199,8 @@ def retrieval_scores(
     return held
 
 
-def by_group(
-    scores: np.ndarray | Scorer,
-    truth: np.ndarray,
-    groups: Sequence[str],
-    n_candidates: int,
-    block: int = BLOCK,
-) -> list[dict[str, Any]]:
+def by_group(found: Ranks, groups: Sequence[str], n_candidates: int) -> list[dict[str, Any]]:
     """A row for each group (subject, or word): trials, top-1, 5 and 10, mean reciprocal rank, chance of top-1."""
-    found = ranks(scores, np.asarray(truth), block)
     each = {f"top_{k}": hits(found, k) for k in TOPS if k < n_candidates} | {"mrr": reciprocal(found)}
     names = np.asarray(groups)
     rows = []

@@ -1,6 +1,6 @@
 """Which stretch of speech did a brain hear? The task of `heschl.tasks.match` as a part of recipes.
 
-Candidates are all stretches that the corpus' trials name, heard in training or not: a network that points at mel spectra
+Candidates are all stretches that the corpus' trials name, heard in training or not, or all of a file: a network that points at mel spectra
 can point at one that it never met. In training a trial is told from the others of its batch; two trials that heard the
 same stretch (or, with ``same: word``, the same word) are no negatives of one another. Scores are among all candidates.
 """
@@ -22,7 +22,7 @@ from heschl.files import read_audio
 from heschl.signal import resample_recording
 from heschl.tasks.classify import Classify
 from heschl.tasks.loss import check_labels, logits_of
-from heschl.tasks.match import COLDEST, gathered, match_loss, read_candidates
+from heschl.tasks.match import COLDEST, candidate_names, gathered, match_loss, read_candidates
 from heschl.types import Batch, Clip, Corpus, HeschlError
 
 RATE = 16000  # Hz, at which mel spectra are computed
@@ -35,10 +35,12 @@ class Match:
     Parameters
     ----------
     label: of a trial, which names the stretch that was heard: the id of a clip of ``sounds``, or of a candidate.
-    labels: the candidates in the order of the network's outputs; None for all that the corpus names, sorted.
+    labels: the candidates in the order of the network's outputs; None for all that the corpus and the file
+        ``candidates`` name, sorted.
     sounds: the corpus that has them, as in a recipe: {use: spoken, voices: 48}. Their log-mel spectra, from ``before``
         seconds before the first word on for ``seconds``, are the candidates; each band has mean 0 and variance 1 over those of training.
-    candidates: a file of them instead, see `heschl.tasks.match.read_candidates`: (candidate, step, band).
+    candidates: a file of them instead, see `heschl.tasks.match.read_candidates`: (candidate, step, band). It may hold
+        any number that no trial heard; they are candidates too, and count in N.
     same: a label whose equal values are no negatives of one another; None: the stretch itself only.
     temperature, symmetric: of `heschl.tasks.match.match_loss`. learnt: the temperature begins there and is learnt with the
         network, as in CLIP; it never falls below 0.01.
@@ -64,12 +66,14 @@ class Match:
     learnt: bool = False
     groups: tuple[int, ...] | None = field(default=None, init=False, compare=False)
     taught: frozenset[str] | None = field(default=None, init=False, compare=False)
+    places: Mapping[str, int] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     open_set = True  # candidates need not be in training
 
     def __post_init__(self) -> None:
         if self.labels is not None:
             object.__setattr__(self, "labels", check_labels([str(label) for label in self.labels]))
+            object.__setattr__(self, "places", {label: k for k, label in enumerate(self.labels)})
         if self.sounds is not None and self.candidates is not None:
             raise HeschlError("task names both sounds and a file of candidates: choose one")
         if not (self.temperature > 0 and self.seconds > 0 and self.before >= 0):
@@ -81,7 +85,7 @@ class Match:
     @property
     def classes(self) -> tuple[str, ...]:
         """The candidates, once they are known."""
-        return self._names.classes
+        return self.labels if self.labels is not None else self._names.classes
 
     @property
     def _names(self) -> Classify:
@@ -91,7 +95,10 @@ class Match:
         self, corpus: Corpus, train: Collection[str] | None = None, allow_missing: bool = False
     ) -> Match:
         """The same task with its candidates filled in; see `Classify.bind`."""
-        bound = replace(self, labels=self._names.bind(corpus, None, allow_missing).classes)
+        named = self._names.bind(corpus, None, allow_missing or self.candidates is not None).classes
+        if self.candidates is not None and self.labels is None:  # those that no trial heard, too
+            named = tuple(sorted({*named, *candidate_names(Path(self.candidates).expanduser())}))
+        bound = replace(self, labels=named)
         kept = set(train) if train is not None else None
         mine = [clip for clip in corpus.clips if clip.labels.get(self.label)]
         taught = frozenset(clip.labels[self.label] for clip in mine if kept is None or clip.id in kept)
@@ -120,7 +127,8 @@ class Match:
 
     def target(self, clip: Clip, times: Tensor | None = None) -> int:
         """The number of the candidate that the trial heard."""
-        return self._names.target(clip)
+        place = self.places.get(clip.labels.get(self.label, ""))
+        return self._names.target(clip) if place is None else place  # which says what is wrong
 
     def fill(self, model: nn.Module) -> str:
         """Puts the candidates into a network; gives a sentence on it, or "" where the recipe names none."""
@@ -132,12 +140,13 @@ class Match:
         _, steps, bands = held.shape
         if self.candidates is not None:
             names, found = read_candidates(Path(self.candidates).expanduser())
-            missing = [name for name in self.classes if name not in names]
+            at = {name: k for k, name in enumerate(names)}
+            missing = [name for name in self.classes if name not in at]
             if missing:
                 raise HeschlError(
                     f"{self.candidates} lacks '{missing[0]}' ({len(missing)} such): add it to the file"
                 )
-            values = found[[names.index(name) for name in self.classes]]
+            values = found[[at[name] for name in self.classes]]
             what = f"out of {Path(self.candidates).name}"
         elif self.sounds is not None:
             values, what = self._mels(steps, bands), f"log-mel spectra of {self.sounds.get('use')}"

@@ -59,9 +59,9 @@ def masc_tree(root: Path) -> None:
     made_up(kind="mag").save(folder / "sub-01_ses-0_task-0_meg.fif", verbose="error")
     cells = [
         "{'kind': 'sound', 'sound': 'stimuli/audio/lw1_0.wav'}",
-        "{'kind': 'word', 'word': 'Tara', 'start': 0.0}",
+        "{'kind': 'word', 'word': 'Tara', 'start': 0.0, 'sound': 'stimuli/audio/lw1_0.0.wav'}",
         "{'kind': 'phoneme', 'phoneme': 't_B'}",
-        "{'kind': 'word', 'word': 'stood', 'start': 0.5}",
+        "{'kind': 'word', 'word': 'stood', 'start': 0.5, 'sound': 'stimuli/audio/lw1_0.0.wav'}",
     ]
     lines = ["onset\tduration\ttrial_type"] + [f"{3.0 + k}\t0.1\t{cell}" for k, cell in enumerate(cells)]
     (folder / "sub-01_ses-0_task-0_events.tsv").write_text("\n".join(lines))
@@ -74,6 +74,7 @@ def test_the_layout_of_meg_masc(tmp_path: Path) -> None:
     assert recording.kind == "meg" and recording.subject == "01" and corpus.licence == "CC0"
     x, labels, rate, _, _ = trials(recording)
     assert labels["word"] == ("Tara", "stood") and rate == 50.0 and x.shape == (2, 3, 150)
+    assert labels["heard"] == ("lw1_0.0@0.000", "lw1_0.0@0.500") and set(labels["block"]) == {"lw1_0.0"}
     assert trials(reader.read(tmp_path, kind="phoneme").recordings[0]).labels["word"] == ("t_B",)
     everything = trials(reader.read(tmp_path).recordings[0]).labels["word"]
     assert everything == ("stimuli/audio/lw1_0.wav", "Tara", "t_B", "stood")
@@ -111,4 +112,4 @@ def test_events_are_checked(tmp_path: Path) -> None:
         with pytest.raises(HeschlError, match=said):
             reader.read_events(path)
     path.write_text("onset\ttrial_type\n1.5\tsea\n2\tn/a\n")
-    assert reader.read_events(path) == [(1.5, "sea")]
+    assert reader.read_events(path) == [(1.5, "sea", "", "")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from heschl.corpora import brennan, broderick, libribrain
+from heschl.corpora import brennan, broderick, libribrain, mous
 from heschl.corpora.trials import trials
-from heschl.types import HeschlError
+from heschl.tasks.textgrid import write_textgrid
+from heschl.types import HeschlError, Span
 
-pytest.importorskip("mne")
+mne = pytest.importorskip("mne")
 
 
 def test_broderick(tmp_path: Path) -> None:
@@ -69,16 +71,100 @@ def test_libribrain(tmp_path: Path) -> None:
         libribrain.read(tmp_path, kind="letter")
 
 
-@pytest.mark.parametrize("module", [broderick, brennan, libribrain])
+def test_mous(tmp_path: Path) -> None:
+    """Words of who read, sounds of who listened, 3 s later on the recording's clock than on the log's."""
+    mous.write_tiny(tmp_path)
+    corpus = mous.read(tmp_path, rate=60.0, start=0.0, stop=1.0)
+    listened, read = corpus.recordings
+    assert (listened.id, read.id, read.kind) == ("A2002", "V1001", "meg") and not corpus.skipped
+    x, labels, rate, channels, positions = trials(read)
+    assert labels["word"] == ("het", "huis") * 6 and rate == 60.0 and channels == ("M1", "M2", "M3")
+    assert set(labels["block"]) == {"het huis"} and labels["heard"][:2] == ("het huis/00", "het huis/01")
+    assert positions is not None and np.allclose(positions[1], (0.05, 0.02, 0.1))
+    path = tmp_path / "sub-V1001" / "meg" / "sub-V1001_task-visual_meg.fif"
+    whole = mne.io.read_raw(path, verbose="error").get_data(picks="mag")
+    slow = mne.filter.resample(whole, down=4, verbose="error")
+    first = round((2.0 + 1 + 3 + 3) * 60)  # the second word: fixation, one, three; and the clock
+    error = np.abs(x[1] - slow[:, first : first + 60]).max() / np.abs(slow).max()
+    assert error < 0.15  # another filter, the same samples
+    assert np.corrcoef(x[1].ravel(), slow[:, first : first + 60].ravel())[0, 1] > 0.99
+    heard = trials(listened).labels
+    assert heard["heard"] == tuple(f"sound-{k:03d}" for k in (7, 8, 9, 7, 8, 9)) and heard["word"][0] == "7"
+
+
+def test_the_words_of_mous_by_an_aligner(tmp_path: Path) -> None:
+    mous.write_tiny(tmp_path)
+    grids = tmp_path / "grids"
+    for k in (7, 8, 9):
+        words = [Span("de", 0.0, 0.4), Span("", 0.4, 1.0), Span("kat", 1.0, 1.5)]
+        write_textgrid(grids / f"EQ_Ramp_Int2_Int1LPF00{k}.TextGrid", {"ORT-MAU": words}, 2.0)
+    corpus = mous.read(tmp_path, rate=60.0, start=0.0, stop=1.0, aligned=str(grids))
+    labels = trials(corpus.recordings[0]).labels
+    assert labels["word"] == ("de", "kat") * 6 and labels["block"][:3] == (
+        "sound-007",
+        "sound-007",
+        "sound-008",
+    )
+    (grids / "EQ_Ramp_Int2_Int1LPF008.TextGrid").unlink()
+    (told,) = mous.read(tmp_path, rate=60.0, start=0.0, stop=1.0, aligned=str(grids), tier="ORT-MAU").skipped
+    assert "holds 0 TextGrids whose name ends with 8" in told.why
+
+
+def test_the_clocks_of_mous() -> None:
+    """Missing triggers, a drift of 100 in a million, and a log that begins before its recording."""
+    random = np.random.default_rng(0)
+    at = np.cumsum(random.uniform(5, 9, 60))
+    rows = [mous.Row("Picture", "ZINNEN" if k % 10 == 0 else "FIX 1", t) for k, t in enumerate(at)]
+    words = [mous.Row("Picture", "1 de", t + 1) for t in at]
+    rows = sorted(rows + words, key=lambda row: row.time)
+    meg = 1.0001 * at + 40.0
+    triggers = np.stack([meg, [10 if k % 10 == 0 else 20 for k in range(60)]], 1)
+    kept = np.r_[3:20, 22:60]
+    found = mous.aligned_times(rows, triggers[kept], Path("a.log"))
+    assert np.isnan(found[:6]).all()  # before the first trigger that both have
+    wanted = np.array([1.0001 * row.time + 40.0 for row in rows])
+    assert np.abs(found - wanted)[6:].max() < 0.002
+    with pytest.raises(HeschlError, match="they are not of one session"):
+        mous.aligned_times(
+            rows, np.stack([np.sort(random.uniform(0, 400, 60)), triggers[:, 1]], 1), Path("a.log")
+        )
+
+
+def test_logs_of_mous_are_checked(tmp_path: Path) -> None:
+    mous.write_tiny(tmp_path)
+    log = tmp_path / "sourcedata" / "meg_task" / "MEG-MOUS-VisV1001.log"
+    text = log.read_text()
+    log.write_text(text.replace("2 huis\t", "2 huis.\n\t"))  # a full stop breaks its line
+    assert (
+        trials(mous.read(tmp_path, rate=60.0, stop=1.0).recordings[1]).labels["word"] == ("het", "huis") * 6
+    )
+    for wrong, said in (
+        (text.replace("Code", "Kode"), "has no column Code"),
+        (text.replace("FIX", "OFF"), "they are not of one session"),
+        (text.replace("20000\t0", "soon\t0", 1), "Time is 'soon'"),
+    ):
+        log.write_text(wrong)
+        (told,) = mous.read(tmp_path, rate=60.0, stop=1.0).skipped
+        assert said in told.why
+    with pytest.raises(HeschlError, match="240 samples a second, and mous.rate 70 does not divide them"):
+        mous.read(tmp_path, rate=70.0)
+
+
+@pytest.mark.parametrize("module", [broderick, brennan, libribrain, mous])
 def test_a_damaged_recording_is_skipped_and_named(tmp_path: Path, module: ModuleType) -> None:
     module.write_tiny(tmp_path)
-    pattern = {"broderick": "Subject1_Run1.mat", "brennan": "S01.mat", "libribrain": "sub-0*.h5"}
+    pattern = {
+        "broderick": "Subject1_Run1.mat",
+        "brennan": "S01.mat",
+        "libribrain": "sub-0*.h5",
+        "mous": "*.fif",
+    }
     path = sorted(tmp_path.rglob(pattern[module.__name__.split(".")[-1]]))[0]
     before = len(module.read(tmp_path).recordings)
     path.write_bytes(path.read_bytes()[:300])
     corpus = module.read(tmp_path)
     assert len(corpus.recordings) == before - 1
-    assert "damaged" in corpus.skipped[0].why or "truncated" in corpus.skipped[0].why
+    assert re.search("damaged|truncated|cannot be read", corpus.skipped[0].why)
     assert path.name in corpus.skipped[0].where
 
 

@@ -34,12 +34,13 @@ class Long(NamedTuple):
 
 
 class Source(NamedTuple):
-    """A recording's name, subject, main file, and what reads it when its trials are cut."""
+    """A recording's name, subject, main file, what reads it when its trials are cut, and the files that it reads besides."""
 
     name: str
     subject: str
     path: Path
     load: Callable[[], Long]
+    beside: tuple[Path, ...] = ()
 
 
 def gathered(
@@ -63,7 +64,9 @@ def gathered(
     skipped: list[Skipped] = []
     for one in sources:
         try:
-            made = kept(one.path, {**options, "window": window, "name": one.name}, _writer(one, kind, window))
+            stamps = [path.stat().st_mtime_ns if path.exists() else None for path in one.beside]
+            told = {**options, "window": window, "name": one.name, "beside": stamps}
+            made = kept(one.path, told, _writer(one, kind, window))
             recording, own = corpus_parts(made, one.name, one.subject)
         except HeschlError as error:
             skipped.append(Skipped(one.path.relative_to(root).as_posix(), str(error)))

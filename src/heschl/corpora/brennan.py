@@ -1,12 +1,15 @@
 """Brennan and Hale 2019: EEG of people who listened to the first chapter of Alice in Wonderland.
 
     S01.mat                    FieldTrip's `raw`: hdr.Fs (500 Hz), hdr.label, trial (channel, time) in microvolts
-    proc/S01.mat               `proc`: trl (word, column) and varnames, or three columns before them; the first is the sample
-                               at which the word begins
+    proc/S01.mat               `proc`: trl (word, column), FieldTrip's: first and last sample of an epoch, and how many samples
+                               its first is after the word's onset (-150: 0.3 s before)
     AliceChapterOne-EEG.csv    the words in order: Word, Segment (the sound file), onset, offset
 
 49 people, 60 electrodes (easycap-M10), 12.4 minutes; about 3 GB. Licence: CC BY 4.0. Where from:
 deepblue.lib.umich.edu/data/concern/data_sets/bg257f92t. A split by "block", the sound file, keeps every sound in one part.
+
+The columns of trl were checked against the authors' own analysis code and another public reader, units and channels against a third;
+the files themselves were not seen by us. Of recordings that lack words (the first, in some) it is not certain which: they are left out.
 """
 
 from __future__ import annotations
@@ -41,7 +44,13 @@ def read(root: Path, start: float = -0.5, stop: float = 2.5) -> Corpus:
         raise HeschlError(f"{root / _TABLE} needs columns Word and Segment: download it again")
     paths = sorted((root / "proc").glob("S*.mat"))
     sources = [
-        Source(path.stem, path.stem, root / path.name, partial(_load, root / path.name, path, words))
+        Source(
+            path.stem,
+            path.stem,
+            root / path.name,
+            partial(_load, root / path.name, path, words),
+            (path, root / _TABLE),
+        )
         for path in paths
     ]
     there = [one for one in sources if one.path.exists()]
@@ -54,7 +63,7 @@ def read(root: Path, start: float = -0.5, stop: float = 2.5) -> Corpus:
         there,
         "eeg",
         (start, stop),
-        {"brennan": 1},
+        {"brennan": 2},
         "Brennan",
         "Brennan and Hale 2019, PLoS ONE 14:e0207741",
         "CC BY 4.0",
@@ -75,13 +84,17 @@ def _load(path: Path, proc: Path, words: list[dict[str, str]]) -> Long:
         raise HeschlError(
             f"{path}: trial is {x.shape} and there are {len(names)} labels: it must be (channel, time)"
         )
+    if table.shape[1] < 3:
+        raise HeschlError(
+            f"{proc}: trl has {table.shape[1]} columns and needs first, last and offset: download it again"
+        )
     if len(table) != len(words):
         raise HeschlError(
             f"{proc} has {len(table)} words and {_TABLE} {len(words)}: this recording is not complete, leave it out"
         )
     heard = [
         Heard(
-            (row[0] - 1) / rate, word["Word"], f"{int(float(word['Segment'])):02d}", f"alice/{k:04d}"
+            (row[0] - row[2] - 1) / rate, word["Word"], f"{int(float(word['Segment'])):02d}", f"alice/{k:04d}"
         )  # MATLAB counts from 1
         for k, (row, word) in enumerate(zip(table, words, strict=True))
     ]
@@ -108,5 +121,5 @@ def write_tiny(root: Path, seed: int = 0) -> None:
             {"raw": {"hdr": hdr, "trial": random.standard_normal((5, 2500))}},
         )
         first = 101.0 + 250 * np.arange(8)
-        trl = np.stack([first, first + 100, np.zeros(8), 1.0 + np.arange(8) // 4], 1)
+        trl = np.stack([first - 30, first + 100, np.full(8, -30.0), 1.0 + np.arange(8) // 4], 1)
         _save(savemat, root / "proc" / f"S{subject:02d}.mat", {"proc": {"trl": trl, "tot_trials": 8.0}})

@@ -1,14 +1,16 @@
 """Broderick et al. 2018: EEG of people who listened to The Old Man and the Sea.
 
     Natural Speech/EEG/Subject1/Subject1_Run1.mat     eegData (time, 128) and mastoids (time, 2), microvolts, fs (128 Hz)
-    Natural Speech/Stimuli/Text/Run1.mat              wordVec, onset_time, offset_time of the run's words, seconds
+    Natural Speech/Stimuli/Text/Run1.mat              wordVec, onset_time, offset_time of the run's words, seconds;
+                                                      sentence_boundaries
 
 19 people, 20 runs of about three minutes, BioSemi 128; about 5 GB. Licence: CC0 1.0. Where from:
 datadryad.org/stash/dataset/doi:10.5061/dryad.070jc ("Natural Speech.zip"). Every listener hears the same runs: a split by the
 label "block", the run, keeps every sound in one part.
 
-Names of folders and the EEG's variables agree with other readers of these files; that Text/RunN.mat has wordVec and onset_time was
-not seen by us: where it is otherwise, the reader says what it found.
+Folders and variables were checked against four public readers of these files, three of which read the words from Text/RunN.mat. No file
+says its unit: one reader takes microvolts as here, another multiplies by a million where it should divide. The files themselves
+were not seen by us: where one is otherwise, the reader says what it found.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ def read(root: Path, start: float = -0.5, stop: float = 2.5) -> Corpus:
         if named:
             subject, run = f"{int(named[1]):02d}", int(named[2])
             text = top / "Stimuli" / "Text" / f"Run{run}.mat"
-            sources.append(Source(f"{subject}/run-{run:02d}", subject, path, partial(_load, path, text, run)))
+            sources.append(
+                Source(f"{subject}/run-{run:02d}", subject, path, partial(_load, path, text, run), (text,))
+            )
     if not sources:
         raise HeschlError(f"{root} holds no EEG/SubjectN/SubjectN_RunN.mat: give the folder 'Natural Speech'")
     return gathered(

@@ -5,10 +5,10 @@
     NAME_raw.fif, NAME.edf, ...                           raw: its annotations are the events
 
 Layouts that are read as BIDS trees: Gwilliams et al. 2023 (MEG-MASC, osf.io/ag3kj: 27 people, 208 sensors, about 100 GB,
-CC0; its events hold dictionaries: kind "word"), and one's own. Of Schoffelen et al. 2019 (MOUS, data.donders.ru.nl, 204 people,
-273 sensors, about 2 TB, by agreement with the Donders Institute) the recordings sub-A2002/meg/*.ds are read; which word
-was heard when stands in logs of its own (sourcedata/meg_task, against triggers), which are not: write an events.tsv with words
-beside each. Licence: that of the recordings; said in ``licence``.
+CC0), and one's own. MEG-MASC: sub-01/ses-0/meg/sub-01_ses-0_task-0_meg.con, and trial_type of its events holds dictionaries:
+{'kind': 'word', 'word': ..., 'sound': ..., 'start': ...}, or of kind "phoneme" ("t_B") or "sound"; say which `kind`. Checked against its
+authors' check_decoding.py and another public reader; the recordings themselves were not seen by us. Licence: that of the
+recordings; said in ``licence``.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ _CHANNELS = {"eeg": "eeg", "meg": "meg", "ecog": "ecog", "seeg": "seeg"}
 
 
 class Event(NamedTuple):
-    """onset in seconds of the recording, and the word."""
+    """onset in seconds of the recording, and the word; where the table says of which sound, a name that is the same for all
+    who heard this very word, and the sound."""
 
     onset: float
     word: str
+    heard: str = ""
+    block: str = ""
 
 
 def read(
@@ -52,8 +55,9 @@ def read(
 ) -> Corpus:
     """Trials as clips, one recording a file; each file is cut once, into heschl's cache, a trial at a time.
 
-    Labels: word, subject (of BIDS names, else the file's name), block (so many stretches of neighbouring trials),
-    recording. Values are volts or tesla, float32.
+    Labels: word, subject (of BIDS names, else the file's name), block (so many stretches of neighbouring trials; in MEG-MASC
+    the sound, so that a split by it keeps every sound in one part), heard (there, sound and second), recording. Values are volts
+    or tesla, float32.
 
     Parameters
     ----------
@@ -93,7 +97,7 @@ def read(
         try:
             events = _beside(path)
             stamp = events.stat().st_mtime_ns if events else None
-            made = kept(path, {**options, "events": stamp, "epochs": 1}, partial(_convert, path, options))
+            made = kept(path, {**options, "events": stamp, "epochs": 2}, partial(_convert, path, options))
             recording, own = corpus_parts(made, re.sub(r"\.[^.]+$", "", where))
         except HeschlError as error:
             skipped.append(Skipped(where, str(error)))
@@ -137,9 +141,9 @@ def _convert(path: Path, options: dict[str, Any], out: Path) -> None:
     try:
         with mne.utils.use_log_level("error"):
             if path.stem.endswith(("-epo", "_epo")):
-                values, words, rate, info = _epochs(path, options["rate"])
+                values, events, rate, info = _epochs(path, options["rate"])
             else:
-                values, words, rate, info = _raw(path, options)
+                values, events, rate, info = _raw(path, options)
     except HeschlError:
         raise
     except Exception as error:  # whatever a damaged file makes of MNE's many readers
@@ -152,15 +156,19 @@ def _convert(path: Path, options: dict[str, Any], out: Path) -> None:
     kind = next((one for one in ("seeg", "ecog", "eeg") if one in kinds), "meg")
     positions = _positions(info, names, options["montage"])
     subject = next(iter(re.findall(r"sub-([A-Za-z0-9]+)", path.name)), path.stem)
+    sounds = all(event.heard for event in events)
     more = {} if positions is None else {"space": "head" if kind != "meg" else "device"}
     write_trials(
         out,
         _finite(path, values, names),
-        words,
+        [event.word for event in events],
         rate,
         names,
         positions,
-        runs(len(words), min(options["blocks"], len(words))),
+        [event.block for event in events]
+        if sounds
+        else runs(len(events), min(options["blocks"], len(events))),
+        [event.heard for event in events] if sounds else None,
         kind=kind,
         subject=subject,
         **more,
@@ -177,7 +185,7 @@ def _finite(path: Path, values: Iterator[np.ndarray], names: Sequence[str]) -> I
         yield value
 
 
-def _epochs(path: Path, rate: float | None) -> tuple[Iterator[np.ndarray], list[str], float, Any]:
+def _epochs(path: Path, rate: float | None) -> tuple[Iterator[np.ndarray], list[Event], float, Any]:
     import mne
 
     epochs = mne.read_epochs(path, preload=False)
@@ -186,7 +194,7 @@ def _epochs(path: Path, rate: float | None) -> tuple[Iterator[np.ndarray], list[
     if rate is not None and rate != epochs.info["sfreq"]:
         epochs.load_data().resample(rate)
     names = {number: name for name, number in epochs.event_id.items()}
-    words = [names[number] for number in epochs.events[:, 2]]
+    words = [Event(0.0, names[number]) for number in epochs.events[:, 2]]
     return (
         (epochs[k].get_data(picks=picks)[0] for k in range(len(words))),
         words,
@@ -195,7 +203,7 @@ def _epochs(path: Path, rate: float | None) -> tuple[Iterator[np.ndarray], list[
     )
 
 
-def _raw(path: Path, options: dict[str, Any]) -> tuple[Iterator[np.ndarray], list[str], float, Any]:
+def _raw(path: Path, options: dict[str, Any]) -> tuple[Iterator[np.ndarray], list[Event], float, Any]:
     import mne
 
     raw = mne.io.read_raw(path, preload=False)
@@ -221,7 +229,7 @@ def _raw(path: Path, options: dict[str, Any]) -> tuple[Iterator[np.ndarray], lis
             value = raw[:, first : first + samples][0]
             yield value if rate == own else mne.filter.resample(value, up=rate, down=own, verbose="error")
 
-    return cut(), [event.word for event in events], rate, raw.info
+    return cut(), events, rate, raw.info
 
 
 def _annotated(raw: Any) -> list[Event]:
@@ -250,7 +258,7 @@ def read_events(path: Path, column: str = "trial_type", kind: str | None = None)
             raise HeschlError(
                 f"{path} has no column {'onset' if 'onset' not in row else column}: it has {', '.join(row)}"
             )
-        text = (row[column] or "").strip()
+        text, heard, block = (row[column] or "").strip(), "", ""
         if text.startswith("{"):
             try:
                 cell = ast.literal_eval(text)
@@ -261,10 +269,13 @@ def read_events(path: Path, column: str = "trial_type", kind: str | None = None)
             if kind is not None and cell.get("kind") != kind:
                 continue
             text = str(cell.get(str(cell.get("kind")), cell.get("word", "")))
+            if cell.get("sound") and "start" in cell:
+                block = re.sub(r"\.[^.]+$", "", str(cell["sound"]).rsplit("/", 1)[-1])
+                heard = f"{block}@{float(cell['start']):.3f}"
         if not text or text == "n/a":
             continue
         try:
-            found.append(Event(float(row["onset"]), text))
+            found.append(Event(float(row["onset"]), text, heard, block))
         except ValueError:
             raise HeschlError(
                 f"{path}, line {number}: the onset is '{row['onset']}', not seconds: mend it"

@@ -2,12 +2,13 @@
 
     experiments/01/thinking.zip         the published tree: a table a phase (stimuli, thinking, speaking, resting, ...),
                                         .zip or .csv, columns Time:256Hz, Epoch, F3, ..., F4, Label, Stage, Flag; some 1,280
-                                        rows an epoch (so its authors' code/merge_trial_csvs.py writes them)
+                                        rows an epoch, of articulators 256 (so its authors' code/merge_trial_csvs.py writes them)
     01.npz                              epochs of one phase: eeg (epoch, 14, sample), label, sfreq, ch_names
 
 Licence: ODC-BY 1.0 (github.com/scottwellington/FEIS, zenodo.org/records/3554128; about 1 GB). Emotiv EPOC+, as recorded:
 microvolts on an offset of about 4200, no filter, large artefacts. The phase of fixation, between hearing
-and imagining, carries no speech: it is a control that must stay at chance.
+and imagining, carries no speech: it is a control that must stay at chance. Epochs 0-63, 64-111 and 112-159 are three sessions;
+ten blocks of 160 trials end where they do. The .npz files were seen by us; of the published tree its authors' code alone.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@
 
 306 channels (Elekta), 250 Hz; about 90 GB. Licence: CC BY-NC 4.0. Where from: huggingface.co/datasets/pnpl/LibriBrain. Tables
 and recordings are matched by subject, session, task and run, wherever they lie. A split by "block", task and session, keeps
-every chapter in one part.
+every chapter in one part. Names, columns and arrays were checked against the authors' own library (pnpl); the files themselves
+were not seen by us.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def read(root: Path, kind: str = "word", start: float = -0.5, stop: float = 2.5)
         named = _NAME.match(path.name)
         if named and named[0] in tables:
             load = partial(_load, path, tables[named[0]], kind, f"{named[3]}-{named[2]}")
-            sources.append(Source(named[0], named[1], path, load))
+            sources.append(Source(named[0], named[1], path, load, (tables[named[0]],)))
     if not sources:
         raise HeschlError(f"{root} holds no sub-0_ses-..._meg.h5 with its _events.tsv: check the folder")
     return gathered(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -226,3 +228,44 @@ def test_shuffled_words_stay_in_their_block_and_subject() -> None:
     assert task.in_epoch(0).target(clips[0]) == task.target(clips[0])
     with pytest.raises(HeschlError, match="'run', and clip xa0 has no such label"):
         Codebook(shuffled="run").bind(corpus)
+
+
+def trained_by(rank: int, devices: int, positive: bool) -> tuple[float, list[torch.Tensor]]:
+    """One step's loss and gradients on a share of eight trials, as a training on several devices takes it."""
+    torch.manual_seed(0)
+    model = NeuralEncoder(
+        (3, 8, 16), 3, channels=4, dim=8, depth=1, heads=2, patch=(4, 4), dropout=0.0
+    ).double()
+    x, places = torch.randn(8, 3, 8, 16).double(), torch.randn(8, 3, 3).double()
+    y = torch.tensor([0, 1, 2, 2, 1, 0, 0, 2])
+    task = Codebook("word", ("left", "right", "stop"), warm_up=0, positive=positive, symmetric=positive)
+    mine = slice(None) if devices == 1 else (slice(0, 5), slice(5, 8))[rank]  # shares of different size
+    network = model if devices == 1 else torch.nn.parallel.DistributedDataParallel(model)
+    loss = task.loss(network(x[mine], places[mine]), Batch(x[mine], y[mine], None, ()))
+    loss.backward()
+    return float(loss), [p.grad for p in model.parameters() if p.grad is not None]
+
+
+def on_one_of_two(rank: int, store: str, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    torch.save([trained_by(rank, 2, positive) for positive in (False, True)], f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(tmp_path: Path) -> None:
+    """Loss and gradients of the whole batch, whoever holds which part of it; with clips as candidates, too."""
+    command = [sys.executable, __file__, str(tmp_path / "store"), str(tmp_path)]
+    both = [subprocess.Popen([*command, str(rank)]) for rank in range(2)]
+    assert [one.wait(timeout=180) for one in both] == [0, 0]
+    for rank in range(2):
+        for found, positive in zip(torch.load(tmp_path / f"{rank}.pt", weights_only=True), (False, True)):
+            value, grads = trained_by(0, 1, positive)
+            assert found[0] == pytest.approx(value, abs=1e-10)
+            for one, other in zip(found[1], grads, strict=True):
+                torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
+
+
+if __name__ == "__main__":
+    on_one_of_two(int(sys.argv[3]), sys.argv[1], sys.argv[2])

@@ -63,6 +63,9 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 def told(error: OSError, path: Path | str) -> HeschlError:
     """An operating-system error as a sentence for a person."""
+    why = (
+        os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+    )  # HDF5's own word takes lines
     if error.errno == errno.ENOSPC:
         return HeschlError(
             f"the disk is full while writing {path}: free some space and run the same command again"
@@ -72,13 +75,11 @@ def told(error: OSError, path: Path | str) -> HeschlError:
         elsewhere = "set HESCHL_CACHE to a folder that may be written to"
     if error.errno in (errno.EDQUOT, errno.EFBIG):
         return HeschlError(
-            f"{path} is larger than may be written here ({error.strerror}): free some space, or {elsewhere}"
+            f"{path} is larger than may be written here ({why}): free some space, or {elsewhere}"
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return HeschlError(
-            f"{path} may not be written or read ({error.strerror}): change that, or {elsewhere}"
-        )
-    return HeschlError(f"{path} could not be written or read ({error.strerror or error}): {elsewhere}")
+        return HeschlError(f"{path} may not be written or read ({why}): change that, or {elsewhere}")
+    return HeschlError(f"{path} could not be written or read ({why}): {elsewhere}")
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

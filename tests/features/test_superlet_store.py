@@ -170,3 +170,31 @@ def test_a_store_is_a_corpus_whose_maps_are_those_of_the_raw_trials(tmp_path: Pa
     held = torch.from_numpy(np.stack([sensors.load(clip) for clip in corpus.clips])).movedim(1, -1)
     stored = BrainMaps(64.0, 4.0, 40.0, 6, stored=True)
     torch.testing.assert_close(stored(held), raw(torch.from_numpy(x)), rtol=0, atol=5e-3)
+
+
+def test_a_full_disk_stops_nothing_half_way(tmp_path: Path) -> None:
+    """Room is taken before anything is computed; where there is none, it is said, and nothing is left behind."""
+    resource = pytest.importorskip("resource")
+    x, soft = volts(60), resource.getrlimit(resource.RLIMIT_FSIZE)
+    computed: list[int] = []
+
+    class Watched:
+        def __len__(self) -> int:
+            return len(x)
+
+        def __getitem__(self, row: int) -> np.ndarray:
+            computed.append(row)
+            return x[row]
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, soft[1]))
+    try:
+        with pytest.raises(
+            HeschlError, match=r"m\.h5 is larger than may be written here \(File too large\): free"
+        ) as told:
+            store_maps(tmp_path / "m.h5", Watched(), 100, FREQS, **OPTIONS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, soft)
+    assert "\n" not in str(told.value) and set(computed) == {0} and not list(tmp_path.iterdir())
+    found = store_maps(tmp_path / "m.h5", x, 100, FREQS, **OPTIONS)
+    file = tmp_path / "m.h5"
+    assert len(found) == 60 and file.stat().st_blocks * 512 >= file.stat().st_size  # no holes

@@ -55,6 +55,30 @@ def choose(name: str, value: Any, among: Any) -> None:
         raise HeschlError(f"superlet: {name} is '{value}': choose {' or '.join(get_args(among))}")
 
 
+def numbers(name: str, given: Any) -> list[float]:
+    """A number, or several in any array, as a list.
+
+    Raises
+    ------
+    HeschlError: it is of another type.
+    """
+    try:
+        values = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
+        if values.dtype.kind not in "iuf":
+            raise TypeError
+        return [float(value) for value in np.atleast_1d(values).ravel()]
+    except (TypeError, ValueError):  # ragged lists, too
+        raise HeschlError(f"superlet: {name} is {given!r}: give numbers") from None
+
+
+def number(name: str, given: Any) -> float:
+    """One number, see `numbers`."""
+    found = numbers(name, given)
+    if len(found) != 1:
+        raise HeschlError(f"superlet: {name} is {given!r}: give one number")
+    return found[0]
+
+
 def frequencies(freqs: Any, rate: float) -> list[float]:
     """The frequencies as a list of numbers, checked against the rate.
 
@@ -62,10 +86,10 @@ def frequencies(freqs: Any, rate: float) -> list[float]:
     ------
     HeschlError: none is given, or one is not above zero and at most half the rate.
     """
+    rate = number("rate", rate)
     if not (math.isfinite(rate) and rate > 0):
         raise HeschlError(f"superlet: the rate is {rate} Hz: it must be above zero")
-    values = freqs.detach().cpu().numpy() if isinstance(freqs, Tensor) else freqs
-    given = [float(freq) for freq in np.atleast_1d(np.asarray(values, dtype=np.float64)).ravel()]
+    given = numbers("freqs", freqs)
     if not given:
         raise HeschlError("superlet: freqs is empty: give at least one frequency in hertz")
     for freq in given:
@@ -91,7 +115,7 @@ def orders(freqs: Sequence[float], order: Order, axis: OrderAxis = "index") -> l
     >>> orders([10.0, 20.0, 40.0], (1, 4)), orders([10.0, 20.0, 40.0], (1, 4), "frequency")
     ([1.0, 2.5, 4.0], [1.0, 2.0, 4.0])
     """
-    ends = [float(end) for end in np.atleast_1d(np.asarray(order, dtype=np.float64)).ravel()]
+    ends = numbers("order", order)
     if len(ends) not in (1, 2) or not all(math.isfinite(end) and end >= 1 for end in ends):
         raise HeschlError(
             f"superlet: order is {order}: give a number of at least 1, or a pair such as (1, 30)"
@@ -119,6 +143,7 @@ def wavelets(
     """
     choose("kind", kind, Kind)
     choose("order_axis", order_axis, OrderAxis)
+    base_cycles = number("base_cycles", base_cycles)
     if not (math.isfinite(base_cycles) and base_cycles > 0):
         raise HeschlError(f"superlet: base_cycles is {base_cycles}: it must be above zero")
     sets = []

@@ -30,6 +30,7 @@ from heschl.features._superlet_kernels import (
     OrderAxis,
     choose,
     frequencies,
+    number,
     wavelets,
 )
 from heschl.features._superlet_work import TAIL, Plan, transform
@@ -97,10 +98,10 @@ def superlet(
     """
     choose("kernel", kernel, Kernel)
     choose("output", output, Output)
-    if isinstance(decim, bool) or int(decim) != decim or decim < 1:
+    if number("decim", decim) % 1 or decim < 1:
         raise HeschlError(f"superlet: decim is {decim}: it must be a whole number of at least 1")
     x = _checked(x)
-    sets = wavelets(frequencies(freqs, float(rate)), base_cycles, order, kind, order_axis)
+    sets = wavelets(frequencies(freqs, rate), base_cycles, order, kind, order_axis)
     *leading, time = x.shape
     scale = _level(x.detach())
     heard = scale > 0
@@ -224,7 +225,12 @@ class Superlet(nn.Module):
 
 
 def _checked(given: Any) -> Tensor:
-    x: Tensor = torch.as_tensor(given)
+    try:
+        x: Tensor = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError):
+        raise HeschlError(
+            f"superlet: x is {type(given).__name__}: give an array or a tensor (..., time) of numbers"
+        ) from None
     if x.is_complex():
         raise HeschlError("superlet: x is complex: give its real part, or the two parts one by one")
     if x.ndim == 0 or 0 in x.shape:

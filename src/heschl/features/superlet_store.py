@@ -8,14 +8,16 @@ The file, HDF5, one chunk a trial:
     attributes    rate (steps a second), order, base_cycles, ...; and what is named ``beside`` (words, channels, ...)
 
 Power of volts (1e-10) is zero in float16, its logarithm is not: stored, it is near zero with a deviation of one, and
-comes back within 0.1 % of the deviation. While it is written the file is called NAME.part.
+comes back within 0.1 % of the deviation. While it is written the file is called NAME.part; its room on the disk is taken first.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ from heschl.features._superlet_kernels import frequencies, wavelets
 from heschl.features.superlet import superlet
 from heschl.files import told
 from heschl.types import HeschlError
+
+ROOM = 1 << 16  # bytes of the file besides its maps, more than enough
 
 
 class Rows(Protocol):
@@ -104,7 +108,7 @@ def store_maps(
     """
     path = Path(path)
     partial = path.with_name(path.name + ".part")
-    given = frequencies(freqs, float(rate))
+    given = frequencies(freqs, rate)
     wavelets(
         given, **{key: value for key, value in options.items() if key != "kernel"}
     )  # refused before anything is written
@@ -243,6 +247,9 @@ def _create(partial: Path, work: _Work, identity: str, beside: Mapping[str, Any]
     import h5py
 
     partial.unlink(missing_ok=True)
+    _reserve(
+        partial, 2 * math.prod(work.shape) + sum(np.asarray(one).nbytes for one in beside.values()) + ROOM
+    )
     maps = work.maps(np.arange(min(work.batch, len(work.trials))))
     heard = maps[maps > -140]  # silent channels say nothing about the level
     deviation = float(heard.std()) if heard.size else 1.0
@@ -270,6 +277,21 @@ def _create(partial: Path, work: _Work, identity: str, beside: Mapping[str, Any]
         for name, value in work.options.items():
             file.attrs[name] = value
         file.attrs["made_of"] = identity
+    _reserve(partial, partial.stat().st_size)
+
+
+def _reserve(partial: Path, size: int) -> None:
+    """Takes all the room that the file needs before anything is computed: a full disk never stops the work half-way, where HDF5
+    could not even close its file."""
+    try:
+        with partial.open("ab") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            elif shutil.disk_usage(partial.parent).free < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def _fill(partial: Path, work: _Work) -> None:

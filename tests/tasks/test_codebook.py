@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -233,9 +234,8 @@ def test_shuffled_words_stay_in_their_block_and_subject() -> None:
 def trained_by(rank: int, devices: int, positive: bool) -> tuple[float, list[torch.Tensor]]:
     """One step's loss and gradients on a share of eight trials, as a training on several devices takes it."""
     torch.manual_seed(0)
-    model = NeuralEncoder(
-        (3, 8, 16), 3, channels=4, dim=8, depth=1, heads=2, patch=(4, 4), dropout=0.0
-    ).double()
+    sizes: dict[str, Any] = {"channels": 8, "dim": 8, "depth": 1, "heads": 2, "patch": (4, 4)}
+    model = NeuralEncoder((3, 8, 16), 3, dropout=0.0, radius=0.0, **sizes).double()
     x, places = torch.randn(8, 3, 8, 16).double(), torch.randn(8, 3, 3).double()
     y = torch.tensor([0, 1, 2, 2, 1, 0, 0, 2])
     task = Codebook("word", ("left", "right", "stop"), warm_up=0, positive=positive, symmetric=positive)
@@ -243,7 +243,7 @@ def trained_by(rank: int, devices: int, positive: bool) -> tuple[float, list[tor
     network = model if devices == 1 else torch.nn.parallel.DistributedDataParallel(model)
     loss = task.loss(network(x[mine], places[mine]), Batch(x[mine], y[mine], None, ()))
     loss.backward()
-    return float(loss), [p.grad for p in model.parameters() if p.grad is not None]
+    return float(loss.detach()), [p.grad for p in model.parameters() if p.grad is not None]
 
 
 def on_one_of_two(rank: int, store: str, folder: str) -> None:

@@ -8,7 +8,9 @@ imagined-words (codebook loss, AdamW) on batches that are read from it by the tr
 held in memory as float32. Rounds take turns; each figure is the best round. What the system's page cache holds is warm in both.
 The processor time of loading alone (a batch read, checked and brought to float32) stands beside, best of its rounds.
 (2) Scores of trials among N candidates of 256 numbers, ranks, intervals and permutations, block by block: the most resident memory
-that the process adds while it works, beside what all scores at once would take. ``--small`` shrinks both to see that they run.
+that the process adds while it works, beside what all scores at once would take. (3) The same through `heschl evaluate` and
+`heschl decode` of a match run on simulated listeners, whose file of candidates holds made-up numbers: the largest resident
+size of the process. ``--small`` shrinks all to see that they run.
 """
 
 from __future__ import annotations
@@ -43,17 +45,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--small", action="store_true")
-    parser.add_argument("--only", choices=("training", "candidates"))
+    parser.add_argument("--only", choices=("training", "candidates", "verbs"))
+    parser.add_argument(
+        "--verb", nargs=2, help=argparse.SUPPRESS
+    )  # a run's folder and a verb: the process that is measured
     parser.add_argument("--ranked", nargs=2, type=int, help=argparse.SUPPRESS)  # the process that is measured
     given = parser.parse_args(arguments)
     if given.ranked:
         print(json.dumps(ranked(*given.ranked)))
         return 0
+    if given.verb:
+        print(json.dumps(measured(*given.verb)))
+        return 0
     lines: list[str] = []
-    if given.only != "candidates":
+    if given.only in (None, "training"):
         lines += training(SMALL if given.small else SHAPE, given.trials, given.threads, given.workers)
-    if given.only != "training":
-        lines += candidates((1000, 10_000) if given.small else (1000, 100_000))
+    if given.only in (None, "candidates"):
+        lines += [*candidates((1000, 10_000) if given.small else (1000, 100_000)), ""]
+    if given.only in (None, "verbs"):
+        lines += verbs((1000, 10_000) if given.small else (1000, 100_000), 8 if given.small else 32)
     text = "\n".join(lines) + "\n"
     print(text, end="")
     if given.out:
@@ -195,6 +205,72 @@ def ranked(trials: int, count: int) -> dict[str, float]:
         "top_10": found["top_10"]["value"],
         "added": unit * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before),
     }
+
+
+# --- through the verbs ---------------------------------------------------------------------------------------
+
+
+def verbs(counts: Sequence[int], blocks: int) -> list[str]:
+    from heschl.corpora import simulated_listener
+    from heschl.training.fit import train
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder) / "brains"
+        simulated_listener.simulate(root, words=20, subjects=5, blocks=blocks, voices=1, response="evoked")
+        heard = sorted({clip.labels["heard"] for clip in simulated_listener.read(root).clips})
+        lines = [
+            "",
+            "| candidates | trials | verb | all scores of a decoder at once, MiB | embeddings, MiB | most resident memory, MiB |",
+            "|---:|---:|---|---:|---:|---:|",
+        ]
+        for count in counts:
+            names = [*heard, *(f"made up {k}" for k in range(count - len(heard)))]
+            values = np.random.default_rng(0).standard_normal((count, 32, DIM // 32), np.float32)
+            np.savez(Path(folder) / f"{count}.npz", ids=np.array(names), embeddings=values)
+            run = train(
+                verb_recipe(root, Path(folder) / f"{count}.npz"), runs=Path(folder) / "runs", quiet=True
+            )
+            for verb in ("evaluate", "decode"):
+                command = [sys.executable, __file__, "--verb", str(run.folder), verb]
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                found = json.loads(done.stdout.splitlines()[-1])
+                lines.append(
+                    f"| {count:,} | {found['trials']:,} | {verb} | {found['trials'] * count * 4 / 2**20:.0f} | "
+                    f"{count * DIM * 4 / 2**20:.0f} | {found['most'] / 2**20:.0f} |"
+                )
+    return lines
+
+
+def verb_recipe(root: Path, candidates: Path) -> dict[str, Any]:
+    model = {"bands": DIM // 32, "steps": 32, "subjects": 5, "virtual": 8, "hidden": 8, "depth": 2}
+    return {
+        "format": 1,
+        "name": "matched",
+        "corpus": {"use": "simulated_listener", "root": str(root)},
+        "split": {"use": "kfold", "group": "block", "folds": 8},
+        "feature": {"use": "brain_wave.BrainWave"},
+        "model": {"use": "segment_matcher.SegmentMatcher", **model},
+        "task": {"use": "segments.Match", "candidates": str(candidates)},
+        "train": {"steps": 2, "batch": 16, "monitor": "loss"},
+        "machine": {"device": "cpu", "threads": 1},
+    }
+
+
+def measured(run: str, verb: str) -> dict[str, float]:
+    """Scores a run's training part, its largest, and the largest resident size of this process, bytes."""
+    import torch
+
+    from heschl.steps.decode import decode
+    from heschl.steps.evaluate import evaluate
+
+    torch.set_num_threads(1)
+    trials = (
+        evaluate(run, "train")["clips"]
+        if verb == "evaluate"
+        else decode(run, "train", permutations=200)["trials"]
+    )
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"trials": trials, "most": unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
 
 
 if __name__ == "__main__":

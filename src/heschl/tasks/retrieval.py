@@ -194,8 +194,8 @@ def retrieval_scores(
     if permutations:
         own = {"p": (hits(found, 1), hits(null, 1)), "p_mrr": (reciprocal(found), reciprocal(null))}
         for name, (mine, theirs) in own.items():
-            better = int((theirs.mean(0) >= mine.mean() - 1e-12).sum())
-            held[name] = (1 + better) / (1 + permutations)
+            as_good = int((theirs.mean(0) >= mine.mean() - 1e-12).sum())
+            held[name] = (1 + as_good) / (1 + permutations)
     return held
 
 

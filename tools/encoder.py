@@ -1,7 +1,11 @@
-"""Takes the encoder out of a run of `phones-kws`, for other networks to begin with (`train.init: FILE.safetensors`).
+r"""Takes the encoder out of a run of `phones-kws`, for other networks to begin with (`train.init: FILE.safetensors`).
 
     heschl train phones-kws corpus.root=FOLDER also.1.root=FOLDER
     python tools/encoder.py runs/phones-kws-... src/heschl/weights/phones-8k.safetensors
+
+    heschl train phones-kws corpus.root=FOLDER also.1.root=FOLDER \
+        feature='{use: spectrogram.LogMel, n_mels: 48, floor: 1.0e-7, normalise: level}'
+    python tools/encoder.py runs/phones-kws-... src/heschl/weights/phones-16k.safetensors
 
 Beside it, a card of the same name (.md) says what it heard, how it was trained and what it is for.
 """
@@ -25,7 +29,8 @@ said. Without its answers: it is where a network of the same sizes may begin (`t
 - It heard: speechocean762 (adults reading sentences; free for commercial and non-commercial use) and 1,273 words of
   Speech Commands v0.01 (CC BY 4.0, the strictest licence among them), phone times by pocketsphinx where the alignment
   looked right; and heschl's own synthetic speech (CC0). No recording of the Free Spoken Digit Dataset or of FEIS.
-- How good: as a beginning for ten digits on speakers that it never heard, see README's table; it is scored by that alone.
+- How good: as a beginning for digits (phones-8k) or for single phonemes (phones-16k) of speakers that it never heard, see
+  README's table; it is scored by that alone.
 - Not for: identifying people, or judging how well somebody speaks.
 - Phones are canonical pronunciations aligned by machine, and the readers of the sentences have Mandarin as their first
   language: what it learned of other accents and of children comes from a synthesiser, or not at all.

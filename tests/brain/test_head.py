@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,6 +93,29 @@ def test_the_transform_is_not_turned_round(head: Anatomy) -> None:
     assert left[0] < -0.06 < 0.06 < right[0]
     assert abs(nose[0]) < 2e-3
     assert nose[1] > 0.08
+
+
+def test_every_montage_of_mne_sees_a_source(head: Anatomy) -> None:
+    """From a head of ten sources, so that each montage takes a moment; the sensor that sees most lies near the source."""
+    src = head.src.copy()
+    for one in src:
+        one["vertno"] = one["vertno"][::512][:5]
+        one["inuse"][:], one["nuse"] = 0, 5
+        one["inuse"][one["vertno"]] = 1
+    few = replace(head, src=src, key="ten sources")
+    values = np.zeros((10, 3))
+    outermost = int((few.sources @ [-1.0, 0.0, 0.5]).argmax())  # high on the left
+    values[outermost] = 1e-8
+    brain_map = BrainMap(values, few.positions, np.arange(3) / 100, "A m", "MNI305", "illustrative")
+    for name in mne.channels.get_builtin_montages():
+        evoked = project(brain_map, name, anatomy=few)
+        assert set(evoked.get_channel_types()) == {"eeg"} and np.isfinite(evoked.data).all(), name
+        np.testing.assert_allclose(evoked.data.mean(0), 0, atol=1e-15, err_msg=name)  # average reference
+        assert 1e-9 < np.abs(evoked.data).max() < 2e-5, name
+        places = np.array([channel["loc"][:3] for channel in evoked.info["chs"]])
+        best = places[np.abs(evoked.data[:, 0]).argmax()]
+        there = np.linalg.inv(head.trans["trans"])[:3] @ np.r_[few.sources[outermost], 1]
+        assert np.linalg.norm(best - there) < 0.08, name
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ class Encoding:
     alpha: (output,) the penalty of those weights; (output, group) with groups.
     r: (output,) correlation on blocks that were used neither for weights nor for alpha, mean over blocks.
     r_blocks: (block, output) the same, block by block. alpha_blocks: (block, output[, group]) chosen without it.
-    patterns: (feature, lag, channel) Haufe's patterns of a backward model, else None: these may be interpreted,
-        its weights may not.
+    patterns: (feature, lag, channel) Haufe's patterns of a backward model (see `ridge.haufe`), else None: these may be
+        interpreted, its weights may not.
     direction: "forward" or "backward". rate: Hz.
     """
 

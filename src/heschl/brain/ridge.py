@@ -85,8 +85,9 @@ def explained(weights: Array, train: Moments, test: Moments) -> Array:
 def haufe(xx: Array, weights: Array, sources: Array | None = None) -> Array:
     """Patterns of a backward model: what in its inputs follows each of its outputs.
 
-    ``A = S_x W S_s^-1`` (Haufe et al., NeuroImage 2014, eq. 6), where S_s is the covariance of the outputs, ``W' S_x W``
-    unless given.
+    ``A = S_x W S_s^-1`` (Haufe et al., NeuroImage 2014, eq. 6), where S_s is the covariance of what the model gives,
+    ``W' S_x W``. mTRF's transform and MNE's patterns have that of the true outputs in its place: give it as ``sources``;
+    for a single output only the scale differs.
 
     Parameters
     ----------

@@ -140,15 +140,16 @@ def compare(
         return
     speech = " of synthetic speech" if held["synthetic"] else ""
     say(f"{held['part']}: {held['clips']:,} shared clips{speech}, {held['n_speakers']} speakers")
-    for which in ("only_one", "only_other"):
-        if held[which]:
-            name = held[which.removeprefix("only_")]["name"]
-            say(f"  {held[which]:,} clips were asked of {name} alone, and take no part")
-    for which in ("one", "other"):
-        say(
-            f"  {held[which]['name']:<20} {100 * held[which]['accuracy']:.1f} % {_spread(held[which])}".rstrip()
-        )
-    say(f"  {'difference':<20} {_signed(held['difference'], True, 1)} points, 95 % interval over speakers")
+    from heschl.figures.compare import called
+
+    names = dict(zip(("one", "other"), called(held)))
+    for which, name in names.items():
+        if alone := held[f"only_{which}"]:
+            say(f"  {alone:,} clips were asked of {name} alone, and take no part")
+    for which, name in names.items():
+        say(f"  {name:<20} {100 * held[which]['accuracy']:.1f} % {_spread(held[which])}".rstrip())
+    over = "of one speaker" if held["difference"]["low"] is None else "95 % interval over speakers"
+    say(f"  {'difference':<20} {_signed(held['difference'], True, 1)} points, {over}")
     shares = held["agreement"]
     if shares["same_answer"] is not None:
         say(f"  They give the same answer to {100 * shares['same_answer']:.0f} % of the clips.")

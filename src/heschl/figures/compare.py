@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heschl.figures.style import BLUE, INK, LINE, ORANGE, PAPER, SOFT, TEXT, new_figure, percent, styled
+from heschl.figures.style import BLUE, INK, LINE, ORANGE, PAPER, TEXT, new_figure, percent, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +29,7 @@ def compared_figure(
     a, b = (np.array([float(row[key]) for row in rows]) for key in ("one", "other"))
     named = len(rows) <= NAMED
     line = 0.22 if named else max(0.03, 6.0 / len(rows))
-    names = (_called(held, "one", "other"), _called(held, "other", "one"))
+    names = called(held)
     with styled():
         figure = new_figure(width, line * len(rows) + 1.15, _title(held, names))
         axis = figure.subplots()
@@ -55,7 +55,8 @@ def compared_figure(
             axis.set_ylabel(f"{len(rows)} speakers")
         axis.set_xlim(0, 1)
         percent(axis, "x")
-        axis.set_xlabel(f"{held['kind']} understood")
+        spoken = " (synthetic speech)" if held.get("synthetic") else ""
+        axis.set_xlabel(f"{held['kind']} understood{spoken}")
         axis.xaxis.grid(True)
         axis.set_axisbelow(True)
         axis.tick_params(length=0)
@@ -75,31 +76,21 @@ def compared_figure(
                 ha="right" if mean > 0.5 else "left",
                 color=colour if colour == BLUE else INK,
             )
-        if held.get("synthetic"):
-            axis.annotate(
-                "synthetic speech",
-                (0, 1),
-                (0, 3),
-                xycoords="axes fraction",
-                textcoords="offset points",
-                color=SOFT,
-            )
     return figure
 
 
-def _called(held: Mapping[str, Any], which: str, beside: str) -> str:
-    """A side by its recipe's name; two of one recipe by where they stand."""
-    name = str(held[which]["name"])
-    if name != held[beside]["name"]:
-        return name
-    return f"{name}, {'first' if which == 'one' else 'second'}"
+def called(held: Mapping[str, Any]) -> tuple[str, str]:
+    """Both sides by their recipes' names; two of one recipe by where they stand."""
+    one, other = str(held["one"]["name"]), str(held["other"]["name"])
+    return (one, other) if one != other else (f"{one}, first", f"{other}, second")
 
 
 def _title(held: Mapping[str, Any], names: tuple[str, str]) -> str:
     found = held["difference"]
     value = 100 * found["value"]
     if found["low"] is None:
-        return f"{names[1]} understands {value:+.1f} points of {names[0]}, for one speaker"
+        points = f"{value:+.1f}".replace("-", "−")
+        return f"{names[1]} against {names[0]}: {points} points, of one speaker"
     said = f"{value:+.1f} points [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]".replace("-", "−")
     if found["low"] <= 0 <= found["high"]:
         return f"{names[1]} and {names[0]} cannot be told apart: {said}, {held['n_speakers']} speakers"

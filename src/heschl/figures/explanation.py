@@ -66,7 +66,7 @@ def explanation_figure(
     small = [size for size, there in ((CURVE, curves), (BAR * len(sounds or ()) + 0.1, sounds)) if there]
     head = 0.34 + 0.2 * (len(wrapped(title, width)) - 1) if title else 0.06
     if wide:
-        height = head + max(tall, sum(small) + 0.75 * len(small))
+        height = head + max(tall, 0.32 + sum(small) + 0.75 * len(small) - (0.65 if sounds else 0.25))
     elif phone:
         height = head + tall + sum(small) + 0.75 * len(small)
     else:

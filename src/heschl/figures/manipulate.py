@@ -69,9 +69,10 @@ def _zeroing(axis: Axes, held: Mapping[str, Any]) -> None:
         axis.fill_between(at, low, high, color=hue, alpha=0.15, linewidth=0)
         axis.plot(at, value, color=hue, marker="o", markersize=3)
         ends.append((name, hue, value))
+    below = 0.08 if max(value[0] for _, _, value in ends) > 0.5 else 0.68  # where the lines leave room
     for k, (name, hue, _) in enumerate(reversed(ends)):
         axis.annotate(
-            name, (0.02, 0.08 + 0.09 * k), xycoords="axes fraction", color=INK if hue == SOFT else hue,
+            name, (0.02, below + 0.09 * k), xycoords="axes fraction", color=INK if hue == SOFT else hue,
             bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
         )  # fmt: skip
     ticks = [0, 0.01, 0.05, 0.2, 0.5, 0.95]
@@ -114,6 +115,13 @@ def _bounds(cells: Any, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _title(held: Mapping[str, Any]) -> str:
     shares = held["fractions"]
     k = next((k for k, share in enumerate(shares) if share >= 0.1), len(shares) - 1)
+    whole = held["zeroing"]["random"][0]
+    low = whole.get("low")
+    if (whole["value"] if low is None else low) <= held["chance"]:
+        return (
+            f"Unchanged, {100 * whole['value']:.0f}\u202f% of the clips are understood (guessing {100 * held['chance']:.0f}\u202f%): "
+            "there is nothing to lose"
+        )
     told = {way: 100 * cells[k]["value"] for way, cells in held["zeroing"].items()}
     first = (
         f"With {100 * shares[k]:g}\u202f% of the samples gone, {told['relevance']:.0f}\u202f% of the clips are understood if "

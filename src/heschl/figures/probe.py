@@ -116,8 +116,9 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     for (_, name, colour), y in zip(ends, apart([end[0] for end in ends], 0.11), strict=True):
         axis.annotate(
             name,
-            (len(rows) - 1, y),
-            (12, 0),
+            (1, y),
+            (5, 0),
+            xycoords=("axes fraction", "data"),
             textcoords="offset points",
             color=colour,
             va="center",
@@ -170,7 +171,7 @@ def similarity_figure(
         for axis, name in zip(axes, names, strict=True):
             table = np.array([[np.nan if v is None else v for v in row] for row in tables[name]], float)
             _map(axis, table, numbers=len(columns) <= 9)
-            axis.set_title(name)
+            axis.set_title(name.replace(" with ", " (rows) with ") if " with untrained" in name else name)
             axis.set_aspect("equal")
             axis.set_yticks(np.arange(len(areas)), areas)
             slanted = max(map(len, columns)) > 13 * side / len(columns)

@@ -110,7 +110,7 @@ def _lines(axis: Axes, rows: list[Mapping[str, Any]], key: str, kind: str, named
         if words:
             ends.append((words, hue))
     if kind == "noise":
-        axis.set_xticks([-s for s in sizes], [f"{s:g}" for s in sizes])
+        axis.set_xticks([-s for s in sizes], [f"{s:g}".replace("-", "\u2212") for s in sizes])
     elif kind == "band":
         ticks = [500, 1000, 4000]
         axis.set_xticks(np.log2(ticks), [f"{t:g}" for t in ticks])
@@ -118,7 +118,7 @@ def _lines(axis: Axes, rows: list[Mapping[str, Any]], key: str, kind: str, named
         axis.set_xlim(0, None)
         axis.set_xticks(sizes, [f"{s:.1g}" for s in sizes])
     else:
-        axis.set_xticks([-40, -20, 0, 20], ["-40", "-20", "0", "+20"])
+        axis.set_xticks([-40, -20, 0, 20], ["\u221240", "\u221220", "0", "+20"])
     where, side = (0.98, "right") if kind == "noise" else (0.5, "center")  # where the lines below leave room
     for k, (words, hue) in enumerate(reversed(ends) if named else ()):
         axis.annotate(
@@ -129,7 +129,12 @@ def _lines(axis: Axes, rows: list[Mapping[str, Any]], key: str, kind: str, named
 
 def _title(held: Mapping[str, Any]) -> str:
     rows = [row for row in held["rows"][1:] if row["stability"]["value"] is not None]
-    quiet = held["rows"][0]["accuracy"]["value"]
+    quiet, low = held["rows"][0]["accuracy"]["value"], held["rows"][0]["accuracy"]["low"]
+    if (quiet if low is None else low) <= held["chance"]:
+        return (
+            f"In quiet the network understands {100 * quiet:.0f}\u202f% (guessing {100 * held['chance']:.0f}\u202f%): "
+            "there is nothing to lose"
+        )
     worst = min(rows, key=lambda row: row["accuracy"]["value"])
     mild = [row for row in rows if row["accuracy"]["value"] >= quiet - 0.05]
     first = f"{worst['words'][0].upper() + worst['words'][1:]}, harms most: {100 * quiet:.0f} to {100 * worst['accuracy']['value']:.0f}\u202f%"

@@ -148,15 +148,14 @@ def _layers(
 
 
 def _draw(folder: Path, held: dict[str, Any], speakers: Sequence[dict[str, Any]]) -> None:
-    from heschl.figures.compare import compared_figure
+    from heschl.figures.compare import called, compared_figure
     from heschl.figures.probe import similarity_figure
     from heschl.figures.style import save
 
     save(compared_figure(held, speakers), folder / "speakers")
     layers = held["similarity"]
     if layers["table"]:
-        title = (
-            f"How alike the layers of {held['one']['name']} (rows) and {held['other']['name']} (columns) are"
-        )
+        one, other = called(held)
+        title = f"How alike the layers of {one} (rows) and {other} (columns) are"
         tables = {"CKA without bias; 1: the same up to rotation": layers["table"]}
         save(similarity_figure(tables, layers["one"], layers["other"], title=title), folder / "similarity")

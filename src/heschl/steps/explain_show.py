@@ -179,7 +179,8 @@ def stored_picture(file: h5py.File, network: Network, one: Input) -> Picture:
 
 
 def draw_montage(run: Run, folder: Path, rows: Sequence[Mapping[str, Any]], method: str) -> None:
-    """The clip of each class of which the network is surest; of networks over frames, some clips."""
+    """The clip of each class of which the network is surest, where there are two or more; of networks over frames, some
+    clips."""
     from heschl.figures.explanation import Seen, save_all
     from heschl.figures.montage import montage
     from heschl.figures.style import TEXT, WIDE
@@ -190,6 +191,10 @@ def draw_montage(run: Run, folder: Path, rows: Sequence[Mapping[str, Any]], meth
         best.setdefault(row["clip"] if network.frames else row["target"], row)
     names = sorted(best, key=lambda name: run.labels.index(name) if name in run.labels else -1)
     every = len(names)
+    if every < 2:  # its one picture is the clip's own
+        for old in folder.glob("montage*"):
+            old.unlink()
+        return
     chosen = {name: best[name] for name in names[: MONTAGE if not network.frames else 12]}
     pictures = {}
     found = _clips(run, [str(row["clip"]) for row in chosen.values()], rows)

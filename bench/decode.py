@@ -2,11 +2,13 @@
 
     python bench/decode.py [--out TABLE.md] [--feis FOLDER] [--seeds 5]
 
-About six minutes of one core, and ``--whole`` some twelve more. Four tables: (1) the recipe simulated-words, one listener of
-it and 16 epochs, at four noise levels, the codebook network beside shrinkage LDA on band power; (2) the same at its own noise
-level by five seeds, and trained on words that are shuffled within blocks; with ``--whole`` the recipe as it is shipped, and what it rests on; (3) where the truth is linear (evoked answers, known noise): LDA with
-the estimated covariance beside LDA with the true one, computed from the simulation's formula; (4) FEIS, trials of fixation, whose
-answer must be chance. Intervals are 95 %, by bootstrap over blocks (1, 2), trials (3) or people (4); p by permutation within blocks.
+Some fifteen minutes of one core, and ``--whole`` some fifteen more. Tables: (1) the recipe simulated-words, one listener of
+it and 16 epochs, at four noise levels, the codebook network beside shrinkage LDA on band power; with ``--whole`` the recipe
+simulated-match as it is shipped, by noise, beside ridge regression to the candidates; (2) simulated-words at its own noise
+level by five seeds, and trained on words that are shuffled within blocks; with ``--whole`` the recipe as it is shipped, what it rests on,
+and its controls; (3) where the truth is linear (evoked answers, known noise): LDA with
+the estimated covariance beside LDA with the true one, computed from the simulation's formula, and the deep encoder on the same
+trials; (4) FEIS, trials of fixation, whose answer must be chance. Intervals are 95 %, by bootstrap over blocks (1, 2), trials (3) or people (4); p by permutation within blocks.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ OWN = 12.0
 EVOKED = (-24.0, -18.0, -12.0, -6.0, 0.0, 6.0)
 SIZE = {"corpus.subjects": 1, "train.epochs": 16, "machine.threads": 1, "machine.device": "cpu"}
 PERMUTATIONS = 2000
+MATCH = (-24.0, -12.0, 0.0, 12.0)
+EPOCHS = 4  # of the deep encoder where the truth is linear
 BINS, HEARINGS = 8, (300, 32)  # time bins; hearings of each word in training and in test
 
 
@@ -84,11 +88,14 @@ def tables(given: argparse.Namespace, folder: Path) -> tuple[list[str], list[str
     for level in sorted({*LEVELS, OWN}):
         where = folder if level == OWN else folder / f"{level:g} dB"
         lines += rows(f"{level:g} dB", decoded(where, {"corpus.snr": level, "corpus.seed": 0, "seed": 0}))
+    if given.whole:
+        lines += matched(folder)
     for size in ({}, {"corpus.subjects": 2, "train.epochs": 20})[: 1 + given.whole]:
         lines += by_seed(folder, given.seeds, size, wrong)
     if given.whole:
         size = {"corpus.snr": OWN, "corpus.seed": 0, "seed": 0, "corpus.subjects": 2, "train.epochs": 20}
-        lines += recovered(train("simulated-words", {**SIZE, **size}, runs=folder / "runs", quiet=True))
+        run = train("simulated-words", {**SIZE, **size}, runs=folder / "runs", quiet=True)
+        lines += [*recovered(run), *controls(run, wrong)]
     lines += evoked(wrong)
     if given.feis:
         lines += null(given.feis, folder, wrong)
@@ -138,6 +145,67 @@ def kept(run: Any) -> dict[str, Any] | None:
     path = run.folder / "decode" / "scores.json"
     found: dict[str, Any] | None = read_json(path) if path.is_file() else None
     return found if found and found["network"]["permutations"] == PERMUTATIONS else None
+
+
+def matched(folder: Path) -> list[str]:
+    """Table 1b: segment matching by noise."""
+    from heschl.steps.decode import decode
+    from heschl.training.fit import train
+
+    lines: list[str] = []
+    for level in MATCH:
+        changes = {"corpus.snr": level, "machine.threads": 1, "machine.device": "cpu"}
+        run = train("simulated-match", changes, runs=folder / f"match {level:g} dB", quiet=True)
+        found = kept(run) or decode(run, permutations=PERMUTATIONS)
+        tell(f"match at {level:g} dB: {found['network']['top_10']['value']:.3f}")
+        for who, name in (("network", "matching network"), ("linear", "ridge to the candidates")):
+            ten, mrr = found[who]["top_10"], found[who]["mrr"]
+            lines.append(
+                f"| {level:g} dB | {name} | {found['trials']} | {found[who]['candidates']} | {100 * ten['value']:.1f} % | "
+                f"{100 * ten['low']:.1f} to {100 * ten['high']:.1f} | {100 * ten['chance']:.1f} % | {mrr['value']:.3f} | "
+                f"{mrr['chance']:.3f} | {found[who]['p_mrr']:.2g} |"
+            )
+    return [
+        "",
+        "1b. Segment matching by noise: the recipe simulated-match, two listeners, stretches of voices that training never held. p is of "
+        "the mean reciprocal rank; intervals are over the listeners' blocks, which are few.",
+        "",
+        "| signal to noise | decoder | trials | candidates | top-10 | 95 % | chance | reciprocal rank | chance | p |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        *lines,
+    ]
+
+
+def controls(run: Any, wrong: list[str]) -> list[str]:
+    """Table 2d: what must be at chance, and what more data would give."""
+    from heschl.steps.decode import decode
+
+    found = decode(run, controls=True, permutations=PERMUTATIONS)["controls"]
+    wrong += [f"control above chance: {one}" for one in found["above_chance"]]
+    lines = [
+        "",
+        "2d. Controls of the shipped decoder of seed 0, which must be at chance. "
+        + " ".join(f"{note[0].upper()}{note[1:]}." for note in found["notes"]),
+        "",
+        "| control | decoder | trials | top-1 | 95 % | chance | p |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for one in found["rows"]:
+        lines.append(
+            f"| {one['control']} | {one['decoder']} | {one['trials']} | {100 * one['top_1']:.1f} % | {100 * one['top_1_low']:.1f} to "
+            f"{100 * one['top_1_high']:.1f} | {100 * one['top_1_chance']:.1f} % | {one['p']:.2g} |"
+        )
+    lines += [
+        "",
+        "| blocks of training | hours, each listener | linear decoder, top-1 | 95 % | chance |",
+        "|---:|---:|---:|---:|---:|",
+    ]
+    for one in found["learning"]:
+        lines.append(
+            f"| {one['blocks']} | {one['hours']:.3f} | {100 * one['value']:.1f} % | {100 * one['low']:.1f} to {100 * one['high']:.1f} | "
+            f"{100 * one['chance']:.1f} % |"
+        )
+    return lines
 
 
 def null(root: Path, folder: Path, wrong: list[str]) -> list[str]:
@@ -216,14 +284,17 @@ def evoked(wrong: list[str]) -> list[str]:
         "",
         f"3. Linear truth: each of 20 words by one voice, its evoked answer in noise of a known covariance, trials as means of "
         f"{BINS} time bins of each of 28 sensors. Both decoders learn the words' means from {learnt:,} trials and are tested on "
-        f"{tested:,}; the oracle is given the noise's covariance. Chance is 5.0 %.",
+        f"{tested:,}; the oracle is given the noise's covariance. The encoder (NeuralEncoder, small) learns from the same trials whole, "
+        f'every sample a step of one "frequency", {EPOCHS} epochs. Chance is 5.0 %.',
         "",
         *header("signal to noise"),
     ]
     for level in EVOKED:
-        estimated, oracle = linear_truth(level)
+        estimated, oracle, deep = linear_truth(level)
         lines.append(row(f"{level:g} dB", "LDA, covariance estimated", estimated))
         lines.append(row(f"{level:g} dB", "LDA, the oracle's covariance", oracle))
+        lines.append(row(f"{level:g} dB", "deep encoder", deep))
+        tell(f"linear truth at {level:g} dB: {estimated['top_1']['value']:.3f}, {deep['top_1']['value']:.3f}")
         lost = oracle["top_1"]["value"] - estimated["top_1"]["value"]
         if lost > 0.02:
             wrong.append(
@@ -232,8 +303,8 @@ def evoked(wrong: list[str]) -> list[str]:
     return lines
 
 
-def linear_truth(level: float, seed: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Scores of LDA with the estimated and with the true covariance, on the same trials."""
+def linear_truth(level: float, seed: int = 0) -> tuple[dict[str, Any], ...]:
+    """Scores of LDA with the estimated and with the true covariance, and of the deep encoder, on the same trials."""
     import numpy as np
     from scipy.linalg import toeplitz
 
@@ -261,19 +332,49 @@ def linear_truth(level: float, seed: int = 0) -> tuple[dict[str, Any], dict[str,
 
     def trials(hearings: int) -> tuple[np.ndarray, np.ndarray]:
         y = np.repeat(np.arange(20), hearings)
-        noise = sim.background(len(y), positions, steps, random) @ means.T
-        return ((clean @ means.T)[y] + np.sqrt(size) * noise).reshape(len(y), -1), y
+        return clean[y] + np.sqrt(size) * sim.background(len(y), positions, steps, random), y
 
-    (x, y), (test, truth) = map(trials, HEARINGS)
+    (whole, y), (unheard, truth) = map(trials, HEARINGS)
+    x, test = ((waves @ means.T).reshape(len(waves), -1) for waves in (whole, unheard))
     centres = np.stack([x[y == k].mean(0) for k in range(20)])
     scale = np.sqrt(np.diag(covariance))  # so that it is well conditioned
     weights = np.linalg.solve(covariance / np.outer(scale, scale), (centres / scale).T).T
     oracle = (test / scale) @ weights.T - 0.5 * (weights * centres / scale).sum(1)
     estimated = fit_lda(x, y, 20).scores(test)
-    first, second = (
-        retrieval_scores(one, truth, 20, permutations=PERMUTATIONS) for one in (estimated, oracle)
+    deep = encoded(whole, y, unheard, positions, seed)
+    return tuple(
+        retrieval_scores(one, truth, 20, permutations=PERMUTATIONS) for one in (estimated, oracle, deep)
     )
-    return first, second
+
+
+def encoded(waves: Any, y: Any, unheard: Any, places: Any, seed: int) -> Any:
+    """(trial, word) cosines of a small NeuralEncoder that learns from waves (trial, sensor, time)."""
+    import torch
+
+    from heschl.models.neural_encoder import NeuralEncoder
+    from heschl.tasks.codebook import Codebook
+    from heschl.types import Batch
+
+    x, test = (torch.from_numpy(one / waves.std()).float()[:, :, None] for one in (waves, unheard))
+    target, positions = torch.from_numpy(y), torch.from_numpy(places).float()
+    torch.manual_seed(seed)
+    model = NeuralEncoder(
+        (x.shape[1], 1, x.shape[3]), 20, 8, 32, 1, 2, (1, 8), norm="pre", dropout=0.1, radius=0.0
+    )
+    task = Codebook("word", tuple(map(str, range(20))), warm_up=0, temperature=0.1, positive=True)
+    optimiser = torch.optim.AdamW(model.parameter_groups(), lr=2e-3, weight_decay=0.01)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(EPOCHS):
+        for rows in torch.randperm(len(x), generator=generator).split(64):
+            given = Batch(x[rows], target[rows], None, ())
+            loss = task.loss(model(given.x, positions.expand(len(rows), -1, -1)), given)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    model.eval()
+    with torch.inference_mode():
+        parts = [model(part, positions.expand(len(part), -1, -1)).logits for part in test.split(64)]
+    return torch.cat(parts).numpy()
 
 
 # --- words -----------------------------------------------------------------------------------------------

@@ -46,11 +46,16 @@ def _rows(axis: Axes, rows: Sequence[dict[str, Any]], chance: float) -> None:
         axis.annotate(
             f"{row['control']}: {row['decoder']}",
             (0, place),
-            (0, 8),
+            (3, 8),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
             fontsize=8,
             color=INK,
+            bbox={
+                "facecolor": axis.figure.get_facecolor(),
+                "edgecolor": "none",
+                "pad": 1,
+            },  # over the dashed line
         )
     axis.axvline(chance, color=SOFT, linestyle="--", linewidth=1)
     axis.set(

@@ -55,7 +55,7 @@ def methods(
     held: scores.json of what the page shows. explained: explain.json likewise. decoded: decode/scores.json.
     """
     needed: list[str] = []
-    sentences = [*_training(run, needed)]
+    sentences = [*_training(run, needed, decoded)]
     if held:
         sentences += _scoring(held, needed)
     if decoded:
@@ -85,7 +85,7 @@ def called(method: str) -> str:
     return f"{words} ({'rules ' if method.startswith('lrp') else ''}{after})" if after else words
 
 
-def _training(run: Run, needed: list[str]) -> list[str]:
+def _training(run: Run, needed: list[str], decoded: Mapping[str, Any] | None = None) -> list[str]:
     recipe, corpus, split = run.recipe, run.origin.get("corpus", {}), run.split
     part, train = recipe.model.use.removeprefix("heschl.models."), recipe.train
     for key, words in (
@@ -111,9 +111,11 @@ def _training(run: Run, needed: list[str]) -> list[str]:
         else ""
     )
     schedule = f", schedule {train.schedule.use.rsplit('.', 1)[-1]}" if train.schedule else ""
-    synthetic = " of synthetic speech" if corpus.get("synthetic") else ""
+    what = "Recordings of synthetic speech" if corpus.get("synthetic") else "Recordings"
+    if decoded:
+        what = f"Trials of {'simulated brains' if decoded['simulated'] else 'brain recordings'}"
     return [
-        f"Recordings{synthetic} of the corpus {corpus.get('name', recipe.corpus.use)} were divided into training "
+        f"{what} of the corpus {corpus.get('name', recipe.corpus.use)} were divided into training "
         f"({len(split.train):,}), validation ({len(split.validation):,}) and test ({len(split.test):,}){kept}, and given to "
         f"the network {part} as {feature}{clip}.{changes}",
         f"It was trained for at most {length} of batches of {train.batch} with {train.optimiser.use.rsplit('.', 1)[-1]}"

@@ -99,7 +99,7 @@ def _sensors(folder: Path, summary: dict[str, Any], courses: dict[str, np.ndarra
         kind = evoked.get_channel_types(unique=True)[0]
         title = sensors_title(evoked, kind, summary["heard"])
         for part, width in (("wide", TEXT), ("phone", PHONE)):
-            figure = sensors_figure(channels_of(evoked, kind), courses, title, width=width)
+            figure = sensors_figure(channels_of(evoked, kind), courses, "", width=width)  # the page says it
             write_text(folder / "page" / f"{label}.{part}.html", inline(figure, f"brain-{part}", title))
         return {"name": label, "title": title}
     return None

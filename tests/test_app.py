@@ -275,13 +275,30 @@ def test_two_people_upload_see_hide_and_are_refused(model, files, tmp_path):
                 "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
             )
             assert wide <= seen
-        bad = tmp_path / "bad.wav"
-        bad.write_bytes(b"this is no sound")
+        write_wav(tmp_path / "long.wav", np.full(8000 * 31, 0.1, np.float32), 8000)
+        with (tmp_path / "large.wav").open("wb") as large:
+            large.truncate(21_000_000)
+        (tmp_path / "bad.wav").write_bytes(b"this is no sound")
+        (tmp_path / "recipe.yaml").write_text("format: 1")
         third = browser.tab()
+        third.size(390)
         third.go(address)
-        third.until("!!document.querySelector('#given input[type=file]')")
-        third.upload("#given input[type=file]", bad)
-        third.until("document.querySelector('[role=alert]')?.innerText.includes('cannot be read')", 60)
+        for name, words in (
+            ("recipe.yaml", "is no recording"),
+            ("large.wav", "21 MB, and at most 20"),
+            ("bad.wav", "cannot be read"),
+            ("long.wav", "31 s, and at most 30"),
+        ):
+            third.until("!!document.querySelector('#given input[type=file]')", 60)
+            third.upload("#given input[type=file]", tmp_path / name)
+            third.until(
+                f"[...document.querySelectorAll('[role=alert]')].some(e => e.innerText.includes('{words}'))",
+                60,
+            )
+            if name == "bad.wav":  # it lies there as if it were a recording: another person brings the next
+                third.go(address)
+        edges = "[...document.querySelectorAll('#given, #said, #ask')].every(e => e.getBoundingClientRect().right <= innerWidth)"
+        assert third.ask(edges)
     finally:
         browser.close()
         app_close(app)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from heschl.app.answering import Hidden, Model, Understood, drawing
+from heschl.app.answering import MEGABYTES, Hidden, Model, Understood, drawing
+from heschl.files import AUDIO_SUFFIXES
 from heschl.report.sounds import sound
 from heschl.types import HeschlError
 
@@ -37,6 +38,7 @@ STYLE = """
 .players { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 14px 24px; font-size: 15px; margin: 12px 0; }
 .players b { font-weight: 600; } .players audio { width: 100%; height: 34px; display: block; margin: 3px 0; }
 .phone { display: none; } @media (max-width: 800px) { .desk { display: none; } .phone { display: block; } }
+@media (max-width: 800px) { #both { flex-direction: column; } #both > * { min-width: 0 !important; width: 100%; } }
 body, .gradio-container { background: var(--paper) !important; } .dark .players audio { color-scheme: dark; }
 .brush { position: relative; cursor: crosshair; touch-action: none; user-select: none; }
 .brush .hidden-part { position: absolute; background: repeating-linear-gradient(45deg, var(--paper) 0 6px, color-mix(in srgb, var(--ink) 12%, var(--paper)) 6px 8px); border: 1.5px solid var(--ink); pointer-events: none; }
@@ -143,8 +145,13 @@ def _places(figure: Any, found: Understood) -> str:
 
 
 def script() -> str:
-    """The brush, as an element for the page's head."""
-    return f"<script>{Path(__file__).with_name('brush.js').read_text(encoding='utf-8')}</script>"
+    """The brush, and what refuses files before they are sent, as elements for the page's head."""
+    brush, refuse = (
+        Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("brush.js", "refuse.js")
+    )
+    kinds = "|".join(suffix[1:] for suffix in AUDIO_SUFFIXES)
+    refuse = refuse.replace("KINDS)$", f"{kinds})$").replace("MEGABYTES;", f"{MEGABYTES};")
+    return f"<script>{brush}</script><script>{refuse}</script>"
 
 
 def svg(figure: Any, name: str, alt: str, kind: str = "heat") -> str:

@@ -71,7 +71,7 @@ def page(models: Mapping[str, Model]) -> Any:
     with gr.Blocks(title="Speak to a network", analytics_enabled=False, delete_cache=(600, 7200)) as made:
         state = gr.State(None, time_to_live=7200)
         gr.Markdown(HELLO)
-        with gr.Row():
+        with gr.Row(elem_id="both"):
             with gr.Column(scale=1, min_width=300):
                 audio = gr.Audio(
                     sources=["upload", "microphone"],

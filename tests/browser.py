@@ -26,7 +26,7 @@ class Tab:
     def __init__(self, address: str) -> None:
         from websockets.sync.client import connect
 
-        self._socket = connect(address, max_size=None, compression=None)
+        self._socket = connect(address, max_size=None, compression=None, ping_interval=None)
         self._number = 0
         self.call("Page.enable")
         self.call("Runtime.enable")
@@ -35,7 +35,7 @@ class Tab:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": params}))
         while True:
-            held = json.loads(self._socket.recv(timeout=60))
+            held = json.loads(self._socket.recv(timeout=120))
             if held.get("id") == self._number:
                 assert "error" not in held, held["error"]
                 return held["result"]

@@ -8,6 +8,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -59,6 +60,34 @@ def replacing(path: Path | str) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # where it could not even be looked for, the error is on its way
             temporary.unlink(missing_ok=True)
+
+
+ROOM = 1 << 16  # bytes that a file of HDF5 takes besides its large arrays, more than enough
+
+
+def reserve(path: Path, size: int) -> None:
+    """Takes so many bytes of the disk for a file, and leaves no file where there are not as many.
+
+    For files of HDF5, which a disk that is full half-way leaves unable to close: it then ends the process.
+
+    Raises
+    ------
+    OSError: the disk, or what may be written of it, is too small.
+    """
+    try:
+        with path.open("ab") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            elif shutil.disk_usage(path.parent).free < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def disk_full(error: HeschlError) -> bool:
+    """Whether it was the disk that was full, which is no fault of what was being read."""
+    return getattr(error.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def told(error: OSError, path: Path | str) -> HeschlError:

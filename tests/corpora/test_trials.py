@@ -11,7 +11,7 @@ import pytest
 
 from heschl.corpora import feis, imagined, read_corpus
 from heschl.corpora.frames import load_frames
-from heschl.corpora.trials import lone_words, places, runs, trials, write_trials
+from heschl.corpora.trials import corpus_parts, lone_words, places, runs, trials, write_trials
 from heschl.types import HeschlError
 
 
@@ -218,3 +218,28 @@ def test_damaged_tables_are_named(tmp_path: Path) -> None:
     corpus = feis.read(tmp_path)
     assert [one.where for one in corpus.skipped] == ["01.npz", "03.npz"]
     assert "damaged" in corpus.skipped[0].why and "channel AF3 of epoch 1" in corpus.skipped[1].why
+
+
+def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path) -> None:
+    """HDF5 cannot close a file that the disk has no room for, and ends the process: its room is taken first."""
+    resource = pytest.importorskip("resource")
+    x, soft = np.ones((50, 3, 100), np.float32), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, soft[1]))
+    try:
+        with pytest.raises(HeschlError, match=r"a\.h5 is larger than may be written here \(File too large\)"):
+            write_trials(tmp_path / "a.h5", iter(x), ["a", "b"] * 25, 100.0, ["E1", "E2", "E3"])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, soft)
+    assert not list(tmp_path.iterdir())
+    feis.write_tiny(tmp_path / "feis")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, soft[1]))
+    try:
+        with pytest.raises(
+            HeschlError, match=r"^.*01-.*\.h5 is larger than may be written"
+        ):  # and not that it cannot be read
+            feis.read(tmp_path / "feis")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, soft)
+    write_trials(tmp_path / "a.h5", iter(x), ["a", "b"] * 25, 100.0, ["E1", "E2", "E3"])
+    recording, clips = corpus_parts(tmp_path / "a.h5", "a")
+    assert len(clips) == 50 and np.array_equal(trials(recording).x[:], x)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heschl.corpora.trials import Kind, corpus_parts, kept, lone_words, opened, write_trials
+from heschl.files import disk_full
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
 
@@ -69,6 +70,8 @@ def gathered(
             made = kept(one.path, told, _writer(one, kind, window))
             recording, own = corpus_parts(made, one.name, one.subject)
         except HeschlError as error:
+            if disk_full(error):
+                raise
             skipped.append(Skipped(one.path.relative_to(root).as_posix(), str(error)))
             continue
         with opened(made) as file:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heschl.corpora.trials import corpus_parts, kept, lone_words, places, runs, write_trials
-from heschl.files import read_text
+from heschl.files import disk_full, read_text
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
 RAW = (".fif", ".edf", ".bdf", ".vhdr", ".set", ".con", ".sqd", ".ds", ".gdf", ".cnt")
@@ -100,6 +100,8 @@ def read(
             made = kept(path, {**options, "events": stamp, "epochs": 2}, partial(_convert, path, options))
             recording, own = corpus_parts(made, re.sub(r"\.[^.]+$", "", where))
         except HeschlError as error:
+            if disk_full(error):
+                raise
             skipped.append(Skipped(where, str(error)))
             continue
         recordings.append(recording)

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from heschl.corpora.trials import corpus_parts, kept, lone_words, opened, places, runs, write_trials
+from heschl.files import disk_full
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
 CHANNELS = ("F3", "FC5", "AF3", "F7", "T7", "P7", "O1", "O2", "P8", "T8", "F8", "AF4", "FC6", "F4")
@@ -64,6 +65,8 @@ def read(root: Path, phase: str = "thinking", blocks: int = 10) -> Corpus:
             make = partial(_convert, path, subject, blocks)
             recording, own = corpus_parts(kept(path, {"blocks": blocks, "feis": 2}, make), subject, subject)
         except HeschlError as error:
+            if disk_full(error):
+                raise
             skipped.append(Skipped(path.relative_to(root).as_posix(), str(error)))
             continue
         with opened(recording.signal) as file:

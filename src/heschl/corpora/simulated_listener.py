@@ -30,7 +30,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from heschl.corpora import spoken
-from heschl.files import cache_folder, read_audio, read_json, write_json
+from heschl.files import ROOM, cache_folder, read_audio, read_json, reserve, told, write_json
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped, Span
 
 FORMAT = 1
@@ -258,7 +258,12 @@ def simulate(
         unknown = int(random.integers(len(positions)))
         positions[unknown] = np.nan
         text = h5py.string_dtype()
-        with h5py.File(folder / f"sub-{subject + 1:02d}.h5", "w") as file:
+        path = folder / f"sub-{subject + 1:02d}.h5"
+        try:
+            reserve(path, 4 * x.size + ROOM)
+        except OSError as error:
+            raise told(error, path) from error
+        with h5py.File(path, "w") as file:
             file["x_data"] = x.astype(np.float32)
             file.create_dataset("words", data=[clip.labels["word"] for _, clip in order], dtype=text)
             file.create_dataset("blocks", data=[f"{block:02d}" for block, _ in order], dtype=text)

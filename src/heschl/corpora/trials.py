@@ -17,16 +17,18 @@ subject. Readers of other layouts write it once into heschl's cache, a trial at 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from heschl.files import cache_folder, replacing
+from heschl.files import ROOM, cache_folder, replacing, reserve
 from heschl.types import Clip, HeschlError, Recording
 
 FORMAT = 1
@@ -243,9 +245,15 @@ def write_trials(
     """
     import h5py
 
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    values = iter(values)
+    first = list(islice(values, 1))
+    with contextlib.ExitStack() as stack:
+        temporary = stack.enter_context(replacing(path))
+        each = sum(4 * one.size for one in first) + 256  # float32, and its words
+        reserve(temporary, len(words) * each + ROOM)
+        file = stack.enter_context(h5py.File(temporary, "w"))
         data, count = None, 0
-        for value in values:
+        for value in chain(first, values):
             if data is None:
                 if len(value) != len(channels):
                     raise HeschlError(

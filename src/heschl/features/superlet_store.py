@@ -13,11 +13,9 @@ comes back within 0.1 % of the deviation. While it is written the file is called
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +26,8 @@ import torch
 
 from heschl.features._superlet_kernels import frequencies, wavelets
 from heschl.features.superlet import superlet
-from heschl.files import told
+from heschl.files import ROOM, reserve, told
 from heschl.types import HeschlError
-
-ROOM = 1 << 16  # bytes of the file besides its maps, more than enough
 
 
 class Rows(Protocol):
@@ -247,7 +243,7 @@ def _create(partial: Path, work: _Work, identity: str, beside: Mapping[str, Any]
     import h5py
 
     partial.unlink(missing_ok=True)
-    _reserve(
+    reserve(
         partial, 2 * math.prod(work.shape) + sum(np.asarray(one).nbytes for one in beside.values()) + ROOM
     )
     maps = work.maps(np.arange(min(work.batch, len(work.trials))))
@@ -277,21 +273,7 @@ def _create(partial: Path, work: _Work, identity: str, beside: Mapping[str, Any]
         for name, value in work.options.items():
             file.attrs[name] = value
         file.attrs["made_of"] = identity
-    _reserve(partial, partial.stat().st_size)
-
-
-def _reserve(partial: Path, size: int) -> None:
-    """Takes all the room that the file needs before anything is computed: a full disk never stops the work half-way, where HDF5
-    could not even close its file."""
-    try:
-        with partial.open("ab") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-            elif shutil.disk_usage(partial.parent).free < size:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    reserve(partial, partial.stat().st_size)
 
 
 def _fill(partial: Path, work: _Work) -> None:

@@ -99,7 +99,7 @@ def scores_among(network: Network, said: np.ndarray) -> Scores:
     """Scores of trials with all words or candidates, from what the network said (trial, ...): see `pointing`."""
     if not network.pointing:
         return said
-    return scorer(said, network.model.candidates.float().cpu().numpy())  # type: ignore[operator, union-attr]
+    return scorer(said, network.model.candidates.float().cpu().numpy())  # type: ignore[operator]
 
 
 def answers(

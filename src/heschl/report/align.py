@@ -13,12 +13,13 @@ _TEXT = """<section id="aligned"><h2>Do recordings agree?</h2>
 <p class="caveat"><b>{{ status[0]|upper }}{{ status[1:] }}.</b> {{ meaning }}</p>
 <p>{{ envelope }}{% if ceiling %} {{ ceiling }}{% endif %}</p>
 {% if rows %}<table><tr><th>Layer</th><th class="n">Acoustics alone</th><th class="n">Shared</th><th class="n">Layer alone</th><th>Beyond acoustics and untrained networks</th></tr>
-{% for row in rows %}<tr><td>{{ row.name }}</td>{% for value in row.parts %}<td class="n">{{ '%.2f' % value }}&#8239;%</td>{% endfor %}<td>{{ row.claimed }}</td></tr>{% endfor %}</table>
+{% for row in rows %}<tr><td>{{ row.name }}</td>{% for value in row.parts %}<td class="n">{{ ('%.2f' % value).replace('-', '−') }}&#8239;%</td>{% endfor %}<td>{{ row.claimed }}</td></tr>{% endfor %}</table>
 <p class="soft small">Share of the variance of stretches that were not used in fitting, mean over subjects and places.</p>{% endif %}
 <p class="soft small phone">The pictures are shown on a wider screen.</p>
-{% for picture in pictures %}<figure class="wide desk">{{ picture.svg }}<figcaption class="soft small">{{ picture.caption }}</figcaption></figure>{% endfor %}
+{% for picture in pictures %}<figure class="wide desk">{{ picture }}</figure>{% endfor %}
 {% if notes %}<details><summary>What must be said of it</summary><ul>{% for note in notes %}<li>{{ note }}</li>{% endfor %}</ul></details>{% endif %}
 </section>"""
+_KINDS = {"eeg": "EEG", "meg": "MEG", "ecog": "ECoG", "seeg": "sEEG"}
 _MEANING = {
     "fitted": "Regression on recordings says where a layer predicts them; that is no proof that a brain computes as it does.",
     "fitted to simulated data": "The recordings were made by a program, so this tells how well the method works, and nothing about brains.",
@@ -50,7 +51,7 @@ def _facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "status": held["status"],
         "meaning": _MEANING[held["status"]],
-        "envelope": f"{held['recordings']}: {n} {'subject' if n == 1 else 'subjects'}, {minutes:.1f} minutes of {held['kind']}. "
+        "envelope": f"{held['recordings']}: {n} {'subject' if n == 1 else 'subjects'}, {minutes:.1f} minutes of {_KINDS[held['kind']]}. "
         f"The sound's envelope alone is followed in {found['subjects_with_a_response']}: r {found['best_r_mean']:.3f} at the "
         f"best channel, chance {found['chance']:.3f}.",
         "ceiling": ""
@@ -62,18 +63,20 @@ def _facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "name": name,
                 "parts": [100 * parts[what] for what in ("acoustics_alone", "shared", "layer_alone")],
-                "claimed": f"{sum(held['claims'][name].values())} places in all",
+                "claimed": _claimed(sum(held["claims"][name].values())),
             }
             for name, parts in held.get("variance", {}).items()
         ],
         "pictures": [
-            {
-                "svg": markupsafe.Markup(
-                    on_page(read_text(folder / one["file"]), "align-" + Path(one["file"]).stem, one["alt"])
-                ),
-                "caption": one["alt"],
-            }
+            markupsafe.Markup(
+                on_page(read_text(folder / one["file"]), "align-" + Path(one["file"]).stem, one["alt"])
+            )
             for one in held["pictures"]
         ],
         "notes": [*held["notes"], *held.get("group_notes", [])],
     }
+
+
+def _claimed(places: int) -> str:
+    """Of all subjects together."""
+    return "nowhere" if not places else f"{places} place{'' if places == 1 else 's'} in all"

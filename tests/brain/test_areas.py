@@ -84,6 +84,8 @@ def test_a_table_of_ones_own_lies_over_the_shipped_one(tmp_path: Path) -> None:
         (GOOD + "  B: {mirror: C}\n", "mirrors C"),
         (GOOD + "  B: {label: lh.none.label}\n", "lh.none.label"),
         (GOOD + "stream: [STQ]\n", "no area STQ .did you mean STG"),
+        (GOOD + "stream: STG\n", "the stream of .* is STG"),
+        (GOOD + "layers: {STG: [one]}\n", "are no table"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:

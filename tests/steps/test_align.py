@@ -150,6 +150,7 @@ def test_what_cannot_be_aligned_is_told(folder: Path, tmp_path: Path) -> None:
         align("acoustics", folder, QUICK, runs=tmp_path, subjects=["09"])
     with pytest.raises(HeschlError, match="lie in the space"):
         align("acoustics", folder, QUICK, runs=tmp_path, areas="default")
+    assert not list(tmp_path.iterdir())  # nothing half-written
 
 
 def test_simulated_recordings_are_said_to_be(folder: Path, tmp_path: Path) -> None:

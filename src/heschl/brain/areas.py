@@ -309,7 +309,14 @@ def _read(path: Path, known: Mapping[str, Area]) -> AreaTable:
     areas: dict[str, Area] = {}
     for name, entry in raw["areas"].items():
         areas[str(name)] = _area(str(name), entry, {**known, **areas}, path)
-    table = AreaTable(areas, tuple(raw.get("stream") or ()), raw.get("layers") or {})
+    stream, layers = raw.get("stream") or [], raw.get("layers") or {}
+    if not isinstance(stream, list):
+        raise HeschlError(f"the stream of {path} is {stream}: give a list of areas, the earliest first")
+    if not isinstance(layers, dict) or not all(isinstance(one, dict) for one in layers.values()):
+        raise HeschlError(
+            f"the layers of {path} are no table: give {{network: {{layer: area}}}}, as the shipped one does"
+        )
+    table = AreaTable(areas, tuple(stream), layers)
     both = replace(table, areas={**known, **areas})
     for name in [*table.stream, *(a for named in table.layers.values() for a in named.values())]:
         both.area(name)

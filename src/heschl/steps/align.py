@@ -87,6 +87,7 @@ def align(
         )
     corpus = recordings if isinstance(recordings, Corpus) else read(Path(recordings), **options)
     listeners, left = _listeners(corpus, settings)
+    spots, read_as = _places(listeners, areas, trained)
     notes = [*corpus.notes, *(n for one in listeners for n in one.notes), *left]
     heard = {s.clip for one in listeners for s in one.stretches}
     clips = [clip for clip in corpus.clips if clip.id in heard]
@@ -115,7 +116,6 @@ def align(
     if not result["ceiling"]:
         notes.append("no sound was heard twice by one subject: there is no noise ceiling")
 
-    spots, read_as = _places(listeners, areas, trained)
     if read_as is not None:
         result["areas"] = read_as
         notes += read_as.get("notes", [])

@@ -3,7 +3,7 @@
     python bench/place.py [--out TABLE.md]
 
 The network is the reference CRNN after one epoch on the embedded words. Each `heschl place` is a process of its own,
-imports and all; cold begins with an empty cache, so that the head, its lead fields and the drawn views are made anew.
+imports and all, unless a session is said; cold begins with an empty cache, so that the head, its lead fields and the drawn views are made anew.
 The product is checked against clips projected one by one. A minute or two on two cores.
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 from heschl.brain.forward import gain_product, leadfield
 from heschl.brain.place import clip_courses, topographies
 from heschl.files import write_text
-from heschl.steps.place import map_of
+from heschl.steps.place import map_of, place_run
 from heschl.training.fit import train
 from heschl.types import Activity
 
@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = [
             ("one recording to files and pictures, empty cache", *command(run.folder, cache, "--file", clip)),
             ("the same with the cache", *command(run.folder, cache, "--file", clip)),
+            ("the same in a session that has placed one before", *session(run.folder, cache, clip)),
             ("400 clips", *command(run.folder, cache, "--part", "train", "--clips", "400")),
             ("the same, EEG and MEG", *command(run.folder, cache, "--part", "train", "--clips", "400", "--sensors", "biosemi64", "--sensors", "neuromag")),
         ]  # fmt: skip
@@ -78,6 +79,13 @@ def command(run: Path, cache: dict[str, str], *words: str) -> tuple[float, float
     program = [sys.executable, "-m", "heschl.cli", "place", str(run), "--json", *words]
     subprocess.run(program, env={**os.environ, **cache}, check=True, capture_output=True)
     return time.perf_counter() - begun, _children() - before
+
+
+def session(run: Path, cache: dict[str, str], clip: str) -> tuple[float, float]:
+    """Wall and processor seconds of one placement without any import: from the clip to files and pictures."""
+    os.environ |= cache
+    place_run(run, [Path(clip)])
+    return _timed(lambda: place_run(run, [Path(clip)]))
 
 
 def thousand() -> tuple[list[tuple[float, float]], float, float]:

@@ -362,7 +362,11 @@ def test_waves_are_explained_and_processes_give_what_one_gives(tmp_path_factory)
     home = Path(two["folder"]) / "clips" / slug(two["shown"][0])
     for path in (*home.glob("figure*"), *Path(two["folder"]).glob("montage*")):
         assert path.read_bytes()[:4] in (b"%PDF", b"\x89PNG", b"<?xm") and path.stat().st_size > 2000
-    assert len(list(home.glob("figure*"))) == len(list(Path(two["folder"]).glob("montage*"))) == 6
+    assert len(list(home.glob("figure*"))) == 6
+    several = (
+        len({row["target"] for row in two["_rows"]}) > 1
+    )  # a montage of one class would be the clip's own picture
+    assert len(list(Path(two["folder"]).glob("montage*"))) == (6 if several else 0)
 
 
 @pytest.mark.parametrize("normalise", ["energy", "level", "mean"])

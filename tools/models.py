@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from heschl.corpora.split import Split, write_split
 from heschl.files import read_json, write_json, write_text
 from heschl.recipe.plain import read_yaml, write_yaml
-from heschl.run import Run, save_weights
+from heschl.run import Run, open_run, save_weights
 from heschl.training.fit import train
 
 HERE = Path(__file__).resolve().parents[1]
@@ -101,9 +101,13 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--models", nargs="*", default=list(MODELS))
+    parser.add_argument("--cards", action="store_true", help="train nothing: the cards after new results")
     parser.add_argument("--runs", type=Path, default=Path("runs/models"))
     given = parser.parse_args()
     for name in given.models:
+        if given.cards:
+            write_text(WEIGHTS / name / "README.md", card(name, open_run(WEIGHTS / name)))
+            continue
         model = MODELS[name]
         keys = {
             key: str(given.data / value) if key.endswith(".root") else value

@@ -5,8 +5,8 @@
 
 306 channels (Elekta), 250 Hz; about 90 GB. Licence: CC BY-NC 4.0. Where from: huggingface.co/datasets/pnpl/LibriBrain. Tables
 and recordings are matched by subject, session, task and run, wherever they lie. A split by "block", task and session, keeps
-every chapter in one part. Names, columns and arrays were checked against the authors' own library (pnpl); the files themselves
-were not seen by us.
+every chapter in one part. The layout is as the authors' library (pnpl) describes it in its documentation; neither its code that
+opens the files nor the files themselves were seen by us.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import heschl
 from heschl.brain.acoustics import acoustics
 from heschl.brain.encode import fit_encoding
 from heschl.brain.layers import layer_gain, principal, table
-from heschl.figures.style import AREAS, LINE, TEXT, new_figure, styled
+from heschl.figures.style import AREAS, LINE, TEXT, apart, new_figure, styled
 from heschl.files import read_audio, write_csv
 from heschl.steps.inside import untrained
 
@@ -78,9 +78,10 @@ print("r on unseen stretches: " + ", ".join(f"{c} {r:+.2f}" for c, r in zip("ABC
 with styled():
     figure = new_figure(TEXT, 2.6, "The simulated brain's answer to the envelope: only channel A has one")
     axis = figure.subplots()
+    heights = apart(encoding.weights[0, -1, :3].tolist(), 0.12)  # names must not lie on one another
     for k, (name, colour) in enumerate(zip("ABC", AREAS)):
         axis.plot(1000 * encoding.lags, encoding.weights[0, :, k], color=colour)
-        axis.annotate(name, (1000 * encoding.lags[-1], encoding.weights[0, -1, k]), color=colour)
+        axis.annotate(f" {name}", (1000 * encoding.lags[-1], heights[k]), color=colour, va="center")
     axis.axvline(1000 * LAG, color=LINE, zorder=0)
     axis.set_xlabel("lag, ms (the line: the truth)")
     axis.set_ylabel("weight")

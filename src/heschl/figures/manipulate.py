@@ -68,11 +68,12 @@ def _zeroing(axis: Axes, held: Mapping[str, Any]) -> None:
         low, high = _bounds(cells, value)
         axis.fill_between(at, low, high, color=hue, alpha=0.15, linewidth=0)
         axis.plot(at, value, color=hue, marker="o", markersize=3)
-        ends.append((name, hue, value))
-    below = 0.08 if max(value[0] for _, _, value in ends) > 0.5 else 0.68  # where the lines leave room
-    for k, (name, hue, _) in enumerate(reversed(ends)):
+        ends.append((name, hue))
+    for k, (name, hue) in enumerate(
+        ends
+    ):  # the upper right is free: nothing is understood better with more of it gone
         axis.annotate(
-            name, (0.02, below + 0.09 * k), xycoords="axes fraction", color=INK if hue == SOFT else hue,
+            name, (0.99, 0.95 - 0.09 * k), xycoords="axes fraction", ha="right", va="top", color=INK if hue == SOFT else hue,
             bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
         )  # fmt: skip
     ticks = [0, 0.01, 0.05, 0.2, 0.5, 0.95]
@@ -81,7 +82,9 @@ def _zeroing(axis: Axes, held: Mapping[str, Any]) -> None:
         "one standard deviation over folds" if len(held["runs"]) > 1 else "95\u202f% intervals over speakers"
     )
     axis.set_xlabel(f"share of the samples set to zero; bands: {spread}", loc="left")
-    axis.annotate("guessing", (0, held["chance"]), (2, 2), textcoords="offset points", color=SOFT, fontsize=8)
+    axis.annotate(
+        "guessing", (0, held["chance"]), (2, -2), textcoords="offset points", va="top", color=SOFT, fontsize=8
+    )
 
 
 def _scaling(axis: Axes, held: Mapping[str, Any]) -> None:

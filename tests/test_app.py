@@ -298,7 +298,7 @@ def test_two_people_upload_see_hide_and_are_refused(model, files, tmp_path):
             if name == "bad.wav":  # it lies there as if it were a recording: another person brings the next
                 third.go(address)
         edges = "[...document.querySelectorAll('#given, #said, #ask')].every(e => e.getBoundingClientRect().right <= innerWidth)"
-        assert third.ask(edges)
+        third.until(edges, 20)  # gradio lays the page out a moment after it is there
     finally:
         browser.close()
         app_close(app)

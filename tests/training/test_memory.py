@@ -15,7 +15,7 @@ from heschl.training.memory import keep_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(3):
+    for _ in range(20):
         torch.ones(2**24).add_(1)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
@@ -37,6 +37,7 @@ def test_what_is_freed_is_kept_unless_the_user_sets_malloc(own: dict[str, str], 
         [sys.executable, "-c", PROGRAM], env={**held, **own}, check=True, capture_output=True, text=True
     )
     before, after = map(int, done.stdout.split())
-    pages = 3 * 2**24 * 4 // 4096
+    pages = 20 * 2**24 * 4 // 4096
     assert before > pages / 2
-    assert (after < pages / 100) is kept
+    # Not none: a small block that comes to lie in a freed large one makes the next large one grow the heap, once.
+    assert (after < pages / 4) is kept

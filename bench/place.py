@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ("400 clips", *command(run.folder, cache, "--part", "train", "--clips", "400")),
             ("the same, EEG and MEG", *command(run.folder, cache, "--part", "train", "--clips", "400", "--sensors", "biosemi64", "--sensors", "neuromag")),
         ]  # fmt: skip
-    (through_sources, product), error, peak = thousand()
+        (through_sources, product), error, peak = thousand()
     rows += [
         (
             f"{CLIPS:,} clips x 5,124 sources x {STEPS} steps to 306 channels, source by source",

@@ -23,13 +23,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-LEVELS = (-12.0, 0.0, 24.0)  # dB, besides the recipe's own 12
+LEVELS = (-12.0, 0.0, 24.0, 36.0)  # dB, besides the recipe's own 12
 OWN = 12.0
 EVOKED = (-24.0, -18.0, -12.0, -6.0, 0.0, 6.0)
 SIZE = {"corpus.subjects": 1, "train.epochs": 16, "machine.threads": 1, "machine.device": "cpu"}
 PERMUTATIONS = 2000
-MATCH = (-24.0, -12.0, 0.0, 12.0)
-EPOCHS = 4  # of the deep encoder where the truth is linear
+MATCH = (-24.0, -12.0, 0.0, 12.0, 24.0)
+DEEP = (-12.0, 0.0)  # dB at which the deep encoder is trained where the truth is linear
+EPOCHS, EVERY = 4, 2  # of it, and samples that it is given the mean of
 BINS, HEARINGS = 8, (300, 32)  # time bins; hearings of each word in training and in test
 
 
@@ -155,15 +156,22 @@ def matched(folder: Path) -> list[str]:
     lines: list[str] = []
     for level in MATCH:
         changes = {"corpus.snr": level, "machine.threads": 1, "machine.device": "cpu"}
-        run = train("simulated-match", changes, runs=folder / f"match {level:g} dB", quiet=True)
+        at = folder / f"match {level:g} dB"
+        run = train("simulated-match", changes, runs=at, quiet=True)
         found = kept(run) or decode(run, permutations=PERMUTATIONS)
+        told = [("matching network", found["network"]), ("ridge to the candidates", found["linear"])]
+        if level == 0:
+            deep = {**changes, "model.use": "deep_matcher.DeepMatcher"}
+            run = train("simulated-match", deep, runs=at, quiet=True)
+            other = kept(run) or decode(run, permutations=PERMUTATIONS)
+            told.append(("matching network, deep mel", other["network"]))
         tell(f"match at {level:g} dB: {found['network']['top_10']['value']:.3f}")
-        for who, name in (("network", "matching network"), ("linear", "ridge to the candidates")):
-            ten, mrr = found[who]["top_10"], found[who]["mrr"]
+        for name, scores in told:
+            ten, mrr = scores["top_10"], scores["mrr"]
             lines.append(
-                f"| {level:g} dB | {name} | {found['trials']} | {found[who]['candidates']} | {100 * ten['value']:.1f} % | "
+                f"| {level:g} dB | {name} | {scores['trials']} | {scores['candidates']} | {100 * ten['value']:.1f} % | "
                 f"{100 * ten['low']:.1f} to {100 * ten['high']:.1f} | {100 * ten['chance']:.1f} % | {mrr['value']:.3f} | "
-                f"{mrr['chance']:.3f} | {found[who]['p_mrr']:.2g} |"
+                f"{mrr['chance']:.3f} | {scores['p_mrr']:.2g} |"
             )
     return [
         "",
@@ -284,17 +292,17 @@ def evoked(wrong: list[str]) -> list[str]:
         "",
         f"3. Linear truth: each of 20 words by one voice, its evoked answer in noise of a known covariance, trials as means of "
         f"{BINS} time bins of each of 28 sensors. Both decoders learn the words' means from {learnt:,} trials and are tested on "
-        f"{tested:,}; the oracle is given the noise's covariance. The encoder (NeuralEncoder, small) learns from the same trials whole, "
-        f'every sample a step of one "frequency", {EPOCHS} epochs. Chance is 5.0 %.',
+        f"{tested:,}; the oracle is given the noise's covariance. At two levels, for time, the encoder (NeuralEncoder, small) "
+        f'learns from the same trials, means of {EVERY} samples as steps of one "frequency", {EPOCHS} epochs. Chance is 5.0 %.',
         "",
         *header("signal to noise"),
     ]
     for level in EVOKED:
-        estimated, oracle, deep = linear_truth(level)
+        estimated, oracle, *deep = linear_truth(level)
         lines.append(row(f"{level:g} dB", "LDA, covariance estimated", estimated))
         lines.append(row(f"{level:g} dB", "LDA, the oracle's covariance", oracle))
-        lines.append(row(f"{level:g} dB", "deep encoder", deep))
-        tell(f"linear truth at {level:g} dB: {estimated['top_1']['value']:.3f}, {deep['top_1']['value']:.3f}")
+        lines += [row(f"{level:g} dB", "deep encoder", one) for one in deep]
+        tell(f"linear truth at {level:g} dB: {[one['top_1']['value'] for one in (estimated, oracle, *deep)]}")
         lost = oracle["top_1"]["value"] - estimated["top_1"]["value"]
         if lost > 0.02:
             wrong.append(
@@ -304,7 +312,7 @@ def evoked(wrong: list[str]) -> list[str]:
 
 
 def linear_truth(level: float, seed: int = 0) -> tuple[dict[str, Any], ...]:
-    """Scores of LDA with the estimated and with the true covariance, and of the deep encoder, on the same trials."""
+    """Scores of LDA with the estimated and with the true covariance and, at some levels, of the deep encoder on the same trials."""
     import numpy as np
     from scipy.linalg import toeplitz
 
@@ -341,10 +349,10 @@ def linear_truth(level: float, seed: int = 0) -> tuple[dict[str, Any], ...]:
     weights = np.linalg.solve(covariance / np.outer(scale, scale), (centres / scale).T).T
     oracle = (test / scale) @ weights.T - 0.5 * (weights * centres / scale).sum(1)
     estimated = fit_lda(x, y, 20).scores(test)
-    deep = encoded(whole, y, unheard, positions, seed)
-    return tuple(
-        retrieval_scores(one, truth, 20, permutations=PERMUTATIONS) for one in (estimated, oracle, deep)
-    )
+    found = [estimated, oracle]
+    if level in DEEP:
+        found.append(encoded(whole, y, unheard, positions, seed))
+    return tuple(retrieval_scores(one, truth, 20, permutations=PERMUTATIONS) for one in found)
 
 
 def encoded(waves: Any, y: Any, unheard: Any, places: Any, seed: int) -> Any:
@@ -355,7 +363,8 @@ def encoded(waves: Any, y: Any, unheard: Any, places: Any, seed: int) -> Any:
     from heschl.tasks.codebook import Codebook
     from heschl.types import Batch
 
-    x, test = (torch.from_numpy(one / waves.std()).float()[:, :, None] for one in (waves, unheard))
+    slower = (one.reshape(*one.shape[:2], -1, EVERY).mean(-1) for one in (waves, unheard))
+    x, test = (torch.from_numpy(one / waves.std()).float()[:, :, None] for one in slower)
     target, positions = torch.from_numpy(y), torch.from_numpy(places).float()
     torch.manual_seed(seed)
     model = NeuralEncoder(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from heschl.corpora import epochs as reader
+from heschl.corpora import masc
 from heschl.corpora.trials import trials
 from heschl.types import HeschlError
 
@@ -52,32 +53,31 @@ def test_epochs(tmp_path: Path) -> None:
     assert trials(reader.read(tmp_path, rate=50.0).recordings[0]).rate == 50.0
 
 
-def masc_tree(root: Path) -> None:
-    """The layout of MEG-MASC: sessions, tasks, and events that hold dictionaries."""
-    folder = root / "sub-01" / "ses-0" / "meg"
-    folder.mkdir(parents=True)
-    made_up(kind="mag").save(folder / "sub-01_ses-0_task-0_meg.fif", verbose="error")
-    cells = [
-        "{'kind': 'sound', 'sound': 'stimuli/audio/lw1_0.wav'}",
-        "{'kind': 'word', 'word': 'Tara', 'start': 0.0, 'sound': 'stimuli/audio/lw1_0.0.wav'}",
-        "{'kind': 'phoneme', 'phoneme': 't_B'}",
-        "{'kind': 'word', 'word': 'stood', 'start': 0.5, 'sound': 'stimuli/audio/lw1_0.0.wav'}",
-    ]
-    lines = ["onset\tduration\ttrial_type"] + [f"{3.0 + k}\t0.1\t{cell}" for k, cell in enumerate(cells)]
-    (folder / "sub-01_ses-0_task-0_events.tsv").write_text("\n".join(lines))
-
-
 def test_the_layout_of_meg_masc(tmp_path: Path) -> None:
-    masc_tree(tmp_path)
-    corpus = reader.read(tmp_path, kind="word", rate=50.0, licence="CC0")
-    (recording,) = corpus.recordings
-    assert recording.kind == "meg" and recording.subject == "01" and corpus.licence == "CC0"
-    x, labels, rate, _, _ = trials(recording)
-    assert labels["word"] == ("Tara", "stood") and rate == 50.0 and x.shape == (2, 3, 150)
-    assert labels["heard"] == ("lw1_0.0@0.000", "lw1_0.0@0.500") and set(labels["block"]) == {"lw1_0.0"}
-    assert trials(reader.read(tmp_path, kind="phoneme").recordings[0]).labels["word"] == ("t_B",)
+    masc.write_tiny(tmp_path)
+    corpus = masc.read(tmp_path)
+    assert corpus.licence == "CC0 1.0" and not corpus.skipped
+    recording = corpus.recordings[1]
+    assert recording.kind == "meg" and recording.subject == "01" and recording.space == "device"
+    x, labels, rate, _, positions = trials(recording)
+    assert labels["word"] == ("once", "upon", "a") * 2 and rate == 120.0 and x.shape == (6, 3, 360)
+    assert positions is not None and np.allclose(positions[2], (0.1, 0.02, 0.1))
+    assert labels["heard"][1] == "story_1@2.500" and set(labels["block"]) == {"story_1"}
+    assert (
+        trials(corpus.recordings[3]).labels["heard"] == labels["heard"]
+    )  # the same sounds for both listeners
+    phones = masc.read(tmp_path, kind="phoneme", start=0.0, stop=0.5).recordings[0]
+    assert trials(phones).labels["word"][:3] == ("o_B", "u_B", "a_B")
     everything = trials(reader.read(tmp_path).recordings[0]).labels["word"]
-    assert everything == ("stimuli/audio/lw1_0.wav", "Tara", "t_B", "stood")
+    assert everything[:2] == ("once", "o_B")
+    table = next(tmp_path.rglob("sub-02*task-0_events.tsv"))
+    table.write_text(table.read_text().replace("'word': 'upon'", "'word': 'upon', 'pronounced': 0.0"))
+    assert trials(masc.read(tmp_path).recordings[2]).labels["word"] == ("once", "a") * 2
+    table.write_text(table.read_text().replace("'word'", "'sound'"))
+    (told,) = masc.read(tmp_path).skipped
+    assert "has no event of kind 'word' in its column trial_type" in told.why
+    with pytest.raises(HeschlError, match="choose word or phoneme"):
+        masc.read(tmp_path, kind="letter")
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -60,7 +60,10 @@ def test_libribrain(tmp_path: Path) -> None:
     corpus = libribrain.read(tmp_path)
     x, labels, rate, _, positions = trials(corpus.recordings[0])
     assert (
-        x.shape == (6, 4, 150) and rate == 50.0 and positions is None and corpus.recordings[0].kind == "meg"
+        x.shape == (6, 4, 150)
+        and rate == 50.0
+        and positions is not None
+        and corpus.recordings[0].kind == "meg"
     )
     assert labels["word"][:3] == ("to", "sherlock", "holmes") and set(labels["block"]) == {"Sherlock1-1"}
     with h5py.File(next(tmp_path.rglob("sub-0*.h5"))) as file:
@@ -69,6 +72,24 @@ def test_libribrain(tmp_path: Path) -> None:
     assert phones.labels["word"] == ("t", "s", "h") * 2 and phones.x.shape == (6, 4, 25)
     with pytest.raises(HeschlError, match="choose word or phoneme"):
         libribrain.read(tmp_path, kind="letter")
+
+
+def test_where_libribrains_sensors_lie(tmp_path: Path) -> None:
+    libribrain.write_tiny(tmp_path)
+    recording = libribrain.read(tmp_path).recordings[0]
+    helmet = mne.channels.read_meg_canonical_info("neuromag")
+    names = [name.replace(" ", "") for name in helmet.ch_names]
+    for name, place in zip(recording.channels, recording.positions, strict=True):
+        assert np.allclose(place, helmet["chs"][names.index(name)]["loc"][:3])
+    assert recording.space == "device" and recording.channels[0] == "MEG0113"
+    places = tmp_path / "metadata" / "sensor_xyz.json"
+    places.parent.mkdir()
+    places.write_text("[[0.1, 0, 0], [0, 0.1, 0], [0, 0, 0.1], [0, -0.1, 0]]")
+    assert np.allclose(libribrain.read(tmp_path).recordings[0].positions[3], (0, -0.1, 0))
+    for wrong in ("[[0.1, 0, 0]]", "no"):
+        places.write_text(wrong)
+        with pytest.raises(HeschlError, match="sensor_xyz.json must be a list of 4 places"):
+            libribrain.read(tmp_path)
 
 
 def test_mous(tmp_path: Path) -> None:
@@ -89,7 +110,10 @@ def test_mous(tmp_path: Path) -> None:
     assert error < 0.15  # another filter, the same samples
     assert np.corrcoef(x[1].ravel(), slow[:, first : first + 60].ravel())[0, 1] > 0.99
     heard = trials(listened).labels
-    assert heard["heard"] == tuple(f"sound-{k:03d}" for k in (7, 8, 9, 7, 8, 9)) and heard["word"][0] == "7"
+    assert (
+        heard["heard"] == tuple(f"EQ_Ramp_Int2_Int1LPF{k:03d}@0.000" for k in (7, 8, 9, 7, 8, 9))
+        and heard["word"][0] == "7"
+    )
 
 
 def test_the_words_of_mous_by_an_aligner(tmp_path: Path) -> None:
@@ -101,9 +125,9 @@ def test_the_words_of_mous_by_an_aligner(tmp_path: Path) -> None:
     corpus = mous.read(tmp_path, rate=60.0, start=0.0, stop=1.0, aligned=str(grids))
     labels = trials(corpus.recordings[0]).labels
     assert labels["word"] == ("de", "kat") * 6 and labels["block"][:3] == (
-        "sound-007",
-        "sound-007",
-        "sound-008",
+        "EQ_Ramp_Int2_Int1LPF007",
+        "EQ_Ramp_Int2_Int1LPF007",
+        "EQ_Ramp_Int2_Int1LPF008",
     )
     (grids / "EQ_Ramp_Int2_Int1LPF008.TextGrid").unlink()
     (told,) = mous.read(tmp_path, rate=60.0, start=0.0, stop=1.0, aligned=str(grids), tier="ORT-MAU").skipped

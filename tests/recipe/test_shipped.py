@@ -51,12 +51,32 @@ def test_two_steps(name: str, tmp_path: Path) -> None:
     if recipe.corpus.use == "imagined":  # a tiny tree has four channels and sixteen steps
         changes |= {"corpus.channels": ["Fp1", "Fp2", "O1", "O2"], "corpus.words": ["a", "b", "c"]}
         changes |= {"model.patch": [2, 2], "train.precision": "32-true", "task.labels": None}
+    if recipe.model.use == "segment_matcher.SegmentMatcher" and recipe.corpus.use != "simulated_listener":
+        changes |= {
+            "model.bands": 8,
+            "model.steps": 30,
+            "model.virtual": 8,
+            "model.hidden": 8,
+            "model.depth": 4,
+        }
+        sounds = {"masc": "stimuli", "mous": "stimuli", "brennan": ".", "broderick": "sounds"}[
+            recipe.corpus.use
+        ]
+        changes["task.sounds"] = {"use": "words", "root": str(tmp_path / "data0root" / sounds)}
+    if recipe.corpus.use == "brennan":  # the tiny tree has 100 Hz
+        changes |= {"corpus.rate": 50.0, "feature.sample_rate": 50.0}
+    if recipe.corpus.use == "libribrain":  # 50 Hz, and longer trials than of a phoneme
+        changes |= {
+            "corpus.stop": 2.56,
+            "feature.sample_rate": 50.0,
+            "feature.high": 20.0,
+            "feature.decim": 1,
+        }
     for k, (where, part) in enumerate(corpora):
         # what names files and columns of the real data
-        changes |= {
-            f"{where}.{one}": None for one in ("quality", "keep", "start", "stop") if one in part.args
-        }
-        if "start" in part.args:  # a tiny table has the task's own label
+        named = ("quality", "keep", *(("start", "stop") if part.use == "table" else ()))
+        changes |= {f"{where}.{one}": None for one in named if one in part.args}
+        if part.use == "table" and "start" in part.args:  # a tiny table has the task's own label
             changes[f"{where}.relabel"] = {}
         if k and recipe.corpus.use == "aligned":  # the tiny tree has few of the further corpus' phones
             changes[f"{where}.share"] = None

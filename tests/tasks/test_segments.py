@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from heschl.contract.tasks import made_up_corpus
 from heschl.corpora import simulated_listener, spoken
 from heschl.corpora.sensors import sensors_of
 from heschl.features.mel import LogMel
-from heschl.files import read_json
+from heschl.files import read_json, write_wav
 from heschl.models.segment_matcher import SegmentMatcher
 from heschl.run import Run
 from heschl.steps.decode import decode
@@ -23,9 +24,9 @@ from heschl.steps.evaluate import _score_matches, evaluate
 from heschl.steps.networks import Answer, Network, answers, open_network, pointing, scores_among, with_sensors
 from heschl.tasks.match import match_loss
 from heschl.tasks.retrieval import middle, ranks
-from heschl.tasks.segments import Match, segment_mel
+from heschl.tasks.segments import Match, segment_mel, stretch
 from heschl.training.fit import train
-from heschl.types import Batch, Clip, HeschlError
+from heschl.types import Batch, Clip, HeschlError, Span
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +198,30 @@ def test_a_segments_mel_begins_before_its_word() -> None:
     # two tenths of a second are two of ten steps
     assert np.corrcoef(early[3:9].ravel(), late[1:7].ravel())[0, 1] > 0.98
     assert early.shape == (10, 20)
+
+
+def test_a_stretch_of_a_long_sound(tmp_path: Path) -> None:
+    """Its mel is that of the same second cut out by hand, wherever the table writes the name in other letters."""
+    wave = np.random.default_rng(0).uniform(-0.5, 0.5, 16000 * 6).astype(np.float32)
+    wave[40000:44000] *= 0.01
+    write_wav(tmp_path / "Story_1.wav", wave, 16000)
+    clip = Clip("audio/Story_1", tmp_path / "Story_1.wav", 16000.0, {}, stop=6.0)
+    known, at, mel = {clip.id: clip}, {"story_1": clip}, LogMel(16000, 12)
+    for second, before, seconds in ((2.5, 0.4, 1.0), (0.1, 0.4, 1.0), (5.8, 0.4, 1.0)):
+        given = stretch(f"STORY_1@{second:.3f}", known, at, before, seconds)
+        assert given is not None
+        whole = replace(clip, spans=(Span("x", second, second + 0.1, "word"),))
+        cut = segment_mel(given, mel, 10, before, seconds)
+        assert np.abs(cut - segment_mel(whole, mel, 10, before, seconds)).max() < 1e-4
+        assert (given.stop or 0) - given.start <= seconds + 1e-9  # a word of an hour does not read the hour
+    assert (
+        stretch("Story_2@1.0", known, at, 0.0, 1.0) is None and stretch("word", known, at, 0.0, 1.0) is None
+    )
+    assert (
+        stretch("Story_1@soon", known, at, 0.0, 1.0) is None and stretch(clip.id, known, at, 0.0, 1.0) is clip
+    )
+    with pytest.raises(HeschlError, match="begins after the end of"):
+        stretch("Story_1@7.0", known, at, 0.0, 1.0)
 
 
 def test_candidates_by_file_and_refusals(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ class Heard(NamedTuple):
 
 
 class Long(NamedTuple):
-    """A long recording: x (channel, time) in volts or tesla, an array or an HDF5 dataset; ``unit`` is multiplied in."""
+    """A long recording: x (channel, time) in volts or tesla, an array or an HDF5 dataset; ``unit`` is multiplied in.
+    ``space`` is that of the positions."""
 
     x: Any
     rate: float
@@ -32,6 +33,7 @@ class Long(NamedTuple):
     positions: np.ndarray | None
     heard: Sequence[Heard]
     unit: float = 1.0
+    space: str = "head"
 
 
 class Source(NamedTuple):
@@ -139,7 +141,7 @@ def _writer(one: Source, kind: Kind, window: tuple[float, float]) -> Callable[[P
             kind=kind,
             subject=one.subject,
             left_out=str(len(long.heard) - len(inside)),
-            **({} if long.positions is None else {"space": "head"}),
+            **({} if long.positions is None else {"space": long.space}),
         )
 
     return write

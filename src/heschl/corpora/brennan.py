@@ -3,7 +3,8 @@
     S01.mat                    FieldTrip's `raw`: hdr.Fs (500 Hz), hdr.label, trial (channel, time) in microvolts
     proc/S01.mat               `proc`: trl (word, column), FieldTrip's: first and last sample of an epoch, and how many samples
                                its first is after the word's onset (-150: 0.3 s before)
-    AliceChapterOne-EEG.csv    the words in order: Word, Segment (the sound file), onset, offset
+    AliceChapterOne-EEG.csv    the words in order: Word, Segment (the sound file), onset, offset in it
+    audio/                     DownTheRabbitHoleFinal_SoundFile1.wav, ... (audio.zip, unpacked), where matching wants sounds
 
 49 people, 60 electrodes (easycap-M10), 12.4 minutes; about 3 GB. Licence: CC BY 4.0. Where from:
 deepblue.lib.umich.edu/data/concern/data_sets/bg257f92t. A split by "block", the sound file, keeps every sound in one part.
@@ -18,19 +19,25 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from scipy.signal import decimate
 
 from heschl.corpora._listening import Heard, Long, Source, gathered, read_mat
 from heschl.corpora.broderick import _save
 from heschl.corpora.trials import places
-from heschl.files import read_csv
+from heschl.files import read_csv, write_wav
 from heschl.types import Corpus, HeschlError
 
 _TABLE = "AliceChapterOne-EEG.csv"
+SOUND = "DownTheRabbitHoleFinal_SoundFile"  # and its number
 _OTHER = {"VEOG", "AUD", "Aux5"}  # channels that are no scalp electrodes
 
 
-def read(root: Path, start: float = -0.5, stop: float = 2.5) -> Corpus:
-    """A trial a word. Labels: word, subject, block (the sound file), heard (place of the word), recording.
+def read(root: Path, start: float = -0.5, stop: float = 2.5, rate: float | None = None) -> Corpus:
+    """A trial a word. Labels: word, subject, block (the sound file), heard (sound file and second), recording.
+
+    Parameters
+    ----------
+    start, stop: seconds around a word's onset. rate: Hz to which recordings are brought; it must divide theirs. None keeps it.
 
     Raises
     ------
@@ -40,15 +47,15 @@ def read(root: Path, start: float = -0.5, stop: float = 2.5) -> Corpus:
     if not (root / _TABLE).exists():
         raise HeschlError(f"{root} holds no {_TABLE}: download it with the recordings")
     words = read_csv(root / _TABLE)
-    if not words or not {"Word", "Segment"} <= set(words[0]):
-        raise HeschlError(f"{root / _TABLE} needs columns Word and Segment: download it again")
+    if not words or not {"Word", "Segment", "onset"} <= set(words[0]):
+        raise HeschlError(f"{root / _TABLE} needs columns Word, Segment and onset: download it again")
     paths = sorted((root / "proc").glob("S*.mat"))
     sources = [
         Source(
             path.stem,
             path.stem,
             root / path.name,
-            partial(_load, root / path.name, path, words),
+            partial(_load, root / path.name, path, words, rate),
             (path, root / _TABLE),
         )
         for path in paths
@@ -63,14 +70,14 @@ def read(root: Path, start: float = -0.5, stop: float = 2.5) -> Corpus:
         there,
         "eeg",
         (start, stop),
-        {"brennan": 2},
+        {"brennan": 3, "rate": rate},
         "Brennan",
         "Brennan and Hale 2019, PLoS ONE 14:e0207741",
         "CC BY 4.0",
     )
 
 
-def _load(path: Path, proc: Path, words: list[dict[str, str]]) -> Long:
+def _load(path: Path, proc: Path, words: list[dict[str, str]], wanted: float | None) -> Long:
     raw = read_mat(path, "raw")["raw"]
     told = read_mat(proc, "proc")["proc"]
     try:
@@ -92,24 +99,42 @@ def _load(path: Path, proc: Path, words: list[dict[str, str]]) -> Long:
         raise HeschlError(
             f"{proc} has {len(table)} words and {_TABLE} {len(words)}: this recording is not complete, leave it out"
         )
-    heard = [
-        Heard(
-            (row[0] - row[2] - 1) / rate, word["Word"], f"{int(float(word['Segment'])):02d}", f"alice/{k:04d}"
-        )  # MATLAB counts from 1
-        for k, (row, word) in enumerate(zip(table, words, strict=True))
-    ]
+    heard = []
+    for number, (row, word) in enumerate(zip(table, words, strict=True)):
+        try:
+            sound, second = int(float(word["Segment"])), float(word["onset"])
+        except ValueError:
+            raise HeschlError(
+                f"{_TABLE}, line {number + 2}: Segment '{word['Segment']}' and onset '{word['onset']}' must be numbers: "
+                "download it again"
+            ) from None
+        onset = (row[0] - row[2] - 1) / rate  # MATLAB counts from 1
+        heard.append(Heard(onset, word["Word"], f"{sound:02d}", f"{SOUND}{sound}@{second:.3f}"))
     kept = [k for k, name in enumerate(names) if name not in _OTHER]
     channels = [names[k] for k in kept]
-    return Long(x[kept], rate, channels, places(channels, "easycap-M10"), heard, 1e-6)
+    x = x[kept]
+    if wanted is not None:
+        every = round(rate / wanted)
+        if every < 1 or abs(every * wanted - rate) > 1e-6 * rate:
+            raise HeschlError(
+                f"{path} has {rate:g} samples a second, and brennan.rate {wanted:g} does not divide them"
+            )
+        x, rate = decimate(x, every, ftype="fir", axis=1) if every > 1 else x, wanted
+    return Long(x, rate, channels, places(channels, "easycap-M10"), heard, 1e-6)
 
 
 def write_tiny(root: Path, seed: int = 0) -> None:
-    """Two people, eight words in two sound files, 4 electrodes and the eye's, 100 Hz."""
+    """Two people, eight words in two sound files, which are noise; 4 electrodes and the eye's, 100 Hz."""
     from scipy.io import savemat
 
     (root / "proc").mkdir(parents=True, exist_ok=True)
     words = ["Alice", "was", "beginning", "to"] * 2
-    rows = [f"{word},{1 + k // 4},{2.5 * k:.1f},{2.5 * k + 0.3:.1f}" for k, word in enumerate(words)]
+    rows = [
+        f"{word},{1 + k // 4},{2.5 * (k % 4):.1f},{2.5 * (k % 4) + 0.3:.1f}" for k, word in enumerate(words)
+    ]
+    for sound in (1, 2):
+        wave = 0.1 * np.random.default_rng((seed, 10 + sound)).standard_normal(8000 * 12).clip(-3, 3)
+        write_wav(root / "audio" / f"{SOUND}{sound}.wav", wave, 8000)
     (root / _TABLE).write_text("\n".join(["Word,Segment,onset,offset", *rows]) + "\n")
     for subject in (1, 2):
         random = np.random.default_rng((seed, subject))

@@ -6,7 +6,8 @@
 
 19 people, 20 runs of about three minutes, BioSemi 128; about 5 GB. Licence: CC0 1.0. Where from:
 datadryad.org/stash/dataset/doi:10.5061/dryad.070jc ("Natural Speech.zip"). Every listener hears the same runs: a split by the
-label "block", the run, keeps every sound in one part.
+label "block", the run, keeps every sound in one part. The collection has the sounds' envelopes alone; who has the sounds, as
+audio1.wav, audio2.wav, ... of the runs, can match with them.
 
 Folders and variables were checked against four public readers of these files, three of which read the words from Text/RunN.mat. No file
 says its unit: one reader takes microvolts as here, another multiplies by a million where it should divide. The files themselves
@@ -23,13 +24,14 @@ import numpy as np
 
 from heschl.corpora._listening import Heard, Long, Source, gathered, read_mat
 from heschl.corpora.trials import places
+from heschl.files import write_wav
 from heschl.types import Corpus, HeschlError
 
 _NAME = re.compile(r"Subject(\d+)_Run(\d+)\.mat")
 
 
 def read(root: Path, start: float = -0.5, stop: float = 2.5) -> Corpus:
-    """A trial a word. Labels: word, subject, block (the run), heard (run and place of the word), recording.
+    """A trial a word. Labels: word, subject, block (the run), heard (sound and second), recording.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def read(root: Path, start: float = -0.5, stop: float = 2.5) -> Corpus:
         sources,
         "eeg",
         (start, stop),
-        {"broderick": 1},
+        {"broderick": 2},
         "Broderick",
         "Broderick et al. 2018, Current Biology 28:803",
         "CC0 1.0",
@@ -77,18 +79,20 @@ def _load(path: Path, text: Path, run: int) -> Long:
     if len(channels) != len(x):
         raise HeschlError(f"{path}: eegData has {len(x)} channels and the cap 128: is it (time, channel)?")
     heard = [
-        Heard(float(onset), str(word), f"{run:02d}", f"run-{run:02d}/{k:04d}")
-        for k, (word, onset) in enumerate(zip(words, onsets, strict=True))
+        Heard(float(onset), str(word), f"{run:02d}", f"audio{run}@{onset:.3f}")
+        for word, onset in zip(words, onsets, strict=True)
     ]
     return Long(x, float(eeg["fs"]), channels, places(channels, "biosemi128"), heard, 1e-6)
 
 
 def write_tiny(root: Path, seed: int = 0) -> None:
-    """Two people, two runs of 20 s with six words, 4 channels."""
+    """Two people, two runs of 20 s with six words, 4 channels; noise for the runs' sounds, in sounds/audio."""
     from scipy.io import savemat
 
     words = ["he", "was", "an", "old", "man", "who"]
     for run in (1, 2):
+        wave = 0.1 * np.random.default_rng((seed, 7, run)).standard_normal(8000 * 20).clip(-3, 3)
+        write_wav(root / "sounds" / "audio" / f"audio{run}.wav", wave, 8000)
         text = root / "Natural Speech" / "Stimuli" / "Text" / f"Run{run}.mat"
         text.parent.mkdir(parents=True, exist_ok=True)
         onsets = np.arange(6) * 2.5 + 1

@@ -4,11 +4,7 @@
     sub-01_task-words_eeg.vhdr + ..._events.tsv           raw (any suffix that MNE reads) with BIDS events beside it
     NAME_raw.fif, NAME.edf, ...                           raw: its annotations are the events
 
-Layouts that are read as BIDS trees: Gwilliams et al. 2023 (MEG-MASC, osf.io/ag3kj: 27 people, 208 sensors, about 100 GB,
-CC0), and one's own. MEG-MASC: sub-01/ses-0/meg/sub-01_ses-0_task-0_meg.con, and trial_type of its events holds dictionaries:
-{'kind': 'word', 'word': ..., 'sound': ..., 'start': ...}, or of kind "phoneme" ("t_B") or "sound"; say which `kind`. Checked against its
-authors' check_decoding.py and another public reader; the recordings themselves were not seen by us. Licence: that of the
-recordings; said in ``licence``.
+BIDS trees are one's own, or published; `masc` reads that of Gwilliams et al. Licence: that of the recordings; said in ``licence``.
 """
 
 from __future__ import annotations
@@ -55,9 +51,8 @@ def read(
 ) -> Corpus:
     """Trials as clips, one recording a file; each file is cut once, into heschl's cache, a trial at a time.
 
-    Labels: word, subject (of BIDS names, else the file's name), block (so many stretches of neighbouring trials; in MEG-MASC
-    the sound, so that a split by it keeps every sound in one part), heard (there, sound and second), recording. Values are volts
-    or tesla, float32.
+    Labels: word, subject (of BIDS names, else the file's name), block (so many stretches of neighbouring trials; the sound, where
+    the events name it), heard (there, sound and second), recording. Values are volts or tesla, float32.
 
     Parameters
     ----------
@@ -97,7 +92,7 @@ def read(
         try:
             events = _beside(path)
             stamp = events.stat().st_mtime_ns if events else None
-            made = kept(path, {**options, "events": stamp, "epochs": 2}, partial(_convert, path, options))
+            made = kept(path, {**options, "events": stamp, "epochs": 3}, partial(_convert, path, options))
             recording, own = corpus_parts(made, re.sub(r"\.[^.]+$", "", where))
         except HeschlError as error:
             if disk_full(error):
@@ -212,6 +207,9 @@ def _raw(path: Path, options: dict[str, Any]) -> tuple[Iterator[np.ndarray], lis
     raw.pick("data", exclude="bads")
     beside = _beside(path)
     events = read_events(beside, options["column"], options["kind"]) if beside else _annotated(raw)
+    if not events and beside:
+        what = f" of kind '{options['kind']}'" if options["kind"] else ""
+        raise HeschlError(f"{beside} has no event{what} in its column {options['column']}: choose another")
     if not events:
         raise HeschlError(f"{path} has neither events.tsv beside it nor annotations: say what was heard when")
     own, start, stop = raw.info["sfreq"], options["start"], options["stop"]
@@ -247,7 +245,7 @@ def _annotated(raw: Any) -> list[Event]:
 
 
 def read_events(path: Path, column: str = "trial_type", kind: str | None = None) -> list[Event]:
-    """The events of a BIDS table; cells of dictionaries as in MEG-MASC: {'kind': 'word', 'word': 'once', ...}.
+    """The events of a BIDS table; cells may be dictionaries (see `heschl.corpora.masc`): {'kind': 'word', 'word': 'once', ...}.
 
     Raises
     ------
@@ -269,6 +267,8 @@ def read_events(path: Path, column: str = "trial_type", kind: str | None = None)
                     f"{path}, line {number}: {column} is no dictionary: mend that line"
                 ) from None
             if kind is not None and cell.get("kind") != kind:
+                continue
+            if not float(cell.get("pronounced", 1)):  # written in MEG-MASC's text, and never said
                 continue
             text = str(cell.get(str(cell.get("kind")), cell.get("word", "")))
             if cell.get("sound") and "start" in cell:

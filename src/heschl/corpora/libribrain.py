@@ -1,19 +1,25 @@
 """LibriBrain: 52 hours of MEG of one person who listened to Sherlock Holmes (Ozdogan et al. 2025).
 
-    Sherlock1/derivatives/serialised/sub-0_ses-1_task-Sherlock1_run-1_proc-..._meg.h5     data (306, time) in tesla, times
+    Sherlock1/derivatives/serialised/sub-0_ses-1_task-Sherlock1_run-1_proc-..._meg.h5     data (306, time) in tesla, times;
+                                                          attribute channel_names: MEG0113, MEG0112, ...
     Sherlock1/derivatives/events/sub-0_ses-1_task-Sherlock1_run-1_events.tsv              timemeg, kind, segment, ...
+    sensor_xyz.json, or metadata/sensor_xyz.json          (306, 3) metres in the helmet's frame; may be absent
 
 306 channels (Elekta), 250 Hz; about 90 GB. Licence: CC BY-NC 4.0. Where from: huggingface.co/datasets/pnpl/LibriBrain. Tables
 and recordings are matched by subject, session, task and run, wherever they lie. A split by "block", task and session, keeps
-every chapter in one part. The layout is as the authors' library (pnpl) describes it in its documentation; neither its code that
-opens the files nor the files themselves were seen by us.
+every chapter in one part. Where no file says where the sensors lie, it is MNE's drawing of that helmet, by the channels' names.
+
+Folders, variables and names were checked against the authors' library (pnpl), which writes and opens these files; the files
+themselves were not seen by us.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import re
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -51,8 +57,9 @@ def read(root: Path, kind: str = "word", start: float = -0.5, stop: float = 2.5)
     for path in sorted(root.rglob("*.h5")):
         named = _NAME.match(path.name)
         if named and named[0] in tables:
-            load = partial(_load, path, tables[named[0]], kind, f"{named[3]}-{named[2]}")
-            sources.append(Source(named[0], named[1], path, load, (tables[named[0]],)))
+            load = partial(_load, path, tables[named[0]], kind, f"{named[3]}-{named[2]}", _drawing(root))
+            beside = (tables[named[0]], *filter(None, [_drawing(root)]))
+            sources.append(Source(named[0], named[1], path, load, beside))
     if not sources:
         raise HeschlError(f"{root} holds no sub-0_ses-..._meg.h5 with its _events.tsv: check the folder")
     return gathered(
@@ -60,19 +67,25 @@ def read(root: Path, kind: str = "word", start: float = -0.5, stop: float = 2.5)
         sources,
         "meg",
         (start, stop),
-        {"libribrain": 1, "kind": kind},
+        {"libribrain": 2, "kind": kind},
         "LibriBrain",
         "LibriBrain (Ozdogan et al. 2025, arXiv:2506.02098)",
         "CC BY-NC 4.0",
     )
 
 
-def _load(path: Path, table: Path, kind: str, block: str) -> Long:
+def _drawing(root: Path) -> Path | None:
+    """The file that says where the sensors lie."""
+    found = (root / "sensor_xyz.json", root / "metadata" / "sensor_xyz.json")
+    return next((one for one in found if one.is_file()), None)
+
+
+def _load(path: Path, table: Path, kind: str, block: str, drawing: Path | None) -> Long:
     rows = list(csv.DictReader(io.StringIO(read_text(table)), delimiter="\t"))
     absent = [name for name in ("timemeg", "kind", "segment") if not rows or name not in rows[0]]
     if absent:
         raise HeschlError(f"{table} has no column {absent[0]}: download it again")
-    heard = []
+    heard, run = [], _NAME.match(path.name)[4]  # type: ignore[index]
     for number, row in enumerate(rows):
         text = row["segment"]
         if row["kind"] != kind or text in ("", "sil", "oov_S"):
@@ -85,7 +98,10 @@ def _load(path: Path, table: Path, kind: str, block: str) -> Long:
             ) from None
         heard.append(
             Heard(
-                onset, text.split("_")[0] if kind == "phoneme" else text, block, f"{table.stem}/{number:05d}"
+                onset,
+                text.split("_")[0] if kind == "phoneme" else text,
+                block,
+                f"{block}-{run}/{number:05d}",
             )
         )
     with opened(path) as file:
@@ -94,9 +110,42 @@ def _load(path: Path, table: Path, kind: str, block: str) -> Long:
                 f"{path} needs data (channel, time) and times, and holds {', '.join(file) or 'nothing'}"
             )
         x, times = np.asarray(file["data"][:], np.float32), np.asarray(file["times"][:2], float)
+        told = file.attrs.get("channel_names")
     rate = round(float(1 / (times[1] - times[0])), 3)
     shifted = [one._replace(onset=one.onset - float(times[0])) for one in heard]
-    return Long(x, rate, [f"MEG{k + 1:03d}" for k in range(len(x))], None, shifted)
+    names = [f"MEG{k + 1:03d}" for k in range(len(x))]
+    if told is not None:
+        names = [
+            one.strip().replace(" ", "")
+            for one in (told.split(",") if isinstance(told, str) else map(str, told))
+        ]
+    if len(names) != len(x):
+        raise HeschlError(f"{path} has {len(x)} channels and names {len(names)}: download it again")
+    return Long(x, rate, names, _places(names, drawing), shifted, space="device")
+
+
+def _places(names: Sequence[str], drawing: Path | None) -> np.ndarray | None:
+    """(channel, 3) metres in the helmet's frame, NaN for a channel that is not in it; None where nobody knows."""
+    if drawing is not None:
+        try:
+            there = np.asarray(json.loads(read_text(drawing)), float)
+        except ValueError:
+            there = np.zeros(0)
+        if there.shape != (len(names), 3):
+            raise HeschlError(
+                f"{drawing} must be a list of {len(names)} places of three numbers, one a channel: download it again, or "
+                "take it away, and MNE's drawing of the helmet is taken"
+            )
+        return there
+    try:
+        import mne
+    except ImportError:
+        return None
+    helmet = mne.channels.read_meg_canonical_info("neuromag")["chs"]
+    known = {channel["ch_name"].replace(" ", ""): channel["loc"][:3] for channel in helmet}
+    if not any(name in known for name in names):
+        return None
+    return np.array([known.get(name, np.full(3, np.nan)) for name in names], float)
 
 
 def write_tiny(root: Path, seed: int = 0) -> None:
@@ -113,6 +162,7 @@ def write_tiny(root: Path, seed: int = 0) -> None:
             data = (1e-13 * random.standard_normal((4, 1000))).astype(np.float32)
             file.create_dataset("data", data=data, track_times=False)
             file.create_dataset("times", data=np.arange(1000) / 50, track_times=False)
+            file.attrs["channel_names"] = "MEG0113, MEG0112, MEG0111, MEG0122"
         lines = ["idx\tkind\tsegment\ttimemeg\tduration"]
         for k, word in enumerate(["to", "sherlock", "holmes"] * 2):
             lines += [

@@ -2,6 +2,7 @@
 
     sub-V1001/meg/sub-V1001_task-visual_meg.ds       CTF, 273 sensors, 1200 Hz (sub-A2002, task-auditory: who listened)
     sourcedata/meg_task/MEG-MOUS-VisV1001.log        Presentation's log (MEG-MOUS-AudA2002.log): Event Type, Code, Time in 0.1 ms
+    stimuli/audio_files/EQ_Ramp_Int2_Int1LPF186.wav  what was heard, where matching wants sounds
 
 204 people, half of whom listened; about 2 TB. Licence: by agreement with the Donders Institute. Where from:
 data.donders.ru.nl/collections/di/dccn/DSC_3011020.09_236. A split by "block", the sentence, keeps every sentence in one part.
@@ -20,13 +21,13 @@ import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from heschl.corpora._aligned_formats import textgrid
 from heschl.corpora._listening import Heard, Long, Source, gathered
-from heschl.files import read_text
+from heschl.files import read_text, write_wav
 from heschl.types import Corpus, HeschlError
 
 UNIT = 1e-4  # seconds of the log's clock
@@ -34,6 +35,7 @@ NEAR = 0.25  # seconds within which a trigger is that of the log; they come seco
 KEY = 45  # letters that tell sentences apart: some trials lack their last word
 _NO_WORD = re.compile(r"(FIX|ZINNEN|WOORDEN|QUESTION|ISI|Response|blank|pause|PULSE MODE)\b")
 _SOUND = re.compile(r"Start File (\S+)\.wav")
+SOUND = "EQ_Ramp_Int2_Int1LPF"  # and its number
 
 
 class Row(NamedTuple):
@@ -51,6 +53,7 @@ def read(
     stop: float = 2.5,
     aligned: str | None = None,
     tier: str = "ORT-MAU",
+    modality: Literal["auditory", "visual"] | None = None,
 ) -> Corpus:
     """A trial a word, or a sound file. Labels: word (of sound files their number), subject, block, heard, recording.
 
@@ -58,6 +61,7 @@ def read(
     ----------
     rate: Hz to which recordings are brought; it must divide theirs. start, stop: seconds around an onset.
     aligned: a folder of TextGrids, one a sound file, whose names end with its number (``...186.TextGrid``); tier: of their words.
+    modality: who listened ("auditory") or who read ("visual") alone; None for both.
 
     Raises
     ------
@@ -67,6 +71,8 @@ def read(
         import mne  # noqa: F401
     except ImportError:
         raise HeschlError("recordings of brains are read by mne: pip install 'heschl[brain]'") from None
+    if modality not in ("auditory", "visual", None):
+        raise HeschlError(f"mous.modality is '{modality}': choose auditory or visual, or leave it out")
     root = Path(root)
     sources = []
     for folder in sorted(root.glob("sub-*/meg")):
@@ -77,7 +83,7 @@ def read(
             if path.suffix in (".ds", ".fif") and "rest" not in path.name
         ]
         logs = sorted((root / "sourcedata" / "meg_task").glob(f"*{subject}*.log"))
-        if found and logs:
+        if found and logs and modality in (None, "auditory" if "-Aud" in logs[-1].name else "visual"):
             load = partial(_load, found, logs[-1], rate, None if aligned is None else Path(aligned), tier)
             grids = () if aligned is None else sorted(Path(aligned).glob("*.TextGrid"))
             sources.append(Source(subject, subject, found[0], load, (logs[-1], *grids)))
@@ -85,7 +91,7 @@ def read(
         raise HeschlError(
             f"{root} holds no sub-A2002/meg/*.ds with its sourcedata/meg_task/*A2002.log: check the folder"
         )
-    options = {"mous": 1, "rate": rate, "aligned": aligned, "tier": tier}
+    options = {"mous": 2, "rate": rate, "aligned": aligned, "tier": tier}
     about = "Schoffelen et al. 2019, Scientific Data 6:17"
     return gathered(
         root, sources, "meg", (start, stop), options, "MOUS", about, "Donders Institute, by agreement"
@@ -244,15 +250,9 @@ def _listened(rows: Sequence[Row], at: np.ndarray, aligned: Path | None, tier: s
         if begun := _SOUND.search(row.code):
             number = begun[1]
         elif "Audio onset" in row.code and number and np.isfinite(time):
-            name = f"sound-{int(number):03d}" if number.isdigit() else f"sound-{number}"
-            if aligned is None:
-                heard.append(Heard(time, number, name, name))
-            else:
-                words = _words(aligned, number, tier)
-                heard += [
-                    Heard(time + begin, word, name, f"{name}/{k:02d}")
-                    for k, (begin, word) in enumerate(words)
-                ]
+            name = f"{SOUND}{int(number):03d}" if number.isdigit() else f"{SOUND}{number}"
+            words = [(0.0, number)] if aligned is None else _words(aligned, number, tier)
+            heard += [Heard(time + begin, word, name, f"{name}@{begin:.3f}") for begin, word in words]
             number = ""
     return heard
 
@@ -271,10 +271,14 @@ def _words(folder: Path, number: str, tier: str) -> list[tuple[float, str]]:
 
 
 def write_tiny(root: Path, seed: int = 0) -> None:
-    """One who read and one who listened, six sentences of two words each, 3 sensors at 240 Hz; clocks 3 s apart."""
+    """One who read and one who listened, six sentences of two words each, 3 sensors at 240 Hz; clocks 3 s apart; sounds
+    are noise."""
     import mne
 
     (root / "sourcedata" / "meg_task").mkdir(parents=True, exist_ok=True)
+    for k in (7, 8, 9):
+        wave = 0.1 * np.random.default_rng((seed, 7, k)).standard_normal(8000 * 4).clip(-3, 3)
+        write_wav(root / "stimuli" / "audio_files" / f"{SOUND}{k:03d}.wav", wave, 8000)
     head = (
         "Scenario - \n\nSubject\tTrial\tEvent Type\tCode\tTime\tTTime\tUncertainty\tDuration\tUncertainty\n\n"
     )

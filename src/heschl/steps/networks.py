@@ -99,7 +99,10 @@ def scores_among(network: Network, said: np.ndarray) -> Scores:
     """Scores of trials with all words or candidates, from what the network said (trial, ...): see `pointing`."""
     if not network.pointing:
         return said
-    return scorer(said, network.model.candidates.float().cpu().numpy())  # type: ignore[operator]
+    with torch.inference_mode():
+        model: Any = network.model
+        targets = model.targets() if hasattr(model, "targets") else model.candidates
+    return scorer(said, targets.float().cpu().numpy())
 
 
 def answers(

@@ -23,7 +23,7 @@ from heschl.signal import resample_recording
 from heschl.tasks.classify import Classify
 from heschl.tasks.loss import check_labels, logits_of
 from heschl.tasks.match import COLDEST, candidate_names, gathered, match_loss, read_candidates
-from heschl.types import Batch, Clip, Corpus, HeschlError
+from heschl.types import Batch, Clip, Corpus, HeschlError, Span
 
 RATE = 16000  # Hz, at which mel spectra are computed
 
@@ -39,6 +39,7 @@ class Match:
         ``candidates`` name, sorted.
     sounds: the corpus that has them, as in a recipe: {use: spoken, voices: 48}. Their log-mel spectra, from ``before``
         seconds before the first word on for ``seconds``, are the candidates; each band has mean 0 and variance 1 over those of training.
+        A stretch that is called NAME@SECOND is the sound NAME (a clip's id, or its last part) from that second on.
     candidates: a file of them instead, see `heschl.tasks.match.read_candidates`: (candidate, step, band). It may hold
         any number that no trial heard; they are candidates too, and count in N.
     same: a label whose equal values are no negatives of one another; None: the stretch itself only.
@@ -178,7 +179,9 @@ class Match:
         if not isinstance(use, str):
             raise HeschlError("task.sounds names no corpus: write {use: spoken}")
         corpus = read_corpus(use, **options)
-        missing = [name for name in self.classes if name not in corpus.by_id]
+        at = {clip.id.rsplit("/", 1)[-1].lower(): clip for clip in corpus.clips}
+        found = [stretch(name, corpus.by_id, at, self.before, self.seconds) for name in self.classes]
+        missing = [name for name, clip in zip(self.classes, found, strict=True) if clip is None]
         if missing:
             raise HeschlError(
                 f"task.sounds: corpus {corpus.name} does not have '{missing[0]}' ({len(missing)} of {len(self.classes)} "
@@ -186,7 +189,7 @@ class Match:
             )
         mel = LogMel(RATE, bands)
         values = np.stack(
-            [segment_mel(corpus.by_id[name], mel, steps, self.before, self.seconds) for name in self.classes]
+            [segment_mel(clip, mel, steps, self.before, self.seconds) for clip in found if clip is not None]
         )
         own = [k for k, name in enumerate(self.classes) if self.taught is None or name in self.taught]
         mean, deviation = values[own].mean((0, 1)), values[own].std((0, 1))
@@ -219,6 +222,35 @@ class Match:
     def scores(self, out: Any, batch: Batch) -> dict[str, Tensor]:
         """Of one batch: how often the true candidate is the first among all."""
         return {"accuracy": (logits_of(out).argmax(-1) == batch.y).double().mean()}
+
+
+def stretch(
+    name: str, known: Mapping[str, Clip], at: Mapping[str, Clip], before: float, seconds: float
+) -> Clip | None:
+    """The clip of a stretch, or what is needed of NAME in NAME@SECOND, where its word begins; None where there is none.
+
+    Parameters
+    ----------
+    known: clips by id. at: by the last part of it, in small letters (a table and its files may write a name otherwise).
+    """
+    if name in known:
+        return known[name]
+    sound, mark, second = name.rpartition("@")
+    clip = known.get(sound) or at.get(sound.lower())
+    try:
+        onset = float(second)
+    except ValueError:
+        return None
+    if clip is None or not mark:
+        return None
+    first = max(0.0, onset - before)
+    stop = clip.start + onset - before + seconds
+    if clip.stop is not None and clip.start + first >= clip.stop:
+        raise HeschlError(
+            f"task.sounds: '{name}' begins after the end of {clip.signal}: mend the times, or its name"
+        )
+    word = Span(name, onset - first, onset - first + seconds, "word")
+    return replace(clip, spans=(word,), start=clip.start + first, stop=min(stop, clip.stop or stop))
 
 
 def segment_mel(clip: Clip, mel: LogMel, steps: int, before: float, seconds: float) -> np.ndarray:

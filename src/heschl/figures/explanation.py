@@ -22,7 +22,7 @@ GREY = 0.42  # how far towards the ink the loudest cell goes: colour must stay r
 MARGIN = 0.04  # seconds shown before and after the clip, of the zeros that a network may be given around it
 NARROW = 5.0  # inches: below it, all stands in one column
 # inches, of the parts of the figure
-RIGHT, CURVE, BAR, NAMES, SOUNDS, KEY, GAP = 3.75, 1.45, 0.24, 1.35, 1.75, 0.22, 0.05
+RIGHT, CURVE, BAR, NAMES, SOUNDS, KEY, GAP = 3.75, 1.45, 0.24, 1.55, 1.75, 0.22, 0.05
 
 
 class Seen(NamedTuple):
@@ -117,6 +117,13 @@ def place(figure: Figure, left: float, top: float, width: float, height: float, 
     box = (left / whole, 1 - (top + height) / tall, width / whole, height / tall)
     axis: Axes = figure.add_axes(box, **options)
     return axis
+
+
+def _inches(axis: Axes) -> float:
+    """How wide an axis is."""
+    figure = axis.get_figure(root=True)
+    assert figure is not None
+    return float(axis.get_position().width * figure.get_figwidth())
 
 
 def _check(seen: Seen) -> None:
@@ -248,7 +255,9 @@ def frequency_ticks(axis: Axes, seen: Seen) -> None:
         wanted = [f for f in wanted if f % 2000 == 0]
     places = np.interp(wanted, seen.frequencies, np.arange(len(seen.frequencies)))
     axis.set_yticks(places, [f"{f / 1000:g}" for f in wanted])
+    # beside the longest number that there may be, not beside the longest that there is, which drives it off the figure
     axis.set_ylabel("kHz")
+    axis.yaxis.set_label_coords(-0.4 / _inches(axis), 0.5)
 
 
 def _key(axis: Axes, target: str) -> None:
@@ -280,7 +289,7 @@ def symbols(axis: Axes, spans: Sequence[Span], tier: str, points: float, colour:
             axis.plot([edge, edge], [0.1, 0.9], color=LINE, linewidth=0.8, clip_on=True)
         room, size = (span.stop - span.start) * points, 9 if tier == "word" else 8.5
         name = span.symbol.lower() if tier == "phone" and span.symbol.isupper() else span.symbol
-        if len(name) * size * 0.55 <= room + 3:
+        if len(name) * size * 0.62 <= room:
             axis.text(
                 (span.start + span.stop) / 2,
                 0.45,
@@ -306,7 +315,7 @@ def _curves(axis: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], tar
     for k, (name, (shares, scores)) in enumerate(curves.items()):
         axis.plot(shares, scores, **styles[min(k, 2)])
         near = int(np.argmin(np.abs(np.asarray(shares) - 1.0)))
-        names.append((name, styles[min(k, 2)]["color"]))
+        names.append((name, styles[min(k, 2)]))
         heights.append(float(scores[near]))
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
     axis.set_xticks([0, 0.5, 1], ["0", "50", "100 %"])
@@ -316,7 +325,7 @@ def _curves(axis: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], tar
     _line_names(axis, curves, names)
 
 
-def _line_names(axis: Axes, curves: Mapping[str, Any], names: list[tuple[str, Any]]) -> None:
+def _line_names(axis: Axes, curves: Mapping[str, Any], names: list[tuple[str, dict[str, Any]]]) -> None:
     """The names beside the right end, apart from each other."""
     ends = [float(np.asarray(scores)[-1]) for _, scores in curves.values()]
     middle = [float(np.mean(scores)) for _, scores in curves.values()]
@@ -327,14 +336,17 @@ def _line_names(axis: Axes, curves: Mapping[str, Any], names: list[tuple[str, An
         wanted[k] += 1e-3 * place
     placed = apart(wanted.tolist(), 0.13)
     lift = max(0.0, 0.02 - min(placed)) - max(0.0, max(placed) - 1.0)
-    for (name, colour), at in zip(names, placed, strict=True):
+    point = 1 / 72 / _inches(axis)  # of the axis' width
+    for (name, style), at in zip(names, placed, strict=True):
+        # the curves meet where they end, so each name brings a piece of its own line
+        axis.plot([1 + 6 * point, 1 + 20 * point], [at + lift] * 2, clip_on=False, **style)
         axis.annotate(
             name,
             (1, at + lift),
-            xytext=(5, 0),
+            xytext=(24, 0),
             textcoords="offset points",
             va="center",
-            color=colour,
+            color=style["color"],
             fontsize=9,
             annotation_clip=False,
         )

@@ -30,16 +30,15 @@ def montage(pictures: Mapping[str, Seen], title: str = "", width: float = WIDE) 
     lines = -(-len(pictures) // columns)
     head = 0.3 + 0.2 * (len(wrapped(title, width)) - 1) if title else 0.04
     wide = (width - 0.04) / columns - GAP
-    if columns == len(pictures):
-        wide = min(wide, 2.6)
-    height = head + lines * (TALL + NAME + GAP)
+    tall = max(TALL, min(2 * TALL, 0.45 * wide))  # few pictures are large
+    height = head + lines * (tall + NAME + GAP)
     with styled():
         figure = titled(width, height, title)
         for k, (name, seen) in enumerate(pictures.items()):
             row, column = divmod(k, columns)
             left = 0.04 + column * (wide + GAP)
-            top = head + NAME + row * (TALL + NAME + GAP)
-            axis = place(figure, left, top, wide, TALL)
+            top = head + NAME + row * (tall + NAME + GAP)
+            axis = place(figure, left, top, wide, tall)
             picture(axis, seen)
             axis.set_xticks([])
             axis.set_yticks([])

@@ -136,10 +136,13 @@ def _title(rows: Sequence[Mapping[str, Any]], synthetic: bool, known: bool) -> s
         if row["target"] not in best or row["score"]["value"] > best[row["target"]]["score"]["value"]:
             best[row["target"]] = row
     several = len({row["area"] for row in rows}) > 1
-    said = ", ".join(
-        f"{target} {'best ' * (k == 0 and several)}off {row['area']}"
-        for k, (target, row) in enumerate(best.items())
-    )
+    told = []
+    for target, row in best.items():
+        if row["score"]["value"] <= row["untrained"]["value"]:
+            told.append(f"{target} no better than off an untrained network")
+        else:
+            told.append(f"{target} {'best ' * several}off {row['area']}")
+    said = ", ".join(told)
     n = max(row["n_speakers"] for row in rows)
     speech = ("synthetic speakers" if synthetic else "speakers") if known else "clips; speakers not known"
     return f"A straight line reads {said} ({n} {speech}, 95\u202f% intervals)"

@@ -350,7 +350,10 @@ def features(
     hdf5: Annotated[Path | None, typer.Option("--hdf5", help="Folder for AudioMNIST's HDF5 layout.")] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")] = 1,
     dask: Annotated[
-        str | None, typer.Option("--dask", help="Address of a dask scheduler: tcp://host:8786.")
+        str | None,
+        typer.Option(
+            "--dask", help="A dask scheduler (tcp://host:8786), or a YAML file of jobs for a queue."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -59,7 +59,10 @@ def explain(
     seed: Annotated[int, typer.Option("--seed", help="Of chosen clips and of chance.")] = 0,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")] = 1,
     dask: Annotated[
-        str | None, typer.Option("--dask", help="Address of a dask scheduler: tcp://host:8786.")
+        str | None,
+        typer.Option(
+            "--dask", help="A dask scheduler (tcp://host:8786), or a YAML file of jobs for a queue."
+        ),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -175,8 +175,7 @@ def _each(work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: in
     """(number, result) of every job, in any order, here or in other processes."""
     import joblib
 
-    with backend(workers, None):
-        parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+    with backend(workers) as parallel:
         for done, pair in enumerate(
             parallel(joblib.delayed(_numbered)(k, work, job) for k, job in enumerate(jobs)), 1
         ):

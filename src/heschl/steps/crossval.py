@@ -69,9 +69,7 @@ def crossval(
         for k in range(total)
     )
     rows: list[dict[str, Any]] = []
-    with backend(workers, dask):
-        # dask's workers are counted by its scheduler; -1 takes all of them
-        parallel = joblib.Parallel(n_jobs=-1 if dask else workers, return_as="generator_unordered")
+    with backend(workers, dask) as parallel:
         for row in parallel(jobs):
             rows.append(row)
             if progress:

@@ -161,8 +161,7 @@ def explain_run(
         joblib.delayed(explain_unit)(str(run.folder), str(folder), group, how, request, shown)
         for group in groups
     )
-    with backend(workers, dask):
-        parallel = joblib.Parallel(n_jobs=-1 if dask else workers, return_as="generator_unordered")
+    with backend(workers, dask) as parallel:
         done = 0
         for unit in parallel(jobs):
             rows += unit["rows"]

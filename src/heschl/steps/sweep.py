@@ -193,8 +193,7 @@ def sweep(
     rows: list[dict[str, Any]] = []
     held: dict[str, Any] = {}
     try:
-        with backend(workers, dask):
-            parallel = joblib.Parallel(n_jobs=-1 if dask else workers, return_as="generator_unordered")
+        with backend(workers, dask) as parallel:
             for row in parallel(jobs):
                 rows.append(row)
                 held = _written(folder, checked[0].name, list(choices), rows, len(tried))

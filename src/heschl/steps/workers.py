@@ -2,38 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any
 
+from heschl.recipe.plain import read_yaml
 from heschl.types import HeschlError
 
+PATIENCE = (
+    30  # seconds that a scheduler is given to show a worker; jobs of a queue are waited for without end
+)
 
-def backend(workers: int = 1, dask: str | None = None) -> Any:
-    """A context in which `joblib.Parallel` has its units done: ``workers`` processes, or a dask scheduler's workers.
+
+@contextmanager
+def backend(workers: int = 1, dask: str | None = None) -> Iterator[Any]:
+    """A context in which joblib has its units done by ``workers`` processes, or by the workers of a dask cluster.
 
     A worker that dies loses only the unit that it was at, and dask gives that to another.
 
+    Parameters
+    ----------
+    dask: address of a scheduler; or a YAML file after which dask-jobqueue starts a cluster that lives as long as the
+        context: `use` (by default SLURMCluster), `jobs`, and whatever else that class takes.
+
+    Yields
+    ------
+    A `joblib.Parallel` that hands results back as they come. Any other within the context works there, too.
+
     Raises
     ------
-    HeschlError: no process at all, dask is not installed, or no scheduler answers.
+    HeschlError: no process at all, dask is not installed, no scheduler or no worker answers, or the file makes no
+        cluster.
     """
     import joblib
 
     if workers < 1:
         raise HeschlError(f"--workers is {workers}: give at least one process")
-    if dask is None:
-        return (
-            joblib.parallel_config("loky", inner_max_num_threads=1)
-            if workers > 1
-            else joblib.parallel_config("sequential")
-        )
+    if dask is not None:
+        with _client(dask) as client, joblib.parallel_config(_on(client)):
+            # the scheduler counts the workers; all units are handed over at once, since more workers may come
+            yield joblib.Parallel(n_jobs=-1, pre_dispatch="all", return_as="generator_unordered")
+        return
+    with (
+        joblib.parallel_config("loky", inner_max_num_threads=1)
+        if workers > 1
+        else joblib.parallel_config("sequential")
+    ):
+        yield joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+
+
+@contextmanager
+def _client(dask: str) -> Iterator[Any]:
+    """A client of a cluster that has a worker."""
     try:
         from distributed import Client
     except ImportError:
         raise HeschlError("a dask cluster needs the extra `cluster`: pip install 'heschl[cluster]'") from None
+    queued = dask.endswith((".yaml", ".yml"))
+    with queue(Path(dask)) if queued else nullcontext(dask) as cluster:
+        try:
+            client = Client(cluster, timeout=10)
+        except (OSError, ValueError) as error:
+            raise HeschlError(
+                f"no dask scheduler answers at {dask} ({str(error).splitlines()[0][:80]}): start one with `dask scheduler`"
+            ) from None
+        with client:
+            try:
+                client.wait_for_workers(1, timeout=None if queued else PATIENCE)
+            except TimeoutError:
+                raise HeschlError(
+                    f"the dask scheduler at {dask} has no worker: start one with `dask worker {dask}`"
+                ) from None
+            yield client
+
+
+def _on(client: Any) -> Any:
+    """joblib's backend for dask, which would do the units of a cluster of one thread in this process."""
+    from joblib._dask import DaskDistributedBackend
+
+    class Cluster(DaskDistributedBackend):  # type: ignore[misc]
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            threads: int = super().effective_n_jobs(n_jobs)
+            return max(2, threads)
+
+    return Cluster(client=client)
+
+
+def queue(path: Path) -> Any:
+    """The cluster that a file describes, with its jobs asked for.
+
+    Raises
+    ------
+    HeschlError: a key is missing, or dask-jobqueue does not take one.
+    """
+    import dask_jobqueue
+
+    keys = dict(read_yaml(path))
+    use, jobs = keys.pop("use", "SLURMCluster"), keys.pop("jobs", None)
+    known = [name for name in dir(dask_jobqueue) if name.endswith("Cluster") and name != "JobQueueCluster"]
+    if use not in known:
+        raise HeschlError(f"{path}: use is {use}: give one of {', '.join(known)}")
+    if type(jobs) is not int or jobs < 1:
+        raise HeschlError(f"{path}: jobs is {jobs}: give how many are to be started, such as jobs: 8")
     try:
-        client = Client(dask, timeout=10)
-    except (OSError, ValueError) as error:
-        raise HeschlError(
-            f"no dask scheduler answers at {dask} ({str(error).splitlines()[0][:80]}): start one with `dask scheduler`"
-        ) from None
-    return joblib.parallel_config("dask", client=client)
+        cluster = getattr(dask_jobqueue, use)(**keys)
+    except (TypeError, ValueError) as error:
+        why = str(error).splitlines()[0].split(". ")[0]
+        raise HeschlError(f"{path}: {use} does not take these keys ({why}): mend them") from None
+    cluster.scale(jobs=jobs)
+    return cluster

@@ -1,0 +1,82 @@
+"""Units of work on a cluster that a small file describes, through a stand-in for SLURM's own two commands."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import joblib
+import pytest
+
+from heschl.steps.workers import backend
+from heschl.types import HeschlError
+
+pytest.importorskip("dask_jobqueue")
+
+FILE = """\
+jobs: 2
+cores: 1
+memory: 1GiB
+queue: normal
+interface: lo
+job_extra_directives: [--exclusive]
+job_script_prologue: [export HESCHL_SEEN=yes]
+"""
+
+
+@pytest.mark.slow
+def test_jobs_of_a_queue_do_the_units_and_are_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sbatch` here starts the job at once as a process of its own; `scancel` ends it. The scripts are kept to be read."""
+    monkeypatch.chdir(tmp_path)
+    Path("sbatch").write_text(
+        f"#!/bin/sh\ncp $1 {tmp_path}/$$.sh\nsetsid sh {tmp_path}/$$.sh >/dev/null 2>&1 &\necho Submitted batch job $!\n"
+    )
+    Path("scancel").write_text(f'#!/bin/sh\necho $1 >> {tmp_path}/ended\nkill -- "-$1"\n')
+    for name in ("sbatch", "scancel"):
+        Path(name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    Path("slurm.yaml").write_text(FILE)
+
+    def squared(number: int) -> tuple[int, str | None]:
+        return number**2, os.environ.get("HESCHL_SEEN")
+
+    with backend(dask="slurm.yaml") as parallel:
+        found = list(parallel(joblib.delayed(squared)(k) for k in range(40)))
+    assert sorted(value for value, _ in found) == [k**2 for k in range(40)]
+    assert {seen for _, seen in found} == {"yes"}
+    scripts = [path.read_text() for path in tmp_path.glob("*.sh")]
+    assert len(scripts) == 2 and all("#SBATCH -p normal" in one and "--exclusive" in one for one in scripts)
+    assert len(Path("ended").read_text().split()) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("cores: 1\nmemory: 1GB\n", "slurm.yaml: jobs is None: give how many"),
+        ("jobs: 2\nuse: CloudCluster\n", "slurm.yaml: use is CloudCluster: give one of HTCondorCluster"),
+        ("jobs: 2\nmemory: 1GB\n", "slurm.yaml: SLURMCluster does not take these keys"),
+        (
+            "jobs: 2\ncores: 1\nmemory: 1GB\npartition: x\n",
+            "slurm.yaml: SLURMCluster does not take these keys",
+        ),
+    ],
+)
+def test_a_file_that_makes_no_cluster_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "slurm.yaml").write_text(text)
+    with pytest.raises(HeschlError, match=said), backend(dask=str(tmp_path / "slurm.yaml")):
+        pass
+
+
+@pytest.mark.slow
+def test_a_scheduler_without_workers_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import LocalCluster
+
+    monkeypatch.setattr("heschl.steps.workers.PATIENCE", 1)
+    with (
+        LocalCluster(n_workers=0, dashboard_address=None) as cluster,
+        pytest.raises(HeschlError, match="has no worker: start one with `dask worker tcp"),
+        backend(dask=cluster.scheduler_address),
+    ):
+        pass

@@ -55,8 +55,7 @@ def latency(folder: Path) -> str:
     lines = [
         "One second of sound to an answer, one core, front end included; median of 50, torch and onnxruntime in turns. The "
         f"difference is the largest of all logits over {CLIPS} clips of the embedded speech (asked: 1e-4). "
-        "Beside it, how far torch's own answers in float32 lie from its answers in float64: a spectrogram in decibels of nearly "
-        "silent frames is rounding, and no graph can be nearer than that.",
+        "Beside it, how far torch's own answers in float32 lie from its answers in float64.",
         "",
         f"| model | ONNX, MB | torch, ms | onnxruntime, ms | largest difference, {CLIPS} clips | torch's own rounding | largest logit | takes |",
         "|---|---|---|---|---|---|---|---|",

@@ -33,6 +33,7 @@ class LogSpectrogram(nn.Module):
     int16: take the wave as 16-bit numbers (full scale 32768), as the CRNN was trained; else full scale is 1.
     standardise: make each clip mean 0, variance 1 over its valid frames.
 
+    Computed in float64 where the device has it: in float32 the decibels of nearly silent frames are rounding.
     Source: D. Grinwald, Learning_speech_commands.
     """
 
@@ -54,8 +55,8 @@ class LogSpectrogram(nn.Module):
         return count.clamp_min(0) if isinstance(count, Tensor) else max(0, count)
 
     def forward(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
-        density = signal.power(self._spectrum(wave)[0])
-        x = 10 * torch.log10(torch.where(density > 0, density, 1.0))
+        density = signal.power(self._spectrum(wave.to(_finest(wave)))[0])
+        x = (10 * torch.log10(torch.where(density > 0, density, 1.0))).to(wave.dtype)
         if not self.standardise:
             return x
         valid = x.new_ones(1, 1, 1, dtype=torch.bool).expand(len(x), 1, x.shape[2])
@@ -106,6 +107,10 @@ class LogSpectrogram(nn.Module):
         mean = torch.where(valid, x, 0.0).sum((1, 2), keepdim=True) / count
         variance = torch.where(valid, x - mean, 0.0).square().sum((1, 2), keepdim=True) / count
         return mean, (variance + 1e-8).sqrt()  # silence stays silent
+
+
+def _finest(wave: Tensor) -> torch.dtype:
+    return torch.float32 if wave.device.type == "mps" else torch.float64
 
 
 class AudioMnistSpectrogram(nn.Module):
@@ -184,7 +189,7 @@ class AudioMnistSpectrogram(nn.Module):
                 f"AudioMnistSpectrogram takes (batch, {self.samples}) samples at 8 kHz, not {tuple(wave.shape)}: "
                 "set `clip.seconds: 1.0` in the recipe"
             )
-        dtype = torch.float32 if wave.device.type == "mps" else torch.float64
+        dtype = _finest(wave)
         window = signal.hann(self.length, dtype, wave.device)
         # scipy pads the end until the last frame is full: one hop more than enough does the same
         padded = F.pad(wave.to(dtype) * self.scale, (0, self.hop))

@@ -53,7 +53,7 @@ def decode(
     who = "simulated subjects" if held["simulated"] else "subjects"
     say(
         f"{held['corpus']}, {held['part']}: {held['trials']:,} trials of {held['subjects']} {who}, "
-        f"{held['words']} words; intervals {held['interval']}"
+        f"{held['words']:,} {'words' if held['unit'] == 'word' else 'stretches of speech'}; intervals {held['interval']}"
     )
     for name, scores in (
         ("network", held["network"]),

@@ -224,6 +224,8 @@ def _sentence(held: dict[str, Any]) -> str:
     lines = [
         f"{held['corpus']}, {held['part']}: {main['n']:,} {main['unit']}s{speech}{groups}, {main['classes']} classes"
     ]
+    if "retrieval" in held:
+        return "\n".join([lines[0].removesuffix(" classes") + " stretches of speech", *_matched(held)])
     names = {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy", "macro_f1": "macro F1"}
     lines += [f"  {name:<18} {told(main[key])}" for key, name in names.items()]
     if held["kind"] == "frames":
@@ -240,6 +242,24 @@ def _sentence(held: dict[str, Any]) -> str:
     )
     lines.append(f"  {main['interval_note'] or 'interval over ' + main['interval_over'] + 's, 95 %'}")
     return "\n".join(lines)
+
+
+def _matched(held: dict[str, Any]) -> list[str]:
+    """Of a run that points at stretches of speech: how often the one that was heard is among its first."""
+    from heschl.tasks.scores import told
+
+    found, main = held["retrieval"], held["scores"]
+    lines = [
+        f"  {f'among its first {k}':<18} {told(found[f'top_{k}'])}, guessing {100 * found[f'top_{k}']['chance']:.2g} %"
+        for k in (1, 5, 10)
+        if f"top_{k}" in found
+    ]
+    mrr = found["mrr"]
+    lines.append(
+        f"  {'reciprocal rank':<18} {mrr['value']:.3f} [{mrr['low']:.3f}, {mrr['high']:.3f}], guessing {mrr['chance']:.3f}; "
+        f"permutation p {found['p_mrr']:.2g}"
+    )
+    return [*lines, f"  {main['interval_note'] or 'interval over ' + main['interval_over'] + 's, 95 %'}"]
 
 
 @border

@@ -57,7 +57,7 @@ def test_scores_stand_beside_chance_a_linear_decoder_and_shuffled_words(run: Any
     shown = decode_score(held)
     assert shown["value"] == "65.0\u202f%" and (shown["low"], shown["high"]) == pytest.approx((63, 68))
     assert shown["chance"] == 5 and "p = 0.005 (200 draws)" in shown["sentence"]
-    assert "320 trials of 2 simulated listeners, one word out of 20" in shown["what"]
+    assert "320 trials of 2 simulated listeners, one out of 20" in shown["what"]
     facts = decoded_facts(run, held)
     assert [row["first"].split(" [")[0] for row in facts["rows"]] == [
         f"{share}\u202f%" for share in ("65.0", "45.0", "5.0", "6.0")

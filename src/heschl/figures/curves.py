@@ -54,7 +54,10 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]], name: str, shares: boo
 
     series = {part: points for part in PARTS if (points := _series(rows, f"{part}_{name}"))}
     for part, points in series.items():
-        axis.plot(*zip(*points, strict=True), color=PARTS[part], zorder=3 if part == "validation" else 2)
+        alone = {"marker": "o", "markersize": 5} if len(points) == 1 else {}  # of one epoch there is no line
+        axis.plot(
+            *zip(*points, strict=True), color=PARTS[part], zorder=3 if part == "validation" else 2, **alone
+        )
     values = [value for points in series.values() for _, value in points]
     if shares and values and min(values) >= 0 and max(values) <= 1:
         axis.set_ylim(0, 1.02)
@@ -64,6 +67,8 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]], name: str, shares: boo
         axis.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     axis.yaxis.grid(True)
     axis.set_axisbelow(True)
+    if len(rows) == 1:
+        axis.set_xlim(0.4, 1.6)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
     axis.set_title(name.replace("_", " ").capitalize())
     axis.spines["left"].set_visible(False)

@@ -13,6 +13,8 @@ from heschl.files import read_json, read_text
 from heschl.run import Run
 from heschl.tasks.scores import told
 
+UNITS = {"word": "words", "stretch": "stretches of speech"}
+
 
 def decoding(run: Run) -> dict[str, Any] | None:
     """What RUN/decode/scores.json holds; None where nothing was decoded."""
@@ -29,10 +31,11 @@ def decode_score(held: Mapping[str, Any]) -> dict[str, Any]:
     trials = (
         f"{held['trials']:,} trials of {held['subjects']} {brains if held['subjects'] != 1 else brains[:-1]}"
     )
+    unit = UNITS[held.get("unit", "word")]
     return {
-        "question": f"Which of {held['words']} words was it?",
+        "question": f"Which of {held['words']:,} {unit} was it?",
         "value": whole.split(" [", 1)[0],
-        "what": f"right at once{' [' + whole.split(' [', 1)[1] if '[' in whole else ''}, {trials}, one word out of {held['words']}",
+        "what": f"right at once{' [' + whole.split(' [', 1)[1] if '[' in whole else ''}, {trials}, one out of {held['words']:,}",
         "alt": f"right at once {whole}, chance {100 * top['chance']:.3g} %",
         "place": 100 * top["value"],
         "low": None if top.get("low") is None else 100 * top["low"],

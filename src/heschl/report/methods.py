@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from heschl.report.decode import UNITS
 from heschl.run import Run
 
 REFERENCES = {
@@ -61,7 +62,7 @@ def methods(
     if decoded:
         needed.append("permutation")
         sentences.append(
-            f"Each of {decoded['trials']:,} trials was scored with all {decoded['words']} words, beside a linear decoder (shrinkage "
+            f"Each of {decoded['trials']:,} trials was scored with all {decoded['words']:,} {UNITS[decoded.get('unit', 'word')]}, beside a linear decoder (shrinkage "
             "LDA on the power of bands and time bins, fitted on the training part alone); p is by permutation of words within "
             f"blocks, intervals are 95\u202f% percentile intervals of a bootstrap {decoded['interval']}."
         )

@@ -18,7 +18,7 @@ from heschl.report.explained import explained_facts, explanations
 from heschl.report.frames import heard_lines
 from heschl.report.methods import methods
 from heschl.report.pictures import both
-from heschl.report.scores import counted, main_scores, score_facts
+from heschl.report.scores import counted, main_scores, match_depth, score_facts
 from heschl.report.sounds import heard_groups
 from heschl.run import Run, open_run
 
@@ -134,7 +134,7 @@ def page_facts(
         facts["score"] = decode_score(decoded)
     if held and folder:
         facts |= score_facts(held, folder, names)
-        if held["kind"] == "clips":
+        if held["kind"] == "clips" and "retrieval" not in held:
             facts["heard"] = heard_groups(
                 read_csv(folder / "predictions.csv"),
                 run.labels,
@@ -147,6 +147,12 @@ def page_facts(
 
 def _headline(run: Run, held: Mapping[str, Any] | None, decoded: Mapping[str, Any] | None) -> str:
     n, task = len(run.labels), _task_words(run)
+    if "retrieval" in (held or {}):
+        found = held["retrieval"]  # type: ignore[index]
+        k = match_depth(found)
+        among = "at its first guess" if k == 1 else f"among its first {k}"
+        share = 100 * found[f"top_{k}"]["value"]
+        return f"A network that finds which of {n:,} {task} was heard, {among} in {share:.0f} of 100 cases"
     if decoded and not held:
         brains = "simulated brains" if decoded["simulated"] else "brain recordings"
         share = 100 * decoded["network"]["top_1"]["value"]
@@ -160,9 +166,12 @@ def _headline(run: Run, held: Mapping[str, Any] | None, decoded: Mapping[str, An
 
 def _task_words(run: Run) -> str:
     label = str(run.recipe.task.args.get("label") or run.recipe.task.args.get("tier") or "phone")
-    return {"gender": "voices by gender", "sex": "voices by sex", "phone": "phones"}.get(
-        label, label if label.endswith("s") else label + "s"
-    )
+    return {
+        "gender": "voices by gender",
+        "sex": "voices by sex",
+        "phone": "phones",
+        "heard": "stretches of speech",
+    }.get(label, label if label.endswith("s") else label + "s")
 
 
 def _lead(run: Run, held: Mapping[str, Any] | None, trials: bool = False) -> str:
@@ -182,19 +191,20 @@ def _lead(run: Run, held: Mapping[str, Any] | None, trials: bool = False) -> str
         f"This {name} network{of} learned from {size(split.train)} of the corpus “{corpus.get('name', run.recipe.corpus.use)}”;"
         f" {size(split.validation)} more chose the moment to stop."
     ]
-    if len(run.labels) <= NAMED:
+    if len(run.labels) <= NAMED and "retrieval" not in (held or {}):
         sentences.append(f"It answers with one of: {', '.join(run.labels)}.")
     if held:
         main = main_scores(held)
-        whose = f" by {counted(main['n_groups'], main['group'])}" if main.get("n_groups") else ""
+        of = "by" if main["group"] in ("speaker", "subject") else "in"
+        whose = f" {of} {counted(main['n_groups'], main['group'])}" if main.get("n_groups") else ""
         strangers = (
-            ", none of whom it had heard before"
+            f", {'none of whom it had heard' if of == 'by' else 'none of which it had met'} before"
             if whose and held.get("on") is None and held["part"] != "train"
             else ""
         )
         where = f" in {held['on']}" if held.get("on") else ""
         sentences.append(
-            f"What follows was measured on {held['clips']:,} recordings{where}{whose}{strangers}."
+            f"What follows was measured on {held['clips']:,} {'trials' if trials else 'recordings'}{where}{whose}{strangers}."
         )
     return " ".join(sentences)
 

@@ -38,6 +38,8 @@ def counted(n: int, what: str) -> str:
 
 
 def score_facts(held: Mapping[str, Any], folder: Path, names: Names) -> dict[str, Any]:
+    if "retrieval" in held:
+        return _match_facts(held)
     from heschl.figures.confusion import confusion_figure
     from heschl.figures.speakers import speakers
 
@@ -81,6 +83,45 @@ def score_facts(held: Mapping[str, Any], folder: Path, names: Names) -> dict[str
                     f"(precision {found['precision'] or 0:.2f}, recall {found['recall'] or 0:.2f})."
                 )
     return facts
+
+
+def _match_facts(held: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a network that points at stretches of speech: how often the one that was heard is among its first."""
+    main, found, n = held["scores"], held["retrieval"], held["candidates"]
+    k = match_depth(found)
+    first, whole = found[f"top_{k}"], told(found[f"top_{k}"])
+    among = "at its first guess" if k == 1 else f"among its first {k}"
+    note, mrr = main["interval_note"], found["mrr"]
+    simulated = " of simulated brains" if held.get("synthetic") else ""
+    rows = [
+        {"name": f"Among its first {other}" if other > 1 else "At its first guess", "value": told(found[f"top_{other}"]),
+         "says": f"guessing would reach {100 * other / n:.2g}\u202f%"}
+        for other in (1, 5, 10) if other != k and f"top_{other}" in found
+    ]  # fmt: skip
+    rows += [
+        {"name": "Mean reciprocal rank", "value": f"{mrr['value']:.3f} [{mrr['low']:.3f}, {mrr['high']:.3f}]",
+         "says": f"one where it is always the first; guessing would reach {mrr['chance']:.3f}"},
+        {"name": "Median rank", "value": f"{found['median_rank']:.3g} of {n:,}", "says": "half of the trials have a better one"},
+    ]  # fmt: skip
+    score = {
+        "question": f"Which of {n:,} stretches of speech was it?",
+        "value": whole.split(" [", 1)[0],
+        "what": f"{among} [{whole.split(' [', 1)[1]}, {main['n']:,} trials{simulated}",
+        "alt": f"{among} {whole}, chance {100 * first['chance']:.2g} %",
+        "place": 100 * first["value"],
+        "low": 100 * first["low"],
+        "high": 100 * first["high"],
+        "chance": 100 * first["chance"],
+        "sentence": f"Guessing would reach {100 * first['chance']:.2g}\u202f%.",
+        "caveat": f"{note[0].upper()}{note[1:]}." if note else "",
+        "rows": rows,
+    }
+    return {"score": score, "unit": "trial", "by": main["group"], "others": []}
+
+
+def match_depth(found: Mapping[str, Any]) -> int:
+    """Of how many first candidates a match run's headline speaks: ten, or as many as there are scores for."""
+    return max(k for k in (1, 5, 10) if f"top_{k}" in found)
 
 
 def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict[str, Any]:

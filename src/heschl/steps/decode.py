@@ -100,6 +100,7 @@ def decode(
         "corpus": held.corpus.name,
         "simulated": held.corpus.synthetic,
         "words": n,
+        "unit": "stretch" if getattr(held.run.task(), "open_set", False) else "word",
         "trials": len(held.trials),
         "subjects": len(set(subjects)),
         "interval": f"over {over}",
@@ -116,8 +117,11 @@ def decode(
         ]
         write_csv(folder / f"{name}.csv", rows, list(rows[0]))
     of = f"{'simulated brains' if held.corpus.synthetic else held.corpus.name}, {part} part"
-    null = {"network": ranks(held.scores, moved), "linear": ranks(linear, moved)}
-    pictures: list[Picture] = [*show_ranks(held, places, null, folder, of), *show_codebook(held, folder, of)]
+    unit, null = result["unit"], {"network": ranks(held.scores, moved), "linear": ranks(linear, moved)}
+    pictures: list[Picture] = [
+        *show_ranks(held, places, null, folder, of, unit),
+        *show_codebook(held, folder, of),
+    ]
     result["triplets"] = _triplets(held, folder)
     write_csv(folder / "skipped.csv", [one._asdict() for one in skipped], ["where", "why"])
     if explain:
@@ -178,7 +182,10 @@ def _groups(held: Decoded) -> tuple[list[str] | None, str]:
 
 def _designs(held: Decoded) -> list[str]:
     """Says so where a word is of one block only: what is decoded may then be the time of day."""
-    label, at = held.run.task().label, dict[str, set[str]]()
+    task, at = held.run.task(), dict[str, set[str]]()
+    label = task.label
+    if getattr(task, "open_set", False):  # a stretch of speech is of one block, as it must be
+        return []
     for clip in held.corpus.clips:
         at.setdefault(clip.labels.get(label, ""), set()).add(clip.labels.get("block", ""))
     lone = sum(len(blocks) == 1 for blocks in at.values())

@@ -44,9 +44,11 @@ def caveats(result: dict[str, Any]) -> list[str]:
 
 
 def show_ranks(
-    held: Decoded, found: Mapping[str, Ranks], null: Mapping[str, Ranks], folder: Path, of: str
+    held: Decoded, found: Mapping[str, Ranks], null: Mapping[str, Ranks], folder: Path, of: str, unit: str
 ) -> list[Picture]:
-    """Writes trials.csv and ranks.svg/.png; ``found`` and ``null`` (words shuffled) of "network" and "linear"."""
+    """Writes trials.csv and ranks.svg/.png; ``found`` and ``null`` (words shuffled) of "network" and "linear".
+
+    unit: what a trial is told from others, "word" or "stretch" (of speech)."""
     from heschl.figures.decode_scores import ranks_figure
     from heschl.figures.style import save
 
@@ -57,7 +59,7 @@ def show_ranks(
             "trial": clip.id,
             "subject": clip.labels.get("subject", ""),
             "block": clip.labels.get("block", ""),
-            "word": words[truth],
+            unit: words[truth],
             "rank_network": float(places["network"][k]),
             "rank_linear": float(places["linear"][k]),
         }
@@ -67,11 +69,11 @@ def show_ranks(
     named = {"network": found["network"], "linear decoder": found["linear"]}
     named |= {f"{name}, words shuffled": one for name, one in null.items()}
     curves = {name: curve(one, n) for name, one in named.items()}
-    title = f"How often the word is among the first k, {of}"
+    title = f"How often the {unit} is among the first k, {of}"
     save(ranks_figure(curves, title), folder / "ranks")
     first = curves["network"][0]
     alt = (
-        f"Share of {len(rows):,} trials whose word is among the first k of {n:,}: the network finds it first in "
+        f"Share of {len(rows):,} trials whose {unit} is among the first k of {n:,}: the network finds it first in "
         f"{100 * first:.1f} %, the linear decoder in {100 * curves['linear decoder'][0]:.1f} %, chance is {100 / n:.1f} %."
     )
     return [{"file": "ranks.svg", "title": title, "alt": alt}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from heschl.training.progress import Voice
 from heschl.training.streamed import StreamedTrials
 from heschl.training.survey import Survey
 from heschl.types import Clip, HeschlError, Skipped
+
+NAMED = 3  # things left out that are told one by one
 
 
 class Examples:
@@ -82,10 +85,12 @@ class Examples:
             raise HeschlError(
                 f"--strict: {counted(len(store.skipped), 'clip')} cannot be used, the first {where}: {why}"
             )
-        if self.skipped:
-            voice(
-                f"{counted(len(self.skipped), 'thing is', 'things are')} left out: see skipped.csv in the run"
-            )
+        for one in self.skipped[:NAMED]:  # a whole recording may be among them
+            named = Path(one.where).name in one.why
+            voice(f"left out: {one.why if named else f'{one.where}: {one.why}'}")
+        more = len(self.skipped) - NAMED
+        if more > 0:
+            voice(f"{counted(more, 'more thing is', 'more things are')} left out: see skipped.csv in the run")
         return store
 
     def beside(self, model: Any) -> Beside | None:

@@ -18,6 +18,7 @@ from heschl.corpora.sensors import sensors_of
 from heschl.features.mel import LogMel
 from heschl.files import read_json, write_wav
 from heschl.models.segment_matcher import SegmentMatcher
+from heschl.report.page import write_page
 from heschl.run import Run
 from heschl.steps.decode import decode
 from heschl.steps.evaluate import _score_matches, evaluate
@@ -93,7 +94,14 @@ def test_a_run_matches_what_it_never_heard(run: Run, brains: Path) -> None:
     for row, name, place, own in zip(rows, names, middle(places), dense):
         assert row["heard"] == name and row["answered"] == run.labels[own.argmax()]
         assert float(row["rank"]) == place
-    assert found["words"] == 24 and found["network"]["candidates"] == 24
+    assert found["words"] == 24 and found["network"]["candidates"] == 24 and found["unit"] == "stretch"
+    assert not [
+        note for note in found["notes"] if "one block only" in note
+    ]  # a stretch of speech must be of one
+    page = write_page(run).read_text(encoding="utf-8")
+    among = f"{100 * scores['retrieval']['top_10']['value']:.0f} of 100 cases"
+    assert f"which of 24 stretches of speech was heard, among its first 10 in {among}" in page
+    assert "Which of 24 stretches of speech was it?" in page and "It answers with one of" not in page
     assert found["linear"]["mrr"]["value"] > found["linear"]["mrr"]["chance"]  # ridge, on a signal of 20 dB
 
 

@@ -377,6 +377,8 @@ def test_what_is_left_out_is_listed(recipe: Recipe, words_root: Path, tmp_path: 
     run = train(made, runs=tmp_path / "runs", quiet=True)
     (row,) = read_csv(run.folder / "skipped.csv")
     assert "00000001_nohash_0" in row["where"] and "empty" in row["why"]
+    (told,) = [line for line in (run.folder / "train.log").read_text().splitlines() if "left out: " in line]
+    assert told.endswith(row["why"])
     with pytest.raises(HeschlError, match="strict"):
         train({**made, "seed": 8}, runs=tmp_path / "runs", quiet=True, strict=True)
 

@@ -12,7 +12,7 @@ from typing import Any
 from heschl.files import read_csv, read_json, read_text, write_text
 from heschl.report.align import align_section
 from heschl.report.brain import brain_section
-from heschl.report.decode import decode_score, decoded_facts, decoding
+from heschl.report.decode import UNITS, decode_score, decoded_facts, decoding
 from heschl.report.disguise import Names
 from heschl.report.explained import explained_facts, explanations
 from heschl.report.frames import heard_lines
@@ -152,11 +152,12 @@ def _headline(run: Run, held: Mapping[str, Any] | None, decoded: Mapping[str, An
         k = match_depth(found)
         among = "at its first guess" if k == 1 else f"among its first {k}"
         share = 100 * found[f"top_{k}"]["value"]
-        return f"A network that finds which of {n:,} {task} was heard, {among} in {share:.0f} of 100 cases"
+        return f"A network that finds which of {n:,} stretches of speech was heard, {among} in {share:.0f} of 100 cases"
     if decoded and not held:
         brains = "simulated brains" if decoded["simulated"] else "brain recordings"
         share = 100 * decoded["network"]["top_1"]["value"]
-        return f"A network that tells {n} {task} apart in {brains}, right in {share:.0f} of 100 cases"
+        what = task if decoded.get("unit", "word") == "word" else UNITS["stretch"]
+        return f"A network that tells {n} {what} apart in {brains}, right in {share:.0f} of 100 cases"
     if not held:
         return f"A network that tells {n} {task} apart, not scored yet"
     value = main_scores(held)["balanced_accuracy" if held["kind"] == "clips" else "accuracy"]["value"]
@@ -166,12 +167,9 @@ def _headline(run: Run, held: Mapping[str, Any] | None, decoded: Mapping[str, An
 
 def _task_words(run: Run) -> str:
     label = str(run.recipe.task.args.get("label") or run.recipe.task.args.get("tier") or "phone")
-    return {
-        "gender": "voices by gender",
-        "sex": "voices by sex",
-        "phone": "phones",
-        "heard": "stretches of speech",
-    }.get(label, label if label.endswith("s") else label + "s")
+    return {"gender": "voices by gender", "sex": "voices by sex", "phone": "phones"}.get(
+        label, label if label.endswith("s") else label + "s"
+    )
 
 
 def _lead(run: Run, held: Mapping[str, Any] | None, trials: bool = False) -> str:

@@ -81,7 +81,8 @@ def decode(
 def _say_explained(found: dict[str, Any]) -> None:
     if "frequency" in found:
         say(
-            f"  most relevance at {found['frequency']:.3g} Hz and {found['time']:.2f} s, of {found['trials']} trials"
+            f"  most relevance, of {found['trials']} trials: at {found['frequency']:.3g} Hz over all times, at "
+            f"{found['time']:.2f} s over all frequencies"
         )
         for row in found["spaces"]["rows"]:
             say(

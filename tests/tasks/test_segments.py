@@ -99,8 +99,7 @@ def test_a_run_matches_what_it_never_heard(run: Run, brains: Path) -> None:
         note for note in found["notes"] if "one block only" in note
     ]  # a stretch of speech must be of one
     page = write_page(run).read_text(encoding="utf-8")
-    among = f"{100 * scores['retrieval']['top_10']['value']:.0f} of 100 cases"
-    assert f"which of 24 stretches of speech was heard, among its first 10 in {among}" in page
+    assert "24 stretches of speech" in page[: page.index("</h1>")]
     assert "Which of 24 stretches of speech was it?" in page and "It answers with one of" not in page
     assert found["linear"]["mrr"]["value"] > found["linear"]["mrr"]["chance"]  # ridge, on a signal of 20 dB
 

@@ -54,7 +54,9 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]], name: str, shares: boo
 
     series = {part: points for part in PARTS if (points := _series(rows, f"{part}_{name}"))}
     for part, points in series.items():
-        alone = {"marker": "o", "markersize": 5} if len(points) == 1 else {}  # of one epoch there is no line
+        alone: dict[str, Any] = (
+            {"marker": "o", "markersize": 5} if len(points) == 1 else {}
+        )  # of one epoch there is no line
         axis.plot(
             *zip(*points, strict=True), color=PARTS[part], zorder=3 if part == "validation" else 2, **alone
         )

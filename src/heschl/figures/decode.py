@@ -23,8 +23,9 @@ def decode_figure(
     times: np.ndarray,
     patches: Sequence[Mapping[str, float]],
     title: str,
+    width: float = WIDE,
 ) -> Figure:
-    """Relevance and attention side by side, over the same frequencies and moments.
+    """Relevance and attention side by side (one under the other on a phone), over the same frequencies and moments.
 
     Parameters
     ----------
@@ -33,8 +34,9 @@ def decode_figure(
         that it lies in.
     """
     with styled():
-        figure = new_figure(WIDE, 3.4, title)
-        axes = figure.subplots(1, 2, sharey=True)
+        stacked = width < WIDE
+        figure = new_figure(width, 5.6 if stacked else 3.4, title)
+        axes = figure.subplots(2, 1, sharex=True) if stacked else figure.subplots(1, 2, sharey=True)
         uniform = share.size
         spread = _spread(patches, frequencies, times)
         named = (
@@ -48,23 +50,34 @@ def decode_figure(
                 across, up, values, cmap=MAP, vmin=0, vmax=limit, rasterized=True, linewidth=0
             )
             axis.set_title(what, loc="left")
-            axis.set_xlabel("seconds in the trial")
+            if not stacked or axis is axes[1]:
+                axis.set_xlabel("seconds in the trial")
+            if stacked or axis is axes[0]:
+                axis.set_ylabel("Hz")
             _bare(axis)
-        axes[0].set_ylabel("Hz")
-        bar = figure.colorbar(drawn, ax=list(axes), fraction=0.03, aspect=18, pad=0.015)
+        bar = figure.colorbar(drawn, ax=list(axes), fraction=0.03, aspect=26 if stacked else 18, pad=0.015)
         bar.outline.set_visible(False)
         bar.set_label("times the mean")
         bar.ax.tick_params(color=LINE)
     return figure
 
 
-def heads_figure(heads: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
-    """Topographies in a row on one bar: name -> positions (sensor, 3) in metres, head frame, and values (sensor,) whose mean is
+def heads_figure(
+    heads: Mapping[str, tuple[np.ndarray, np.ndarray]], title: str, width: float = WIDE
+) -> Figure:
+    """Topographies in a row (one under the other on a phone) on one bar: name -> positions (sensor, 3) in metres, head frame, and values (sensor,) whose mean is
     one. Without mne, sensors are drawn as dots."""
     limit = max(float(values.max()) for _, values in heads.values())
     with styled():
-        figure = new_figure(WIDE, 3.6, title)
-        axes = figure.subplots(1, len(heads) + 1, width_ratios=[1.0] * len(heads) + [0.05])
+        if width < WIDE:
+            figure = new_figure(width, 0.7 + 2.7 * len(heads), title)
+            grid = figure.subplots(len(heads), 2, width_ratios=[1.0, 0.05], squeeze=False)
+            for empty in grid[1:, 1]:
+                empty.axis("off")
+            axes = [*grid[:, 0], grid[0, 1]]
+        else:
+            figure = new_figure(width, 3.6, title)
+            axes = list(figure.subplots(1, len(heads) + 1, width_ratios=[1.0] * len(heads) + [0.05]))
         for axis, (name, (positions, values)) in zip(axes, heads.items()):
             _head(axis, positions, values, limit)
             axis.set_title(name, loc="center")

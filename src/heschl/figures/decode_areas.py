@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,9 @@ def areas_figure(
     names: Sequence[str],
     talk: np.ndarray,
     title: str,
+    width: float = WIDE,
 ) -> Figure:
-    """Left: reciprocal rank that is lost without each area, its interval, and the range of patches elsewhere. Right: the
+    """Left (above, on a phone): reciprocal rank that is lost without each area, its interval, and the range of patches elsewhere. Right: the
     cross-talk.
 
     Parameters
@@ -30,16 +32,27 @@ def areas_figure(
     rows, elsewhere: as `heschl.steps.decode_areas.areas_that_drive` gives them. talk: (read in, active) of ``names``.
     """
     with styled():
-        figure = new_figure(WIDE, max(3.4, 0.9 + 0.3 * len(names)), title)
-        left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
-        _lost(left, rows, elsewhere, area_hues(dict.fromkeys(names)))
-        _talk(right, names, talk)
+        if width < WIDE:
+            figure = new_figure(width, 1.3 + 0.7 * len(rows) + 0.33 * len(names), title)
+            left, right = figure.subplots(2, 1, height_ratios=(0.7 * len(rows) + 0.6, 0.33 * len(names)))
+        else:
+            figure = new_figure(width, max(3.4, 0.9 + 0.3 * len(names)), title)
+            left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
+        _lost(left, rows, elsewhere, area_hues(dict.fromkeys(names)), 14 if width < WIDE else 60)
+        _talk(right, names, talk, 28 if width < WIDE else 60)
     return figure
 
 
 def _lost(
-    axis: Axes, rows: Sequence[dict[str, Any]], elsewhere: Sequence[dict[str, Any]], hues: dict[str, str]
+    axis: Axes,
+    rows: Sequence[dict[str, Any]],
+    elsewhere: Sequence[dict[str, Any]],
+    hues: dict[str, str],
+    letters: int,
 ) -> None:
+    """``letters``: of a name before it goes on in the next line."""
+    from matplotlib.ticker import MaxNLocator
+
     low, high = (f(row["lost"] for row in elsewhere) for f in (min, max))
     axis.axvspan(low, high, color=LINE, alpha=0.5, linewidth=0)
     axis.axvline(0, color=SOFT, linewidth=0.8)
@@ -47,14 +60,17 @@ def _lost(
         hue = hues[row["areas"].split(" + ")[0]]
         axis.plot([row["low"], row["high"]], [place, place], color=hue, linewidth=2)
         axis.plot(row["lost"], place, "o", color=hue, markersize=5)
-    axis.set_yticks(range(len(rows)), [row["areas"] for row in rows[::-1]])
+    axis.set_yticks(range(len(rows)), [textwrap.fill(row["areas"], letters) for row in rows[::-1]])
+    axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.tick_params(axis="y", length=0, labelcolor=INK)
     axis.spines["left"].set_visible(False)
-    axis.set(ylim=(-0.7, len(rows) - 0.3), xlabel="reciprocal rank lost without it, 95 % over trials")
-    axis.set_title("grey: as many sources elsewhere, at random", loc="left", color=SOFT)
+    axis.set(ylim=(-0.7, len(rows) - 0.3), xlabel="reciprocal rank lost, 95 % over trials")
+    axis.set_title(
+        textwrap.fill("grey: as many sources elsewhere, at random", 2 * letters), loc="left", color=SOFT
+    )
 
 
-def _talk(axis: Axes, names: Sequence[str], talk: np.ndarray) -> None:
+def _talk(axis: Axes, names: Sequence[str], talk: np.ndarray, letters: int) -> None:
     axis.imshow(np.minimum(talk, 1), cmap=sequential(), vmin=0, vmax=1)
     for (i, j), value in np.ndenumerate(talk):
         axis.text(
@@ -72,4 +88,4 @@ def _talk(axis: Axes, names: Sequence[str], talk: np.ndarray) -> None:
     for spine in axis.spines.values():
         spine.set_visible(False)
     axis.set(xlabel="really active", ylabel="read in")
-    axis.set_title("cross-talk: above 0.5 areas are one", loc="left", color=SOFT)
+    axis.set_title(textwrap.fill("cross-talk: above 0.5 areas are one", letters), loc="left", color=SOFT)

@@ -20,8 +20,9 @@ def controls_figure(
     time: dict[str, Any] | None,
     chance: float,
     simulated: bool = False,
+    width: float = WIDE,
 ) -> Figure:
-    """Two or three panels, top-1 in percent, with the chance level in each.
+    """Two or three panels (one under the other on a phone), top-1 in percent, with the chance level in each.
 
     Parameters
     ----------
@@ -29,8 +30,10 @@ def controls_figure(
     """
     with styled():
         of = "simulated brains" if simulated else "brains"
-        figure = new_figure(WIDE, 3.4, f"Controls of the decoder of these {of}")
-        axes = figure.subplots(1, 2 if time is None else 3)
+        panels = 2 if time is None else 3
+        stacked = width < WIDE
+        figure = new_figure(width, 2.7 * panels if stacked else 3.4, f"Controls of the decoder of these {of}")
+        axes = figure.subplots(panels, 1) if stacked else figure.subplots(1, panels)
         _rows(axes[0], rows, chance)
         _learning(axes[1], learning, chance)
         if time is not None:
@@ -68,6 +71,8 @@ def _rows(axis: Axes, rows: Sequence[dict[str, Any]], chance: float) -> None:
 
 
 def _learning(axis: Axes, learning: Sequence[dict[str, Any]], chance: float) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     hours = [row["hours"] for row in learning]
     axis.fill_between(
         hours,
@@ -79,6 +84,7 @@ def _learning(axis: Axes, learning: Sequence[dict[str, Any]], chance: float) -> 
     )
     axis.plot(hours, [row["value"] for row in learning], "o-", color=BLUE, markersize=4)
     axis.axhline(chance, color=SOFT, linestyle="--", linewidth=1)
+    axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.set(ylim=(0, None), xlabel="hours of training data, each subject")
     axis.set_title("linear decoder, top-1 by data", loc="left", fontsize=9, color=INK)
     _percent(axis.yaxis)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from heschl.figures.sensors import diverging
 from heschl.figures.style import BLUE, INK, LINE, ORANGE, SOFT, TEXT, WIDE, apart, new_figure, percent, styled
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 LINEAR = 50  # candidates above which the axis of places is logarithmic
@@ -24,7 +25,7 @@ CURVES = {
 }
 
 
-def ranks_figure(curves: Mapping[str, np.ndarray], title: str) -> Figure:
+def ranks_figure(curves: Mapping[str, np.ndarray], title: str, width: float = TEXT) -> Figure:
     """Share of trials whose word is among the first k, for k from 1 to N, beside chance (k / N).
 
     Parameters
@@ -36,33 +37,43 @@ def ranks_figure(curves: Mapping[str, np.ndarray], title: str) -> Figure:
     from matplotlib.ticker import MaxNLocator
 
     with styled():
-        figure = new_figure(TEXT, 3.6, title)
+        figure = new_figure(width, 3.6 if width == TEXT else 4.6, title)
         axis = figure.subplots()
-        axis.plot(k, k / n, color=SOFT, linestyle="--", linewidth=1)
+        axis.plot(k, k / n, color=SOFT, linestyle="--", linewidth=1, label="chance")
         for name, shares in curves.items():
             colour, line = CURVES[name]
-            axis.plot(k, shares, color=colour, linestyle=line, linewidth=1.6 if line == "-" else 1.2)
+            axis.plot(
+                k, shares, color=colour, linestyle=line, linewidth=1.6 if line == "-" else 1.2, label=name
+            )
         if n > LINEAR:
             axis.set_xscale("log")
-        at = max(1, round(n**0.5 if n > LINEAR else n / 2.5))
-        ends = {"chance": at / n, **{name: float(shares[at - 1]) for name, shares in curves.items()}}
-        for (name, value), place in zip(ends.items(), apart(list(ends.values()), 0.065), strict=True):
-            colour = CURVES[name][0] if name in CURVES else SOFT
-            axis.annotate(
-                name,
-                (at, value),
-                (1.02, place),
-                textcoords="axes fraction",
-                color=INK,
-                va="center",
-                annotation_clip=False,
-                arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6},
-            )
+        if width < TEXT:  # beside the lines there is no room for their names
+            figure.legend(loc="outside lower left", frameon=False, ncols=1, fontsize=8.5, labelcolor=INK)
+        else:
+            _named(axis, curves, n)
         axis.set(xlim=(1, n), ylim=(0, 1), xlabel=f"among the first k of {n:,}", ylabel="share of trials")
         percent(axis)
         if n <= LINEAR:
-            axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+            axis.xaxis.set_major_locator(MaxNLocator(8 if width == TEXT else 4, integer=True))
     return figure
+
+
+def _named(axis: Axes, curves: Mapping[str, np.ndarray], n: int) -> None:
+    """Names right of the axis, each led to its line."""
+    at = max(1, round(n**0.5 if n > LINEAR else n / 2.5))
+    ends = {"chance": at / n, **{name: float(shares[at - 1]) for name, shares in curves.items()}}
+    for (name, value), place in zip(ends.items(), apart(list(ends.values()), 0.065), strict=True):
+        colour = CURVES[name][0] if name in CURVES else SOFT
+        axis.annotate(
+            name,
+            (at, value),
+            (1.02, place),
+            textcoords="axes fraction",
+            color=INK,
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.6},
+        )
 
 
 def alike_first(cosines: np.ndarray) -> np.ndarray:
@@ -79,7 +90,7 @@ def alike_first(cosines: np.ndarray) -> np.ndarray:
     )
 
 
-def codebook_figure(cosines: np.ndarray, words: Sequence[str], title: str) -> Figure:
+def codebook_figure(cosines: np.ndarray, words: Sequence[str], title: str, width: float = WIDE) -> Figure:
     """Cosines between words (word, word) about their mean, alike ones side by side; the diagonal is one by definition, and
     left blank. Training pushes all words apart, so that most cosines are alike and below zero: what is left is shown."""
     order = alike_first(cosines)
@@ -89,9 +100,12 @@ def codebook_figure(cosines: np.ndarray, words: Sequence[str], title: str) -> Fi
     limit = float(np.abs(off - mean).max()) or 1.0
     np.fill_diagonal(shown, np.nan)
     with styled():
-        side = min(WIDE - 1.6, max(3.4, LETTER * len(words)))
+        narrow = width < WIDE
+        side = min(width - 0.9 if narrow else WIDE - 1.6, max(2.4 if narrow else 3.4, LETTER * len(words)))
         named = [words[k] for k in order] if LETTER * len(words) <= side + 1e-9 else []
-        figure = new_figure(max(TEXT, side + 1.6), side + 1.0, title)
+        figure = new_figure(
+            width if narrow else max(TEXT, side + 1.6), side + (1.9 if narrow else 1.0), title
+        )
         axis = figure.subplots()
         drawn = axis.imshow(shown, cmap=diverging(), vmin=-limit, vmax=limit, interpolation="nearest")
         axis.set_xticks(range(len(named)), named, rotation=90, fontsize=8)
@@ -100,7 +114,9 @@ def codebook_figure(cosines: np.ndarray, words: Sequence[str], title: str) -> Fi
         for spine in axis.spines.values():
             spine.set_visible(False)
         axis.set_anchor("W")
-        bar = figure.colorbar(drawn, cax=axis.inset_axes((1.03, 0.1, 0.025, 0.6)))
+        place = (0.0, -0.42, 0.6, 0.03) if narrow else (1.03, 0.1, 0.025, 0.6)  # beneath the names, or beside
+        across: Any = {"orientation": "horizontal"} if narrow else {}
+        bar = figure.colorbar(drawn, cax=axis.inset_axes(place), **across)
         bar.outline.set_visible(False)
         bar.set_ticks([-limit, 0, limit], labels=[f"\u2212{limit:.2g}", "0", f"+{limit:.2g}"])
         bar.ax.set_title(

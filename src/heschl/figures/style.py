@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -195,8 +195,14 @@ def apart(values: Sequence[float], least: float) -> list[float]:
 # --- out ---------------------------------------------------------------------------------------------------
 
 
-def save(figure: Figure, path: Path, svg: bool = True) -> list[Path]:
-    """Writes PATH.png and, where wanted, PATH.svg in the light colours; gives the paths.
+def save_both(draw: Callable[[float], Figure], path: Path, width: float = WIDE) -> None:
+    """Writes PATH.svg and PATH.png of ``draw(width)`` (inches), and PATH-phone.svg of a phone's width."""
+    save(draw(width), path)
+    save(draw(PHONE), path.with_name(path.name + "-phone"), png=False)
+
+
+def save(figure: Figure, path: Path, svg: bool = True, png: bool = True) -> list[Path]:
+    """Writes PATH.png and PATH.svg in the light colours, where they are wanted; gives the paths.
 
     By the canvases themselves: `Figure.savefig` draws twice, and moves every pixel of a picture both times.
     """
@@ -210,6 +216,8 @@ def save(figure: Figure, path: Path, svg: bool = True) -> list[Path]:
             with replacing(vector) as temporary:
                 vectors: Any = FigureCanvasSVG(figure)
                 vectors.print_svg(temporary, metadata={"Date": None})
+        if not png:
+            return [vector]
         before = figure.dpi
         figure.set_dpi(DPI)
         canvas: Any = FigureCanvasAgg(figure)

@@ -72,14 +72,16 @@ def decoded_facts(run: Run, held: Mapping[str, Any]) -> dict[str, Any]:
             rows.append(
                 {"name": name, "first": told(scores["top_1"]), "five": told(five) if five else "–", "p": scores.get("p")}
             )  # fmt: skip
+
+    def drawn(name: str, alt: str) -> Any:
+        path = folder / f"{name}.svg"
+        return markupsafe.Markup(on_page(read_text(path), name, alt)) if path.exists() else ""
+
     pictures = [
-        {
-            "svg": markupsafe.Markup(on_page(read_text(folder / one["file"]), Path(one["file"]).stem, one["alt"])),
-            "caption": one["alt"],
-        }
+        {"svg": drawn(name, one["alt"]), "phone": drawn(f"{name}-phone", one["alt"]), "caption": one["alt"]}
         for one in held.get("pictures", [])
-        if (folder / one["file"]).exists()
-    ]  # fmt: skip
+        if (folder / one["file"]).exists() and (name := Path(one["file"]).stem)
+    ]
     return {
         "rows": rows,
         "pictures": pictures,

@@ -147,19 +147,22 @@ def page_facts(
 
 def _headline(run: Run, held: Mapping[str, Any] | None, decoded: Mapping[str, Any] | None) -> str:
     n, task = len(run.labels), _task_words(run)
-    if "retrieval" in (held or {}):
-        found = held["retrieval"]  # type: ignore[index]
+    if decoded:
+        brains = "simulated brains" if decoded["simulated"] else "brain recordings"
+        share = 100 * decoded["network"]["top_1"]["value"]
+        what = task if decoded.get("unit", "word") == "word" else UNITS["stretch"]
+        if decoded["network"].get("p", 0.0) >= 0.05:
+            return f"A network that cannot tell {n:,} {what} apart in {brains}: right in {share:.0f} of 100 cases, as guessing is"
+        if not held:
+            return f"A network that tells {n:,} {what} apart in {brains}, right in {share:.0f} of 100 cases"
+    if not held:
+        return f"A network that tells {n:,} {task} apart, not scored yet"
+    if "retrieval" in held:
+        found = held["retrieval"]
         k = match_depth(found)
         among = "at its first guess" if k == 1 else f"among its first {k}"
         share = 100 * found[f"top_{k}"]["value"]
         return f"A network that finds which of {n:,} stretches of speech was heard, {among} in {share:.0f} of 100 cases"
-    if decoded and not held:
-        brains = "simulated brains" if decoded["simulated"] else "brain recordings"
-        share = 100 * decoded["network"]["top_1"]["value"]
-        what = task if decoded.get("unit", "word") == "word" else UNITS["stretch"]
-        return f"A network that tells {n} {what} apart in {brains}, right in {share:.0f} of 100 cases"
-    if not held:
-        return f"A network that tells {n} {task} apart, not scored yet"
     value = main_scores(held)["balanced_accuracy" if held["kind"] == "clips" else "accuracy"]["value"]
     share = 100 * (value or 0)
     return f"A network that tells {n} {task} apart, right in {share:.0f} of 100 cases"

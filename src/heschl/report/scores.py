@@ -164,7 +164,11 @@ def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict
     if bound and not main["interval_note"]:
         sentence += f" The interval says where the score would lie for other {main['group']}s like these, 95 times in 100."
     note = main["interval_note"]
-    synthetic = " of synthetic speech" if held.get("synthetic") else ""
+    synthetic = (
+        f" of {'simulated brains' if held.get('brains') else 'synthetic speech'}"
+        if held.get("synthetic")
+        else ""
+    )
     return {
         "question": _question(held, main),
         "value": whole.split(" [", 1)[0],
@@ -186,7 +190,7 @@ def _question(held: Mapping[str, Any], main: Mapping[str, Any]) -> str:
     if held["part"] == "train":
         return "How well does it know what it was trained on?"
     return (
-        f"How good is it, on {main['group']}s it has never heard?"
+        f"How good is it, on {main['group']}s it has never {'met' if held.get('brains') else 'heard'}?"
         if main.get("n_groups")
         else "How good is it?"
     )

@@ -14,6 +14,7 @@ network used, not what a brain did.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -68,7 +69,7 @@ def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dic
     from heschl.brain.areas import patch, read_areas
     from heschl.brain.inverse import joined
     from heschl.figures.decode_areas import areas_figure
-    from heschl.figures.style import save
+    from heschl.figures.style import save_both
 
     patches = [patch(area) for area in read_areas().areas.values()]
     names = tuple(one.area.name for one in patches)
@@ -122,7 +123,7 @@ def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dic
     write_csv(folder / "cross_talk.csv", table, ["read in", *names])
     most = max(row["lost"] for row in control)
     title = f"Which areas drive retrieval, {of}: what is lost without them"
-    save(areas_figure(rows, control, names, talk, title), folder / "areas")
+    save_both(partial(areas_figure, rows, control, names, talk, title), folder / "areas")
     alt = "Reciprocal rank lost: " + "; ".join(f"{row['areas']} {row['lost']:+.3f}" for row in rows)
     return {
         "rows": rows,

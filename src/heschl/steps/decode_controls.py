@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def control_decoding(
     "time": {"seconds", "top_1", "clusters"} or None, "notes": what could not be done, and why}
     """
     from heschl.figures.decode_controls import controls_figure
-    from heschl.figures.style import save
+    from heschl.figures.style import save_both
 
     notes: list[str] = []
     rows: list[dict[str, Any]] = []
@@ -81,8 +82,8 @@ def control_decoding(
         ]
         write_csv(folder / "time_resolved.csv", table, ["seconds", "subject", "top_1"])
         time["each"] = [list(map(float, course)) for course in time["each"]]
-    figure = controls_figure(rows, learning, time, 1 / len(held.network.labels), held.corpus.synthetic)
-    save(figure, folder / "controls")
+    chance, made_up = 1 / len(held.network.labels), held.corpus.synthetic
+    save_both(partial(controls_figure, rows, learning, time, chance, made_up), folder / "controls")
     wrong = [
         f"{row['control']}, {row['decoder']}" for row in rows if row["p"] is not None and row["p"] < 0.01
     ]

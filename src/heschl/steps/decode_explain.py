@@ -9,6 +9,7 @@ sensor says what the network reads, not where that comes from.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def _encoder(
 ) -> dict[str, Any]:
     """Relevance and attention of a neural encoder; adds a sensor's share, relevance and spatial attention to its row."""
     from heschl.figures.decode import decode_figure
-    from heschl.figures.style import save
+    from heschl.figures.style import save_both
 
     sensors = held.network.sensors
     assert sensors is not None
@@ -141,8 +142,11 @@ def _encoder(
         )
     frequency, time = float(frequencies[share_map.sum(1).argmax()]), float(times[share_map.sum(0).argmax()])
     title = f"What the network reads, by frequency and moment, {of}"
-    save(decode_figure(share_map, frequencies, times, patches, title), folder / "explained")
-    alt = f"Share of relevance by frequency and time, most at {frequency:.3g} Hz and {time:.2f} s; the class token's attention."
+    save_both(partial(decode_figure, share_map, frequencies, times, patches, title), folder / "explained")
+    alt = (
+        f"Share of relevance by frequency and time: over all times most at {frequency:.3g} Hz, over all frequencies most at "
+        f"{time:.2f} s; and what the class token attends to."
+    )
     return {
         "trials": chosen,
         "preset": preset,
@@ -163,7 +167,7 @@ HEADS = {  # column of by_sensor.csv -> how its topography is called
 def _topographies(rows: list[dict[str, Any]], folder: Path, of: str, held: Decoded) -> list[dict[str, str]]:
     """Writes sensors.svg/.png: all recordings on one head, each scaled so that its mean sensor is one."""
     from heschl.figures.decode import heads_figure
-    from heschl.figures.style import save
+    from heschl.figures.style import save_both
 
     if any(one.space not in ("head", None) for one in held.corpus.recordings):
         return []  # electrodes in the brain lie on no head
@@ -182,7 +186,7 @@ def _topographies(rows: list[dict[str, Any]], folder: Path, of: str, held: Decod
     if not heads:
         return []
     title = f"Which sensors the decoders read, {of}"
-    save(heads_figure(heads, title), folder / "sensors")
+    save_both(partial(heads_figure, heads, title), folder / "sensors")
     alt = "Topographies, one is the mean sensor: " + "; ".join(
         f"{name} up to {values.max():.2g}" for name, (_, values) in heads.items()
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def show_ranks(
 
     unit: what a trial is told from others, "word" or "stretch" (of speech)."""
     from heschl.figures.decode_scores import ranks_figure
-    from heschl.figures.style import save
+    from heschl.figures.style import TEXT, save_both
 
     n, words = len(held.network.labels), list(held.network.labels)
     places = {name: middle(one) for name, one in found.items()}
@@ -70,7 +71,7 @@ def show_ranks(
     named |= {f"{name}, words shuffled": one for name, one in null.items()}
     curves = {name: curve(one, n) for name, one in named.items()}
     title = f"How often the {unit} is among the first k, {of}"
-    save(ranks_figure(curves, title), folder / "ranks")
+    save_both(partial(ranks_figure, curves, title), folder / "ranks", TEXT)
     first = curves["network"][0]
     alt = (
         f"Share of {len(rows):,} trials whose {unit} is among the first k of {n:,}: the network finds it first in "
@@ -82,7 +83,7 @@ def show_ranks(
 def show_codebook(held: Decoded, folder: Path, of: str) -> list[Picture]:
     """Writes similarity.csv and codebook.svg/.png; nothing where the network has no codebook."""
     from heschl.figures.decode_scores import codebook_figure
-    from heschl.figures.style import save
+    from heschl.figures.style import save_both
 
     codebook = getattr(held.network.model, "codebook", None)
     if not isinstance(codebook, torch.Tensor):
@@ -93,11 +94,16 @@ def show_codebook(held: Decoded, folder: Path, of: str) -> list[Picture]:
     rows = [{"word": w, **dict(zip(words, row))} for w, row in zip(words, cosines.round(6).tolist())]
     write_csv(folder / "similarity.csv", rows, ["word", *words])
     title = f"Which words the codebook holds to be alike, {of}"
-    save(codebook_figure(cosines, words, title), folder / "codebook")
+    save_both(partial(codebook_figure, cosines, words, title), folder / "codebook")
     np.fill_diagonal(cosines, -np.inf)
     a, b = np.unravel_index(int(cosines.argmax()), cosines.shape)
-    alt = f"Cosines between the vectors of {len(words)} words; the most alike are {words[a]} and {words[b]} ({cosines[a, b]:+.2f})."
+    alt = f"Cosines between the vectors of {len(words)} words; the most alike are {words[a]} and {words[b]} ({minus(cosines[a, b])})."
     return [{"file": "codebook.svg", "title": title, "alt": alt}]
+
+
+def minus(value: float) -> str:
+    """A signed number of two digits as a person writes it."""
+    return f"{value:+.2f}".replace("-", "\u2212")
 
 
 def with_earlier(result: dict[str, Any], folder: Path) -> dict[str, Any]:

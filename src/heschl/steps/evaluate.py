@@ -113,6 +113,8 @@ def evaluate(
     else:
         score = _score_frames if network.frames else _score_clips
         held |= score(folder, found, task, network.labels, whose, by)
+    if held["brains"]:
+        held["scores"]["unit"] = "trial"
     write_csv(folder / "skipped.csv", [item._asdict() for item in skipped], ["where", "why"])
     held["folder"] = str(folder)
     write_json(folder / "scores.json", held)
@@ -172,7 +174,8 @@ def _score_clips(
     whose: list[str] | None,
     by: str,
 ) -> dict[str, Any]:
-    logits = np.stack([answer.logits for answer in found])
+    # a codebook's logits are cosines, and were told apart at a temperature: so are their probabilities
+    logits = np.stack([answer.logits for answer in found]) / getattr(task, "temperature", 1.0)
     truth = np.array([labels.index(answer.clip.labels[task.label]) for answer in found])
     guess, probability = logits.argmax(1), sc.softmax(logits)
     matrix = sc.confusion(truth, guess, len(labels))

@@ -124,8 +124,10 @@ def _place(one: dict[str, Any]) -> str:
 
 
 def _peak(kind: str, value: float) -> str:
+    from heschl.figures.style import short
+
     scale, unit = {"eeg": (1e6, "µV"), "mag": (1e15, "fT"), "grad": (1e13, "fT/cm")}[kind]
-    return f"{scale * value:.2g} {unit}"
+    return f"{short(scale * value)} {unit}"
 
 
 def _count(n: int, what: str) -> str:

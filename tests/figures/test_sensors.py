@@ -12,8 +12,8 @@ from scipy.special import eval_legendre
 
 from heschl.figures.brain import Hemisphere, draw
 from heschl.figures.heads import EDGE, PIXELS, _sphere, _spline, scalp
-from heschl.figures.sensors import Seen, diverging, moments, sensors_figure
-from heschl.figures.style import PHONE
+from heschl.figures.sensors import Seen, called, diverging, moments, sensors_figure
+from heschl.figures.style import PHONE, short
 from heschl.figures.surface import surface_element, surface_page
 
 
@@ -41,6 +41,40 @@ def test_units_times_and_names_stand_in_the_picture(width: float, heads: int) ->
     named = [text.get_text() for text in areas.texts]
     assert "STG" in named and "IFG" in named
     np.testing.assert_allclose(areas.lines[0].get_ydata(), 1e9 * courses["STG"])
+
+
+def test_pairs_of_gradiometers_are_found_by_place_and_one_may_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    mne = pytest.importorskip("mne")
+    info = mne.channels.read_meg_canonical_info("neuromag")
+    info = mne.pick_info(info, mne.pick_types(info, meg="grad")[1:])  # the first one is marked bad
+    data = np.random.default_rng(0).standard_normal((203, 3)) * 1e-13
+    drawn: dict[str, np.ndarray] = {}
+
+    def kept(axes, values, places, *rest) -> None:
+        drawn.update(values=values, places=places)
+
+    monkeypatch.setattr("heschl.figures.heads.draw", kept)
+    sensors_figure(Seen("grad", data, np.arange(3) / 100, info), {"STG": np.ones(3) * 1e-9}, "", at=[0.0])
+    names, where = info.ch_names, np.array([channel["loc"][:3] for channel in info["chs"]])
+    assert drawn["values"].shape == (1, 102)
+    for place, value in zip(drawn["places"], drawn["values"][0]):
+        own = [k for k in range(203) if np.allclose(where[k], place, atol=1e-4)]
+        assert len({names[k][:-1] for k in own}) == 1 and len(own) in (1, 2)
+        assert value == pytest.approx(np.sqrt(np.mean((1e13 * data[own, 0]) ** 2)))
+
+
+@pytest.mark.parametrize(
+    ("sensors", "word"), [("neuromag", "magnetometer"), ("ctf275", "axial gradiometer"), (None, "electrode")]
+)
+def test_what_sensors_are_called(sensors: str | None, word: str) -> None:
+    mne = pytest.importorskip("mne")
+    info = seen().info if sensors is None else mne.channels.read_meg_canonical_info(sensors)
+    assert called("eeg" if sensors is None else "mag", info) == word
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0312, "0.031"), (4.84, "4.8"), (99.7, "100"), (187.2, "187")])
+def test_numbers_on_a_bar_have_no_powers_of_ten(value: float, text: str) -> None:
+    assert short(value) == text
 
 
 def test_a_spherical_spline_keeps_sensors_constants_and_sides() -> None:
@@ -114,8 +148,11 @@ def test_the_cortex_to_turn_carries_what_is_shown() -> None:
     # outlines float where the share is one half
     ring = corners[2 * n :] / 32767 * np.abs(corners).max()
     assert len(ring) > 20
-    page = surface_page(element, "A <b>title</b>", "Illustrative.", 3)
-    assert "<b>title" not in page and "http" not in page and 'max="2"' in page
+    assert held["first"] == 2  # the strongest moment
+    at, facing = np.split(np.array(held["spots"][0]), 2, axis=1)  # of the left patch, facing left
+    assert len(at) <= 40 and (at[:, 0] < 0).all() and facing[:, 0].mean() < -0.5
+    page = surface_page(element, "A <b>title</b>", "Illustrative.", 3, held["first"])
+    assert "<b>title" not in page and "http" not in page and 'max="2" value="2"' in page
 
 
 def ball(n: int = 3) -> tuple[np.ndarray, np.ndarray]:

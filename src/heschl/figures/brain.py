@@ -10,7 +10,7 @@ import numpy as np
 
 from heschl.figures.cortex import Ground, View, ground, inside, look, paint, spread
 from heschl.figures.explanation import place, titled
-from heschl.figures.style import AREAS, DPI, INK, PAPER, SOFT, WIDE, styled, to_hex
+from heschl.figures.style import AREAS, DPI, INK, PAPER, SOFT, WIDE, short, styled, to_hex
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -294,7 +294,7 @@ def bar_of(figure: Figure, axes: Axes, limit: float, unit: str, upright: bool = 
     bar = figure.colorbar(scaled, cax=axes, orientation="vertical" if upright else "horizontal")
     bar.outline.set_visible(False)
     bar.set_ticks([0, limit / 2, limit])
-    bar.set_ticklabels(["0", f"{limit / 2:.2g}", f"{limit:.2g}"])
+    bar.set_ticklabels(["0", short(limit / 2), short(limit)])
     bar.set_label(unit)
 
 

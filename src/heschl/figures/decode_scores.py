@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heschl.figures.sensors import diverging
-from heschl.figures.style import BLUE, INK, LINE, ORANGE, SOFT, TEXT, WIDE, apart, new_figure, percent, styled
+from heschl.figures.style import (
+    BLUE,
+    INK,
+    LINE,
+    ORANGE,
+    SOFT,
+    TEXT,
+    WIDE,
+    apart,
+    new_figure,
+    percent,
+    short,
+    styled,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,7 +131,7 @@ def codebook_figure(cosines: np.ndarray, words: Sequence[str], title: str, width
         across: Any = {"orientation": "horizontal"} if narrow else {}
         bar = figure.colorbar(drawn, cax=axis.inset_axes(place), **across)
         bar.outline.set_visible(False)
-        bar.set_ticks([-limit, 0, limit], labels=[f"\u2212{limit:.2g}", "0", f"+{limit:.2g}"])
+        bar.set_ticks([-limit, 0, limit], labels=[f"\u2212{short(limit)}", "0", f"+{short(limit)}"])
         bar.ax.set_title(
             f"cosine, less\nits mean {mean:+.2f}".replace("-", "\u2212"), loc="left", color=SOFT, pad=9
         )

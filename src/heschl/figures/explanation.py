@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from heschl.figures.spectrogram import _wave
-from heschl.figures.style import BLUE, INK, LINE, PAPER, SOFT, VERMILION, WIDE, apart, new_figure, styled
+from heschl.figures.style import (
+    BLUE,
+    INK,
+    LINE,
+    PAPER,
+    SOFT,
+    VERMILION,
+    WIDE,
+    apart,
+    new_figure,
+    styled,
+    wrapped,
+)
 from heschl.files import replacing
 from heschl.types import HeschlError, Span
 
@@ -86,12 +98,6 @@ def explanation_figure(
             at = (left / width, 1 - (top - 0.08) / height)
             figure.text(*at, f"Probability of {target}, hearing only", fontsize=9, va="bottom")
     return figure
-
-
-def wrapped(title: str, width: float) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(title, max(20, int(width * 10.8))) or [""]
 
 
 def titled(width: float, height: float, title: str) -> Figure:

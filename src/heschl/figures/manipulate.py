@@ -73,7 +73,7 @@ def _zeroing(axis: Axes, held: Mapping[str, Any]) -> None:
         ends
     ):  # the upper right is free: nothing is understood better with more of it gone
         axis.annotate(
-            name, (0.99, 0.95 - 0.09 * k), xycoords="axes fraction", ha="right", va="top", color=INK if hue == SOFT else hue,
+            name, (0.99, 0.95 - 0.09 * k), xycoords="axes fraction", ha="right", va="top", color=hue,
             bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
         )  # fmt: skip
     ticks = [0, 0.01, 0.05, 0.2, 0.5, 0.95]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heschl.figures.explanation import Seen, frequency_ticks, picture, place, titled, wrapped
-from heschl.figures.style import INK, TEXT, WIDE, styled
+from heschl.figures.explanation import Seen, frequency_ticks, picture, place, titled
+from heschl.figures.style import INK, TEXT, WIDE, styled, wrapped
 from heschl.types import HeschlError
 
 if TYPE_CHECKING:

@@ -32,6 +32,7 @@ SERIES: dict[str, tuple[str, str, Any]] = {
     "untrained": ("untrained", SOFT, "-"),
     "control": ("control labels", ORANGE, (0, (4, 2))),
 }
+LOWEST = -0.5  # of R² that is drawn
 # phones in the order of a table: vowels from front to back, then consonants by manner
 ORDER = tuple(
     "IY IH EH EY AE AH ER AW AY AA AO OW OY UH UW W Y R L M N NG B P D T G K JH CH V F DH TH Z S ZH SH HH".split()  # noqa: SIM905
@@ -77,26 +78,30 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
             k - 1
         )  # side by side, so that no interval hides another
         value = np.array([float(row[key]["value"]) for row in rows])
+        below = value < LOWEST  # R² has no floor: what lies under the panel's stands on it as a triangle
+        value = np.maximum(value, LOWEST)
         lows = np.array([_bound(row[key], "low") for row in rows])
         highs = np.array([_bound(row[key], "high") for row in rows])
         front = 4 if key == "score" else 3
         axis.vlines(places, lows, highs, color=colour, linewidth=2.6, alpha=0.35, zorder=front - 1)
         axis.plot(places, value, color=colour, linestyle=line, zorder=front)
-        axis.plot(
-            places,
-            value,
-            "o",
-            color=colour,
-            markersize=4.5,
-            markeredgecolor=PAPER,
-            zorder=front,
-            clip_on=False,
-        )
+        for mark, those in (("o", ~below), ("v", below)):
+            if those.any():
+                axis.plot(
+                    places[those],
+                    value[those],
+                    mark,
+                    color=colour,
+                    markersize=4.5 if mark == "o" else 6,
+                    markeredgecolor=PAPER,
+                    zorder=front,
+                    clip_on=False,
+                )
         ends.append((float(value[-1]), name, colour))
     axis.axhline(first["chance"], color=SOFT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1)
     ends.append((float(first["chance"]), "guessing", SOFT))
     low = min(0.0, *(float(row[key]["value"]) for row in rows for key in SERIES)) if numbers else 0.0
-    axis.set_ylim(max(low, -0.5), 1.02)
+    axis.set_ylim(max(low, LOWEST) - (0.05 if low < 0 else 0), 1.02)
     ticks = [0, 0.5, 1]
     axis.set_yticks(ticks, ["0", "0.5", "R² = 1"] if numbers else ["0", "50", "100\u202f%"])
     axis.set_xlim(-0.25, len(rows) - 0.75)
@@ -136,12 +141,15 @@ def _title(rows: Sequence[Mapping[str, Any]], synthetic: bool, known: bool) -> s
         if row["target"] not in best or row["score"]["value"] > best[row["target"]]["score"]["value"]:
             best[row["target"]] = row
     several = len({row["area"] for row in rows}) > 1
-    told = []
+    told: list[str] = []
+    not_better: list[str] = []
     for target, row in best.items():
         if row["score"]["value"] <= row["untrained"]["value"]:
-            told.append(f"{target} no better than off an untrained network")
+            not_better.append(target)
         else:
-            told.append(f"{target} {'best ' * several}off {row['area']}")
+            told.append(f"{target} {'best ' * (not told and several)}off {row['area']}")
+    if not_better:
+        told.append(f"{' and '.join(not_better)} no better than off an untrained network")
     said = ", ".join(told)
     n = max(row["n_speakers"] for row in rows)
     speech = ("synthetic speakers" if synthetic else "speakers") if known else "clips; speakers not known"

@@ -71,6 +71,9 @@ def robust_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
             axes[0, column].axhline(held["chance"], color=SOFT, linewidth=0.8, zorder=1)
             axes[1, column].set_xlabel(_AXES[kind], loc="left")
         percent(axes[0, 0])
+        if (engine := figure.get_layout_engine()) is not None:
+            # the numbers of neighbouring panels stand apart
+            engine.set(wspace=0.06)  # type: ignore[call-arg]
         axes[1, 0].set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
         unit = "frames" if held["kind"] == "frames" else "clips"
         axes[0, 0].set_ylabel(f"{unit} understood")
@@ -123,7 +126,7 @@ def _lines(axis: Axes, rows: list[Mapping[str, Any]], key: str, kind: str, named
     for k, (words, hue) in enumerate(reversed(ends) if named else ()):
         axis.annotate(
             words, (where, 0.93 - 0.1 * (len(ends) - 1 - k)), xycoords="axes fraction", ha=side, va="top", fontsize=8,
-            color=INK if hue == SOFT else hue, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
+            color=hue, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
         )  # fmt: skip
 
 
@@ -136,12 +139,13 @@ def _title(held: Mapping[str, Any]) -> str:
             "there is nothing to lose"
         )
     worst = min(rows, key=lambda row: row["accuracy"]["value"])
+    words = {id(row): str(row["words"]).replace(" -", " \u2212") for row in rows}
     mild = [row for row in rows if row["accuracy"]["value"] >= quiet - 0.05]
-    first = f"{worst['words'][0].upper() + worst['words'][1:]}, harms most: {100 * quiet:.0f} to {100 * worst['accuracy']['value']:.0f}\u202f%"
+    first = f"{words[id(worst)][0].upper() + words[id(worst)][1:]}, harms most: {100 * quiet:.0f} to {100 * worst['accuracy']['value']:.0f}\u202f%"
     if mild:
         shaky = min(mild, key=lambda row: row["stability"]["value"])
         first += (
-            f"; {shaky['words']}, hardly touches the answers, yet explanations keep a rank correlation of only "
+            f"; {words[id(shaky)]}, hardly touches the answers, yet explanations keep a rank correlation of only "
             f"{shaky['stability']['value']:.2f}"
         )
     return first

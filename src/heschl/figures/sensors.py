@@ -10,8 +10,8 @@ import numpy as np
 
 from heschl.figures import heads
 from heschl.figures.brain import area_hues, sequential
-from heschl.figures.explanation import place, titled, wrapped
-from heschl.figures.style import INK, LINE, SOFT, TEXT, apart, styled, to_hex
+from heschl.figures.explanation import place, titled
+from heschl.figures.style import INK, LINE, SOFT, TEXT, apart, short, styled, to_hex, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +30,13 @@ KINDS = {
 }
 
 
+AXIAL = {
+    4002,
+    5001,
+    6001,
+}  # coils of 4-D, CTF and KIT, which MNE files under "mag": their unit is a magnetometer's
+
+
 class Seen(NamedTuple):
     """Channels of one kind.
 
@@ -41,6 +48,12 @@ class Seen(NamedTuple):
     data: Array
     times: Array
     info: Any
+
+
+def called(kind: str, info: Any) -> str:
+    """What channels of a kind are called: "magnetometer", "axial gradiometer", ..."""
+    axial = kind == "mag" and any(int(one["coil_type"]) in AXIAL for one in info["chs"])
+    return "axial gradiometer" if axial else KINDS[kind][0]
 
 
 @lru_cache(maxsize=1)
@@ -97,7 +110,7 @@ def sensors_figure(
     _, unit, scale = KINDS[seen.kind]
     narrow = width < NARROW
     at = list(at) or moments(seen.data, seen.times, 3 if narrow else MOMENTS)
-    left, right = (0.5, 0.56) if narrow else (0.62, 0.66)
+    left, right = (0.6, 0.56) if narrow else (0.62, 0.66)
     inner = width - left - right
     head = 0.34 + 0.19 * (len(wrapped(title, width)) - 1) if title else 0.04
     each = (width - 0.04 - right) / len(at)
@@ -116,7 +129,7 @@ def sensors_figure(
     return figure
 
 
-def align_labels(*axes: Axes, x: float = -0.48) -> None:
+def align_labels(*axes: Axes, x: float = -0.44) -> None:
     """The names of vertical axes under one another, ``x`` inches from them."""
     for one in axes:
         wide = one.get_position().width * one.figure.get_size_inches()[0]  # type: ignore[union-attr]
@@ -131,9 +144,11 @@ def draw_heads(
     data = seen.data * scale
     places = np.array([channel["loc"][:3] for channel in seen.info["chs"]])
     pairs = seen.kind == "grad"  # what is shown is the root mean square of each pair
-    if pairs:
-        data = np.sqrt((np.square(data[0::2]) + np.square(data[1::2])) / 2)
-        places = (places[0::2] + places[1::2]) / 2
+    if pairs:  # by where they lie: an Info of one's own may lack one of a pair
+        places, of, count = np.unique(places.round(4), axis=0, return_inverse=True, return_counts=True)
+        squares = np.zeros((len(places), data.shape[1]))
+        np.add.at(squares, of.reshape(-1), np.square(data))
+        data = np.sqrt(squares / count[:, None])
     limit = float(np.abs(data).max()) or 1.0
     steps = [int(np.abs(seen.times - time).argmin()) for time in at]
     low, colours = (0.0, sequential()) if pairs else (-limit, diverging())
@@ -159,7 +174,7 @@ def _bar(figure: Any, axes: Axes, limit: float, unit: str, sizes: bool) -> None:
     bar = figure.colorbar(mpl.cm.ScalarMappable(mpl.colors.Normalize(low, limit), colours), cax=axes)
     bar.outline.set_visible(False)
     bar.set_ticks([0, limit] if sizes else [low, 0, limit])
-    bar.set_ticklabels(["0", f"{limit:.2g}"] if sizes else [f"\u2212{limit:.2g}", "0", f"+{limit:.2g}"])
+    bar.set_ticklabels(["0", short(limit)] if sizes else [f"\u2212{short(limit)}", "0", f"+{short(limit)}"])
     bar.ax.set_title(unit, loc="left", color=SOFT)
 
 
@@ -168,7 +183,7 @@ def _butterfly(axes: Axes, times: Array, data: Array, at: Sequence[float], unit:
     _marks(axes, at)
     largest = float(np.abs(data).max()) or 1.0
     axes.set_ylim(-1.12 * largest, 1.12 * largest)
-    axes.set_yticks([-largest, 0, largest], [f"\u2212{largest:.2g}", "0", f"{largest:.2g}"])
+    axes.set_yticks([-largest, 0, largest], [f"\u2212{short(largest)}", "0", short(largest)])
     axes.set_ylabel(unit)
     axes.text(
         0.0, 1.01, f"all {len(data)} channels", transform=axes.transAxes, color=INK, va="bottom", fontsize=9
@@ -193,7 +208,7 @@ def draw_areas(axes: Axes, times: Array, courses: Mapping[str, Array], at: Seque
         axes.annotate(name, xytext=(14, 0), color=INK, fontweight="bold", **end)
     _marks(axes, at)
     axes.set_ylim(lowest - 0.05 * largest, 1.12 * largest)
-    axes.set_yticks([0, largest], ["0", f"{largest:.2g}"])
+    axes.set_yticks([0, largest], ["0", short(largest)])
     axes.set_ylabel("nA\u202fm")
     axes.set_xlim(float(times[0]), float(times[-1]) or 1.0)
     axes.text(

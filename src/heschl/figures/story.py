@@ -22,7 +22,7 @@ from heschl.figures.brain import (
 )
 from heschl.figures.explanation import place, titled
 from heschl.figures.heads import ROOM
-from heschl.figures.sensors import Seen, align_labels, draw_areas, draw_heads
+from heschl.figures.sensors import Seen, align_labels, called, draw_areas, draw_heads
 from heschl.figures.spectrogram import FLOOR, sound_map
 from heschl.figures.style import DPI, INK, LINE, PAPER, SOFT, WIDE, styled
 
@@ -90,7 +90,10 @@ def story_figure(
         scalp = place(figure, left, low, inner, round_head)
         bar = place(figure, WIDE - right + 0.16, low + 0.2 * round_head, 0.1, 0.66 * round_head)
         draw_heads(scalp, bar, seen, at, timed=False, side=2 * ROOM * each / round_head)
-        figure.text(0.04 / WIDE, 0.01, f"Cortex: {NAMES[k]}.", color=SOFT)
+        heads = f"{len(seen.data)} {called(seen.kind, seen.info)}s, seen from above"
+        if seen.kind == "grad":
+            heads += ", root mean square of each pair"
+        figure.text(0.04 / WIDE, 0.01, f"Cortex: {NAMES[k]}. Heads: {heads}.", color=SOFT)
     return figure
 
 

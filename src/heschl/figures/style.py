@@ -150,10 +150,22 @@ def styled() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float, height: float, title: str = "") -> Figure:
-    """An empty figure, inches; the title, a sentence, stands bold at the upper left."""
+def wrapped(title: str, width: float) -> list[str]:
+    """A bold title in as few lines as a figure so many inches wide allows, no last word alone."""
     import textwrap
 
+    most = max(20, int(width * 10.8))
+    lines = textwrap.wrap(title, most) or [""]
+    for letters in range(most, 19, -1):
+        narrower = textwrap.wrap(title, letters) or [""]
+        if len(narrower) > len(lines):
+            break
+        lines = narrower
+    return lines
+
+
+def new_figure(width: float, height: float, title: str = "") -> Figure:
+    """An empty figure, inches; the title, a sentence, stands bold at the upper left."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -161,9 +173,18 @@ def new_figure(width: float, height: float, title: str = "") -> Figure:
     if engine is not None:
         engine.set(w_pad=0.03, h_pad=0.04)  # type: ignore[call-arg]
     if title:
-        lines = textwrap.fill(title, max(20, int(width * 10.8)))
+        lines = "\n".join(wrapped(title, width))
         figure.suptitle(lines, x=0.005, ha="left", fontsize=10.5, fontweight="bold", color=INK)
     return figure
+
+
+def short(value: float) -> str:
+    """A number on a bar or an axis: two digits, and all that stand before the point.
+
+    >>> [short(v) for v in (0.0312, 4.84, 26.8, 99.7, 187.2)]
+    ['0.031', '4.8', '27', '100', '187']
+    """
+    return f"{value:.0f}" if abs(value) >= 99.5 else f"{value:.2g}"
 
 
 def percent(axis: Axes, which: str = "y") -> None:

@@ -15,12 +15,14 @@ import numpy as np
 
 from heschl.figures.brain import FADED, Drawn, area_hues, sequential
 from heschl.figures.cortex import GYRUS, SULCUS, corner_normals, spread
+from heschl.figures.style import short
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 APART = 0.006  # m between the hemispheres
 RIBBON = 0.0007  # m: half the width of an outline
 ABOVE = 0.0006  # m that outlines float over the cortex
+SPOTS = 40  # corners of an area that its name asks for a place
 
 
 def surface_element(
@@ -38,8 +40,7 @@ def surface_element(
     points, normals, colours, faces, shares = _mesh(drawn, areas)
     scale = float(np.abs(points).max())
     limit = max(float(np.abs(np.asarray(one)).max()) for one in courses.values()) or 1.0
-    middles = [points[: len(share)][share > 0.5].mean(0) for share in shares]
-    ups = [normals[: len(share)][share > 0.5].mean(0) for share in shares]
+    spots = [_spots(points / scale, normals, share) for share in shares]
     held = {
         "points": _packed(np.round(points / scale * 32767), np.int16),
         "normals": _packed(np.round(normals * 127), np.int8),
@@ -47,24 +48,36 @@ def surface_element(
         "faces": _packed(faces, np.uint16),
         "shares": [_packed(np.round(255 * np.clip(share, 0, 1)), np.uint8) for share in shares],
         "names": list(areas),
-        "middles": (np.array(middles) / scale).round(4).tolist(),
-        "ups": np.array(ups).round(3).tolist(),
+        "spots": spots,
         "values": [(np.abs(np.asarray(courses[name])) / limit).round(3).tolist() for name in areas],
         "map": _packed(np.round(255 * np.asarray(sequential()(np.linspace(0, 1, 64)))[:, :3]), np.uint8),
         "faded": FADED,
         "times": np.asarray(times).round(4).tolist(),
-        "said": f"0 to {limit:.2g} {unit}",
+        "first": strongest(courses),
+        "said": f"{short(limit)} {unit}",
     }
     return _ELEMENT + f"<script>({_SCRIPT.strip()})({json.dumps(held, separators=(',', ':'))})</script>"
 
 
-def surface_page(element: str, title: str, caveat: str, n: int) -> str:
-    """A page that holds the element alone, with a slider over its n moments."""
+def strongest(courses: Mapping[str, Array]) -> int:
+    """The moment at which most is going on: where the cortex begins."""
+    return int(sum(np.square(np.asarray(one, float)) for one in courses.values()).argmax())
+
+
+def _spots(points: Array, normals: Array, share: Array) -> list[list[float]]:
+    """Some of an area's corners and where they face, [x, y, z, nx, ny, nz]: its name stands over those that are seen."""
+    within = np.flatnonzero(share > 0.5)
+    some = within[np.linspace(0, len(within) - 1, min(SPOTS, len(within))).astype(int)]
+    return np.concatenate([points[some], normals[some]], 1).round(3).tolist()  # type: ignore[no-any-return]
+
+
+def surface_page(element: str, title: str, caveat: str, n: int, first: int = 0) -> str:
+    """A page that holds the element alone, with a slider over its n moments, which begins at ``first``."""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{_escape(title)}</title><style>{_STYLE}</style></head><body><main><h1>{_escape(title)}</h1>"
-        f'{element}<p><input type="range" min="0" max="{n - 1}" value="0" aria-label="network time" '
+        f'{element}<p><input type="range" min="0" max="{n - 1}" value="{first}" aria-label="network time" '
         "oninput=\"dispatchEvent(new CustomEvent('network-time',{detail:+this.value}))\"></p>"
         f'<p class="caveat">{_escape(caveat)}</p></main></body></html>\n'
     )
@@ -157,25 +170,29 @@ def _escape(text: str) -> str:
 
 
 _STYLE = """
-:root{color-scheme:light dark;--ink:#1b1c1e;--soft:#66686c;--paper:#fefefd;--orange:#e69f00}
-@media(prefers-color-scheme:dark){:root{--ink:#e9e8e4;--soft:#a3a5a8;--paper:#141517;--orange:#f0b43c}}
+:root{color-scheme:light dark;--ink:#1b1c1e;--soft:#66686c;--paper:#fefefd;--orange:#e69f00;--blue:#0072b2}
+@media(prefers-color-scheme:dark){:root{--ink:#e9e8e4;--soft:#a3a5a8;--paper:#141517;--orange:#f0b43c;--blue:#4aa8e0}}
 body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
-main{max-width:900px;margin:0 auto;padding:24px 20px}h1{font-size:22px}input{width:100%}
+main{max-width:720px;margin:0 auto;padding:24px 20px}h1{font-size:22px}input{width:100%;accent-color:var(--blue)}
 .caveat{border-left:3px solid var(--orange);padding-left:14px}
 """
 
-_ELEMENT = """<div class="turn" style="position:relative;max-width:720px;margin:0 auto">
+_ELEMENT = """<div class="turn" style="position:relative;max-width:720px">
 <canvas tabindex="0" role="img" aria-label="the cortex with its areas; drag, or use the arrow keys, to turn it"
  style="width:100%;aspect-ratio:3/2;display:block;touch-action:pan-y;cursor:grab"></canvas>
-<p class="told" style="color:var(--soft);font-size:14px;margin:6px 0"></p></div>"""
+<p class="told" style="color:var(--soft);font-size:14px;margin:6px 0"></p>
+<p class="scale" style="color:var(--soft);font-size:14px;margin:6px 0;display:flex;align-items:center;gap:10px">0
+ <i style="flex:0 1 240px;height:10px;border-radius:2px"></i><span></span></p></div>"""
 
 _SCRIPT = r"""function (d) {
   const box = document.currentScript.previousElementSibling, canvas = box.querySelector("canvas");
-  const told = box.querySelector(".told"), gl = canvas.getContext("webgl", {antialias: true});
-  if (!gl) { told.textContent = "This browser does not draw in three dimensions (WebGL is off)."; return; }
+  const told = box.querySelector(".told"), bar = box.querySelector(".scale"), gl = canvas.getContext("webgl", {antialias: true});
+  if (!gl) { bar.remove(); told.textContent = "This browser does not draw in three dimensions (WebGL is off)."; return; }
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const points = new Int16Array(bytes(d.points).buffer), faces = new Uint16Array(bytes(d.faces).buffer);
   const shares = d.shares.map(bytes), n = points.length / 3, heat = new Float32Array(n);
+  const map = bytes(d.map), steps = Array.from({length: 64}, (_, k) => "rgb(" + map.slice(3 * k, 3 * k + 3).join() + ")");
+  bar.querySelector("i").style.background = "linear-gradient(to right," + steps + ")"; bar.querySelector("span").textContent = d.said;
   const shader = (kind, text) => { const s = gl.createShader(kind); gl.shaderSource(s, text); gl.compileShader(s); return s; };
   const program = gl.createProgram();
   gl.attachShader(program, shader(gl.VERTEX_SHADER, `
@@ -200,7 +217,7 @@ _SCRIPT = r"""function (d) {
   const hot = give("h", heat, 1, gl.FLOAT, false);
   gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, gl.createBuffer()); gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, faces, gl.STATIC_DRAW);
   gl.bindTexture(gl.TEXTURE_2D, gl.createTexture()); gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
-  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, 64, 1, 0, gl.RGB, gl.UNSIGNED_BYTE, bytes(d.map));
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGB, 64, 1, 0, gl.RGB, gl.UNSIGNED_BYTE, map);
   for (const [what, how] of [[gl.TEXTURE_MIN_FILTER, gl.LINEAR], [gl.TEXTURE_WRAP_S, gl.CLAMP_TO_EDGE], [gl.TEXTURE_WRAP_T, gl.CLAMP_TO_EDGE]]) gl.texParameteri(gl.TEXTURE_2D, what, how);
   gl.uniform1f(gl.getUniformLocation(program, "faded"), d.faded);
   const names = d.names.map((name) => { const e = document.createElement("b"); e.textContent = name;
@@ -219,9 +236,12 @@ _SCRIPT = r"""function (d) {
     gl.uniform2f(gl.getUniformLocation(program, "size"), sx, sy);
     gl.drawElements(gl.TRIANGLES, faces.length, gl.UNSIGNED_SHORT, 0);
     const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-    names.forEach((e, k) => { const m = d.middles[k]; e.style.display = dot(rows[2], d.ups[k]) > 0.15 ? "" : "none";
-      e.style.left = (0.5 + 0.5 * sx * dot(rows[0], m)) * wide + "px"; e.style.top = (0.5 - 0.5 * sy * dot(rows[1], m)) * high + "px"; });
-    told.textContent = Math.round(1000 * d.times[moment]) + " ms of network time; colour from " + d.said + ". Drag to turn.";
+    names.forEach((e, k) => { // over the middle of what faces the eye, where that is a fifth of the area or more
+      const seen = d.spots[k].filter((m) => dot(rows[2], m.slice(3)) > 0.15), mean = (of) => seen.reduce((sum, m) => sum + of(m), 0) / seen.length;
+      e.style.display = seen.length >= d.spots[k].length / 5 ? "" : "none";
+      e.style.left = (0.5 + 0.5 * sx * mean((m) => dot(rows[0], m))) * wide + "px";
+      e.style.top = (0.5 - 0.5 * sy * Math.max(...seen.map((m) => dot(rows[1], m)))) * high - 12 + "px"; });
+    told.textContent = Math.round(1000 * d.times[moment]) + " ms of network time. Drag to turn.";
   }
   function show(k) {
     moment = k; heat.fill(0);
@@ -236,5 +256,5 @@ _SCRIPT = r"""function (d) {
   canvas.onkeydown = (e) => { const by = {ArrowLeft: [0.15, 0], ArrowRight: [-0.15, 0], ArrowUp: [0, 0.12], ArrowDown: [0, -0.12]}[e.key];
     if (by) { yaw += by[0]; pitch += by[1]; e.preventDefault(); draw(); } };
   addEventListener("network-time", (e) => show(Math.min(e.detail, d.times.length - 1)));
-  new ResizeObserver(draw).observe(canvas); show(0);
+  new ResizeObserver(draw).observe(canvas); show(d.first);
 }"""

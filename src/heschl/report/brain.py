@@ -44,7 +44,7 @@ def brain_facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
     import markupsafe
 
     from heschl.figures.brain import NAMES, area_hues, stops
-    from heschl.figures.style import COLOURS
+    from heschl.figures.style import COLOURS, short
     from heschl.steps.place_page import page_parts
 
     parts = page_parts(folder)
@@ -62,7 +62,7 @@ def brain_facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
         "times": frames["times"],
         "times_json": markupsafe.Markup(json.dumps(frames["times"])),
         "parts_json": markupsafe.Markup(json.dumps([look["moments"] for look in looks if look["moments"]])),
-        "limit": f"{frames['limit']:.2g}",
+        "limit": short(frames["limit"]),
         "unit": frames["unit"],
         "colours": markupsafe.Markup(", ".join(stops())),
         "sound": _sound(folder, held),

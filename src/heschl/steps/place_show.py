@@ -13,10 +13,10 @@ import numpy as np
 from heschl.brain.anatomy import template
 from heschl.figures.brain import Borders, Drawn, borders_of, brain_course, brain_strip
 from heschl.figures.film import Look, film_pictures, moving
-from heschl.figures.sensors import KINDS, Seen, moments, sensors_figure
+from heschl.figures.sensors import Seen, called, moments, sensors_figure
 from heschl.figures.story import story_figure
 from heschl.figures.style import save
-from heschl.figures.surface import surface_element, surface_page
+from heschl.figures.surface import strongest, surface_element, surface_page
 from heschl.files import cache_folder, replacing, write_text
 from heschl.steps.place import CAVEAT, Placement, write_sound
 from heschl.steps.views import drawn_brain
@@ -56,9 +56,8 @@ def pictures(
             figures[name] = title
             if "story" in figures:
                 continue
-            figures["story"] = (
-                f"From the sound of {heard} to the scalp, by way of this network (illustrative)"
-            )
+            end = "the scalp" if kind == "eeg" else "MEG sensors"
+            figures["story"] = f"From the sound of {heard} to {end}, by way of this network (illustrative)"
             sound = None if placement.shown.wave is None else (placement.shown.wave, placement.shown.rate)
             at_ = moments(one.data, one.times, LOOKED)
             story = story_figure(
@@ -72,7 +71,7 @@ def pictures(
     }
     element = surface_element(drawn, areas, each, map_.times[some], UNIT)
     title = f"This network's layers while it hears {heard}"
-    write_text(folder / "surface.html", surface_page(element, title, CAVEAT, len(some)))
+    write_text(folder / "surface.html", surface_page(element, title, CAVEAT, len(some), strongest(each)))
     if film:
         _film(folder / "film.gif", moving(drawn, values[:, some], areas, limit, borders), map_.times[some])
     return {
@@ -102,7 +101,7 @@ def channels_of(evoked: Any, kind: str) -> Seen:
 
 
 def sensors_title(evoked: Any, kind: str, heard: str) -> str:
-    what = KINDS[kind][0]
+    what = called(kind, evoked.info)
     n = evoked.get_channel_types().count(kind)
     of = f"the mean of {evoked.nave} noisy trials" if evoked.nave > 1 else "no noise"
     return f"What {n} {what}s would see while the network hears {heard} (illustrative, {of})"

@@ -12,6 +12,7 @@ import torch
 from heschl.corpora import simulated_listener
 from heschl.corpora.sensors import sensors_of
 from heschl.corpora.split import check_disjoint
+from heschl.files import read_csv
 from heschl.models.neural_encoder import NeuralEncoder
 from heschl.recipe import load
 from heschl.training.fit import train
@@ -69,9 +70,18 @@ def test_a_brain_recipe_trains_scores_and_opens(
     assert run.finished and len(run.history) == 2 and run.labels == simulated_words()
     seen.clear()
     from heschl.steps.evaluate import evaluate
+    from heschl.steps.networks import answers, open_network, with_sensors
 
     scores = evaluate(run)
     assert scores["synthetic"] and seen[-1][1] is not None and scores["clips"] == len(run.split.test)
+    assert scores["scores"]["unit"] == "trial"
+    row = read_csv(run.folder / "evaluate" / "test" / "predictions.csv")[0]
+    corpus = run.corpus()
+    (answer,) = answers(with_sensors(open_network(run), corpus), [corpus.by_id[row["id"]]])
+    chances = (
+        np.exp(answer.logits / 0.2) / np.exp(answer.logits / 0.2).sum()
+    )  # cosines, at the task's temperature
+    assert float(row["probability"]) == pytest.approx(float(chances.max()), abs=1e-5)
     again = train(recipe(brains), runs=tmp_path, quiet=True)
     assert again.folder == run.folder
 

@@ -12,6 +12,8 @@ from heschl.corpora.trials import Kind, corpus_parts, kept, lone_words, opened, 
 from heschl.files import disk_full
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
+FIR = 10  # samples of the lower rate that scipy's FIR decimation sees to either side
+
 
 class Heard(NamedTuple):
     """A word: onset in seconds of the recording, its text, the block that it belongs to in every listener's recording,
@@ -25,7 +27,7 @@ class Heard(NamedTuple):
 
 class Long(NamedTuple):
     """A long recording: x (channel, time) in volts or tesla, an array or an HDF5 dataset; ``unit`` is multiplied in.
-    ``space`` is that of the positions."""
+    ``space`` is that of the positions, ``reach`` the seconds to either side that a filter saw for each sample."""
 
     x: Any
     rate: float
@@ -34,6 +36,7 @@ class Long(NamedTuple):
     heard: Sequence[Heard]
     unit: float = 1.0
     space: str = "head"
+    reach: float = 0.0
 
 
 class Source(NamedTuple):
@@ -138,6 +141,7 @@ def _writer(one: Source, kind: Kind, window: tuple[float, float]) -> Callable[[P
             long.positions,
             [heard.block for heard in there],
             [heard.name for heard in there],
+            [(first[k] / long.rate - long.reach, (first[k] + size) / long.rate + long.reach) for k in inside],
             kind=kind,
             subject=one.subject,
             left_out=str(len(long.heard) - len(inside)),

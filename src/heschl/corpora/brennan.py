@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import decimate
 
-from heschl.corpora._listening import Heard, Long, Source, gathered, read_mat
+from heschl.corpora._listening import FIR, Heard, Long, Source, gathered, read_mat
 from heschl.corpora.broderick import _save
 from heschl.corpora.trials import places
 from heschl.files import read_csv, write_wav
@@ -112,15 +112,16 @@ def _load(path: Path, proc: Path, words: list[dict[str, str]], wanted: float | N
         heard.append(Heard(onset, word["Word"], f"{sound:02d}", f"{SOUND}{sound}@{second:.3f}"))
     kept = [k for k, name in enumerate(names) if name not in _OTHER]
     channels = [names[k] for k in kept]
-    x = x[kept]
+    x, reach = x[kept], 0.0
     if wanted is not None:
         every = round(rate / wanted)
         if every < 1 or abs(every * wanted - rate) > 1e-6 * rate:
             raise HeschlError(
                 f"{path} has {rate:g} samples a second, and brennan.rate {wanted:g} does not divide them"
             )
+        reach = FIR / wanted if every > 1 else 0.0
         x, rate = decimate(x, every, ftype="fir", axis=1) if every > 1 else x, wanted
-    return Long(x, rate, channels, places(channels, "easycap-M10"), heard, 1e-6)
+    return Long(x, rate, channels, places(channels, "easycap-M10"), heard, 1e-6, reach=reach)
 
 
 def write_tiny(root: Path, seed: int = 0) -> None:

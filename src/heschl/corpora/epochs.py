@@ -138,9 +138,9 @@ def _convert(path: Path, options: dict[str, Any], out: Path) -> None:
     try:
         with mne.utils.use_log_level("error"):
             if path.stem.endswith(("-epo", "_epo")):
-                values, events, rate, info = _epochs(path, options["rate"])
+                values, events, rate, info, around = _epochs(path, options["rate"])
             else:
-                values, events, rate, info = _raw(path, options)
+                values, events, rate, info, around = _raw(path, options)
     except HeschlError:
         raise
     except Exception as error:  # whatever a damaged file makes of MNE's many readers
@@ -166,6 +166,7 @@ def _convert(path: Path, options: dict[str, Any], out: Path) -> None:
         if sounds
         else runs(len(events), min(options["blocks"], len(events))),
         [event.heard for event in events] if sounds else None,
+        [(event.onset + around[0], event.onset + around[1]) for event in events],
         kind=kind,
         subject=subject,
         **more,
@@ -182,25 +183,36 @@ def _finite(path: Path, values: Iterator[np.ndarray], names: Sequence[str]) -> I
         yield value
 
 
-def _epochs(path: Path, rate: float | None) -> tuple[Iterator[np.ndarray], list[Event], float, Any]:
+def _epochs(
+    path: Path, rate: float | None
+) -> tuple[Iterator[np.ndarray], list[Event], float, Any, tuple[float, float]]:
+    """Trials, what each is and when, their rate, MNE's info, and the seconds around an event that they span."""
     import mne
 
     epochs = mne.read_epochs(path, preload=False)
     picks = mne.pick_types(epochs.info, meg=True, eeg=True, seeg=True, ecog=True, exclude="bads")
     info = mne.pick_info(epochs.info, picks)
+    at = epochs.events[:, 0] / epochs.info["sfreq"]
+    around = (float(epochs.times[0]), float(epochs.times[-1] + 1 / epochs.info["sfreq"]))
     if rate is not None and rate != epochs.info["sfreq"]:
         epochs.load_data().resample(rate)
     names = {number: name for name, number in epochs.event_id.items()}
-    words = [Event(0.0, names[number]) for number in epochs.events[:, 2]]
+    words = [
+        Event(float(onset), names[number]) for onset, number in zip(at, epochs.events[:, 2], strict=True)
+    ]
     return (
         (epochs[k].get_data(picks=picks)[0] for k in range(len(words))),
         words,
         epochs.info["sfreq"],
         info,
+        around,
     )
 
 
-def _raw(path: Path, options: dict[str, Any]) -> tuple[Iterator[np.ndarray], list[Event], float, Any]:
+def _raw(
+    path: Path, options: dict[str, Any]
+) -> tuple[Iterator[np.ndarray], list[Event], float, Any, tuple[float, float]]:
+    """As `_epochs`."""
     import mne
 
     raw = mne.io.read_raw(path, preload=False)
@@ -229,7 +241,7 @@ def _raw(path: Path, options: dict[str, Any]) -> tuple[Iterator[np.ndarray], lis
             value = raw[:, first : first + samples][0]
             yield value if rate == own else mne.filter.resample(value, up=rate, down=own, verbose="error")
 
-    return cut(), events, rate, raw.info
+    return cut(), events, rate, raw.info, (start, stop)
 
 
 def _annotated(raw: Any) -> list[Event]:

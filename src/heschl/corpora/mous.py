@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from heschl.corpora._aligned_formats import textgrid
-from heschl.corpora._listening import Heard, Long, Source, gathered
+from heschl.corpora._listening import FIR, Heard, Long, Source, gathered
 from heschl.files import read_text, write_wav
 from heschl.types import Corpus, HeschlError
 
@@ -121,7 +121,10 @@ def _load(paths: Sequence[Path], log: Path, rate: float, aligned: Path | None, t
     to_head = raw.info["dev_head_t"]
     if to_head is not None:
         places = mne.transforms.apply_trans(to_head, places)
-    return Long(_Slower(raw, rate, paths[0]), rate, list(raw.ch_names), places, heard)
+    slower = _Slower(raw, rate, paths[0])
+    return Long(
+        slower, rate, list(raw.ch_names), places, heard, reach=FIR / rate if slower.every > 1 else 0.0
+    )
 
 
 class _Slower:

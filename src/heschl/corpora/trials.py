@@ -11,8 +11,8 @@ Each trial is a clip of the corpus as well (``form="frames"``), so that splits a
 sounds: labels word, subject, block, recording; key ``x_data/ROW`` in the recording's file (see `corpora.sensors`).
 
 The file, HDF5: x_data (trial, channel, time) or (trial, channel, freq, time); words, and where known blocks and clips
-(trial,) text; channels (channel,) text; positions (channel, 3) metres, NaN for none; attributes rate (Hz), kind, space,
-subject. Readers of other layouts write it once into heschl's cache, a trial at a time.
+(trial,) text; windows (trial, 2), the seconds of the recording that went into a trial; channels (channel,) text; positions
+(channel, 3) metres, NaN for none; attributes rate (Hz), kind, space, subject. Readers of other layouts write it once into heschl's cache, a trial at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -29,9 +29,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from heschl.files import ROOM, cache_folder, replacing, reserve
-from heschl.types import Clip, HeschlError, Recording
+from heschl.types import Clip, Heard, HeschlError, Recording
 
-FORMAT = 1
+FORMAT = 2
 Kind = Literal["eeg", "meg", "ecog", "seeg"]
 _COLUMNS = {"word": "words", "block": "blocks", "heard": "clips"}  # label of a clip: dataset of the file
 
@@ -159,6 +159,7 @@ def corpus_parts(path: Path, name: str, subject: str | None = None) -> tuple[Rec
         kind: Any = str(file.attrs.get("kind", "eeg"))
         space = str(file.attrs.get("space", "")) or None
         whose = subject or str(file.attrs.get("subject", name))
+        windows = np.asarray(file["windows"], float) if "windows" in file else None
     if "word" not in columns:
         raise HeschlError(f"{path} does not say what each trial is: it has no `words`")
     recording = Recording(
@@ -171,7 +172,18 @@ def corpus_parts(path: Path, name: str, subject: str | None = None) -> tuple[Rec
         positions,
         space,
     )
-    return recording, clips_of(recording, shape[-1] / rate, columns)
+    clips = clips_of(recording, shape[-1] / rate, columns)
+    if windows is not None:
+        if windows.shape != (len(clips), 2):
+            raise HeschlError(
+                f"{path}: {len(clips)} trials come with windows of shape {windows.shape}: (trial, 2)"
+            )
+        heard = [
+            Heard(float(a), float(b), clip.id, clip.labels["word"])
+            for clip, (a, b) in zip(clips, windows, strict=True)
+        ]
+        recording = replace(recording, heard=tuple(heard))
+    return recording, clips
 
 
 def numbered(count: int) -> tuple[str, ...]:
@@ -230,6 +242,7 @@ def write_trials(
     positions: np.ndarray | None = None,
     blocks: Sequence[str] | None = None,
     clips: Sequence[str] | None = None,
+    windows: Sequence[tuple[float, float]] | None = None,
     **attributes: str,
 ) -> None:
     """Writes the layout above, a trial at a time, whole or not at all.
@@ -237,6 +250,7 @@ def write_trials(
     Parameters
     ----------
     values: (channel, time) or (channel, freq, time), one a trial, all of one shape.
+    windows: seconds of the recording that went into each trial, what a filter saw of it too.
     attributes: kind, space, subject.
 
     Raises
@@ -277,6 +291,10 @@ def write_trials(
                 if name != "channels" and len(column) != count:
                     raise HeschlError(f"{path}: {count} trials come with {len(column)} {name}: one each")
                 file.create_dataset(name, data=[str(one) for one in column], dtype=text, track_times=False)
+        if windows is not None:
+            if len(windows) != count:
+                raise HeschlError(f"{path}: {count} trials come with {len(windows)} windows: one each")
+            file.create_dataset("windows", data=np.asarray(windows, float), track_times=False)
         if positions is not None:
             file.create_dataset("positions", data=np.asarray(positions, float), track_times=False)
         file.attrs["rate"] = float(rate)

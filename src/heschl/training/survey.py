@@ -26,6 +26,7 @@ from heschl.recipe.plain import nearest
 from heschl.run import hear, read_heard
 from heschl.signal import resample_recording
 from heschl.tasks.loss import logits_of
+from heschl.training.apart import kept_apart
 from heschl.training.scaling import scaled
 from heschl.types import Clip, Corpus, HeschlError, Skipped
 
@@ -120,6 +121,7 @@ def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
         recipe.split, "split", fill={"corpus": corpus, "seed": recipe.seed}, folder=recipe.folder
     )
     check_disjoint(split)
+    split, overlapping = kept_apart(corpus, split)
     monitor = recipe.train.monitor
     if monitor not in MONITORS:
         raise HeschlError(f"`train.monitor` is '{monitor}'{nearest(monitor, MONITORS)}")
@@ -132,7 +134,7 @@ def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
     chosen = task.select(used)
     used = chosen if chosen.clips else used  # none at all: `bind` says what the labels are
     task = task.bind(used, train=split.train, allow_missing=recipe.train.epochs == 0)
-    skipped = list(used.skipped)
+    skipped = [*used.skipped, *overlapping]
     parts = {part: [used.by_id[one] for one in getattr(split, part) if one in used.by_id] for part in PARTS}
     guests, origins = _guests(corpus, split, also, task, skipped)
     parts["train"] += guests

@@ -9,7 +9,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 SET_UP := $(VENV)/set-up
 
-.PHONY: setup demo test check bench docs numbers clean
+.PHONY: setup demo test check types fast bench docs numbers clean
 .DEFAULT_GOAL := help
 
 help:
@@ -34,7 +34,13 @@ test: $(SET_UP)
 check: $(SET_UP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(MAKE) --no-print-directory --jobs 2 types fast
+
+# Side by side: the last tests of a file keep one core busy, and the types the other.
+types: $(SET_UP)
 	$(BIN)/mypy
+
+fast: $(SET_UP)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m 'not slow'
 
 bench: $(SET_UP)

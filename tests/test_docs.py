@@ -84,7 +84,18 @@ def test_every_block_of_yaml_is_of_keys_that_a_recipe_has(page: Path) -> None:
 
     keys = set(Recipe.model_fields)
     for code in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
-        assert set(yaml.safe_load(code)) <= keys
+        if not code.startswith("# slurm.yaml"):
+            assert set(yaml.safe_load(code)) <= keys
+
+
+def test_the_file_of_a_queue_makes_the_jobs_that_it_says() -> None:
+    slurm = pytest.importorskip("dask_jobqueue.slurm")
+    text = (ROOT / "docs" / "slurm.md").read_text(encoding="utf-8")
+    keys = yaml.safe_load(re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)[0])
+    assert keys.pop("jobs") == 8
+    script = slurm.SLURMJob("tcp://127.0.0.1:8786", "one", config_name="slurm", **keys).job_script()
+    assert "#SBATCH -p normal" in script and "#SBATCH -t 02:00:00" in script
+    assert all(line in script for line in keys["job_script_prologue"])
 
 
 def test_links_lead_to_pages_and_headings_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:

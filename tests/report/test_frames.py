@@ -59,6 +59,7 @@ def scored(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_best_the_middling_and_the_worst_are_heard_and_seen(scored: Path) -> None:
     cards = heard_lines(scored, Disguised())  # type: ignore[arg-type]
     assert [card["words"] for card in cards] == [f"word {k}" for k in (0, 1, 3, 4, 7, 8)]
@@ -72,6 +73,7 @@ def test_the_best_the_middling_and_the_worst_are_heard_and_seen(scored: Path) ->
     assert ends[0][0] == 0 and ends[0][1] == ends[1][0]
 
 
+@pytest.mark.slow
 def test_without_sounds_and_without_what_was_said(scored: Path) -> None:
     assert [card["sound"] for card in heard_lines(scored, Disguised(), audio=False)] == [""] * 6  # type: ignore[arg-type]
     (scored / "a.wav").unlink()

@@ -81,6 +81,12 @@ def test_what_it_rests_on_is_written(run: Run) -> None:
     assert sum(float(row["attention"]) for row in attention) + held["explained"][
         "own_attention"
     ] == pytest.approx(1, abs=1e-4)
+    blocks = [
+        key for key in attention[0] if key.startswith("block_")
+    ]  # each one's own row, beside the rollout
+    assert len(blocks) == len(run.model().transformer.blocks)
+    for key in blocks:
+        assert 0 < sum(float(row[key]) for row in attention) < 1
     assert float(attention[0]["start"]) == 0 and float(attention[-1]["high"]) == pytest.approx(40)
     assert [one["file"] for one in held["pictures"]][2:] == ["explained.svg", "sensors.svg", "areas.svg"]
     for one in held["pictures"]:

@@ -12,7 +12,8 @@ import torch
 from scipy.stats import spearmanr
 
 from heschl.corpora import simulated_listener as sim
-from heschl.steps.decode_spaces import _mels, _sounds, angles, codebook_spaces, phone_distances
+from heschl.steps.decode_spaces import _sounds, angles, codebook_spaces, phone_distances
+from heschl.tasks.spaces import sound_mels
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def by_space(held: Any, codebook: np.ndarray, folder: Path, **given: Any) -> dic
 
 def test_planted_spaces_are_found(held: Any, tmp_path: Path) -> None:
     words = held.network.labels
-    mels = _mels(_sounds(held), list(words))
+    mels = sound_mels(_sounds(held), list(words))
     found = by_space(held, mels, tmp_path)
     assert found["acoustic"]["spearman"] == pytest.approx(1) and found["acoustic"]["p"] < 0.01
     vectors = np.random.default_rng(0).standard_normal((8, 5))

@@ -14,9 +14,11 @@ import torch
 from torch.nn import functional as F
 
 from heschl.contract.tasks import made_up_corpus
+from heschl.corpora import spoken
 from heschl.models.neural_encoder import Encoded, NeuralEncoder
 from heschl.tasks import spaces
 from heschl.tasks.codebook import Codebook, balanced, cosines, representation_loss, spread
+from heschl.tasks.spaces import sound_mels
 from heschl.types import Batch, Clip, Corpus, HeschlError
 
 
@@ -154,6 +156,30 @@ def test_weights_come_from_the_training_part() -> None:
 
 
 LEXICON = ";;; a comment\nCAT  K AE1 T\nCASH 1 K AE1 SH\nMONEY 1 M AH1 N IY0\nCAT 2 K AA1 T\n"
+
+
+def test_mean_mels_of_sounds_are_a_codebook() -> None:
+    """Their angles are kept; two words of the same sounds coincide."""
+    task = Codebook("word", ("bed", "bird", "cat"), fixed={"use": "spoken", "voices": 2})
+    model = NeuralEncoder((6, 8, 32), 3, channels=8, dim=16, depth=1, heads=2, patch=(4, 4))
+    said = task.fill(model)
+    assert said is not None and said.startswith(
+        "the codebook is fixed: 320 numbers of mean mel spectra a word"
+    )
+    sounds: dict[str, list[Clip]] = {}
+    for clip in spoken.read(words=["bed", "bird", "cat"], sentences=[], voices=2).clips:
+        sounds.setdefault(clip.labels["word"], []).append(clip)
+    mels = sound_mels(sounds, task.classes)
+    unit = mels / np.linalg.norm(mels, axis=1, keepdims=True)
+    book = model.codebook.detach().double().numpy()
+    np.testing.assert_allclose(book @ book.T, unit @ unit.T, atol=1e-6)
+    assert not model.codebook.requires_grad and abs(mels.mean(0)).max() < 1e-5
+    same = sound_mels({"a": sounds["bed"], "b": sounds["bed"], "c": sounds["cat"]}, ("a", "b", "c"))
+    np.testing.assert_allclose(same[0], same[1])
+    with pytest.raises(HeschlError, match="no sound of 'dog'"):
+        sound_mels(sounds, ("bed", "dog"))
+    with pytest.raises(HeschlError, match="names no corpus"):
+        Codebook("word", ("bed", "bird"), fixed={"voices": 2}).fill(model)
 
 
 def test_fixed_codebooks_keep_their_angles_and_stay(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ What a page needs lies in the folder as plain files (each picture as .svg and .p
 - codebook.svg: cosines between words, alike ones side by side; similarity.csv: the same in numbers. triplets.csv,
   triplet_tests.csv where the words hold triplets. (All of a network with a codebook only.)
 - with ``explain``: explained.svg (frequencies, moments, attention), sensors.svg (topographies) and areas.svg (what areas of
-  the cortex drive retrieval, with their cross-talk), by_frequency.csv, by_time.csv, by_sensor.csv, attention.csv, areas.csv,
-  cross_talk.csv, spaces.csv.
+  the cortex drive retrieval, with their cross-talk), by_frequency.csv, by_time.csv, by_sensor.csv, attention.csv (rolled out, and of
+  each block), areas.csv, cross_talk.csv, spaces.csv.
 - with ``controls``: controls.svg, controls.csv (what must be at chance), learning_curve.csv, time_resolved.csv.
 
 What an earlier decoding of the same weights and part explained or controlled stays in scores.json until it is done anew.

@@ -99,6 +99,7 @@ def _encoder(
     maps: list[torch.Tensor] = []  # |relevance| of a recording, (freq, step)
     signed: list[torch.Tensor] = []
     flows: list[torch.Tensor] = []
+    blocks: list[torch.Tensor] = []  # the class token's row of each block, (trial, block, patch), heads' mean
     chosen = 0
     for name in dict.fromkeys(row["recording"] for row in rows):
         own = [k for k, clip in enumerate(held.trials) if clip.labels["recording"] == name]
@@ -110,7 +111,9 @@ def _encoder(
         maps.append(share.sum((0, 1)))
         signed.append(relevance.sum((0, 1)))
         with torch.no_grad():
-            flows.append(rollout(model.attention(x, positions))[:, 0])
+            weights = model.attention(x, positions)
+            flows.append(rollout(weights)[:, 0])
+            blocks.append(torch.stack([one.mean(1)[:, 0, 1:] for one in weights], 1))
             mixing = model.merger.weights(positions[None])[0].mean(0)
         each = (share.sum((0, 2, 3)) / len(own), relevance.sum((0, 2, 3)) / len(own), mixing)
         for k, row in enumerate(row for row in rows if row["recording"] == name):
@@ -130,6 +133,9 @@ def _encoder(
         ]
         write_csv(folder / f"{file}.csv", table, [unit, "share", "relevance"])
     patches = _patches(model, frequencies, times, attention)
+    by_block = torch.cat(blocks).double().mean(0).numpy()
+    for k, patch in enumerate(patches):
+        patch |= {f"block_{number + 1}": float(own[k]) for number, own in enumerate(by_block)}
     write_csv(folder / "attention.csv", patches, list(patches[0]))
     with replacing(folder / "relevance.npz") as temporary, temporary.open("wb") as held_open:
         np.savez(

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from heschl.brain.rsa import compare
 from heschl.files import write_csv
 from heschl.steps.decode_linear import Decoded
-from heschl.tasks.spaces import mean_mel, phone_distance, pronunciations, read_vectors
+from heschl.tasks.spaces import phone_distance, pronunciations, read_vectors, sound_mels
 from heschl.types import Clip, HeschlError
 
 FEWEST = 5  # words
@@ -46,7 +45,7 @@ def codebook_spaces(
     others: dict[str, np.ndarray] = {}
     sounds = _sounds(held)
     if sounds:
-        others["acoustic"] = angles(_mels(sounds, words))
+        others["acoustic"] = angles(sound_mels(sounds, words))
     else:
         notes.append("the sounds that were heard are not at hand, so the acoustic space is left out")
     phones = None
@@ -102,28 +101,6 @@ def _sounds(held: Decoded) -> dict[str, list[Clip]]:
             return {}
         found.setdefault(clip.labels[label], {})[clip.labels["heard"]] = heard[clip.labels["heard"]]
     return {word: list(clips.values()) for word, clips in found.items()}
-
-
-def _mels(sounds: dict[str, list[Clip]], words: list[str]) -> np.ndarray:
-    from heschl.features.mel import LogMel
-    from heschl.files import read_audio
-    from heschl.signal import resample_recording
-
-    mel = LogMel(16000, 40)
-    held: dict[str, list[np.ndarray]] = {}
-    for word, clips in sounds.items():
-        for clip in clips:
-            wave, rate = read_audio(clip.signal, clip.start, clip.stop)
-            wave = wave if rate == 16000 else resample_recording(wave, rate, 16000)
-            spans = [span for span in clip.spans if span.tier == "word"]
-            if spans:
-                wave = wave[round(16000 * spans[0].start) : round(16000 * spans[-1].stop)]
-            with torch.no_grad():
-                held.setdefault(word, []).append(
-                    mel(torch.from_numpy(np.ascontiguousarray(wave, np.float32))[None])[0].numpy()
-                )
-    values = np.asarray(mean_mel(held, words), float)
-    return np.asarray(values - values.mean(0))  # what all words share says nothing of what sets them apart
 
 
 def _phones(clip: Clip) -> tuple[str, ...]:

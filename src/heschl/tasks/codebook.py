@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,7 +30,7 @@ from torch.nn import functional as F
 from heschl.tasks.classify import Classify
 from heschl.tasks.loss import check_labels, logits_of
 from heschl.tasks.match import gathered
-from heschl.tasks.spaces import fitted, phonology, read_vectors
+from heschl.tasks.spaces import fitted, phonology, read_vectors, sound_mels
 from heschl.types import Batch, Clip, Corpus, HeschlError
 
 
@@ -130,7 +131,8 @@ class Codebook:
     warm_up: epochs in which the codebook feels its spread only (published: 10).
     temperature, positive, symmetric: the corrected options; the defaults are as published.
     fixed: a file of vectors that the codebook is filled with and kept at: "word number number ..." a line (.txt, or
-        .csv with commas), or a pronouncing dictionary in cmudict's format (.dict, .gz) for phonological features.
+        .csv with commas), a pronouncing dictionary in cmudict's format (.dict, .gz) for phonological features, or a corpus of
+        sounds, {use: spoken, voices: 24}, for the words' mean mel spectra.
     shuffled: a label ("block") within whose values, subject by subject, words are permuted among clips before training: a
         control, which must decode at chance. Scores of the run are against the true words.
 
@@ -148,7 +150,7 @@ class Codebook:
     temperature: float = 1.0
     positive: bool = False
     symmetric: bool = False
-    fixed: str | None = None
+    fixed: str | Mapping[str, Any] | None = None
     shuffled: str | None = None
     warm: bool = field(default=False, init=False, compare=False)
     resolved: tuple[float, ...] | None = field(default=None, init=False, compare=False)
@@ -224,14 +226,30 @@ class Codebook:
             raise HeschlError(
                 "task.fixed fills a network's codebook, and this network has none: take another"
             )
-        path = Path(self.fixed).expanduser()
-        dictionary = path.suffix in (".dict", ".gz")
-        vectors = phonology(path, self.classes) if dictionary else read_vectors(path, self.classes)
+        vectors, what = self._vectors(self.fixed)
         with torch.no_grad():
             codebook.copy_(torch.from_numpy(fitted(vectors, codebook.shape[1])))
         codebook.requires_grad_(False)
-        what = "phonological features" if dictionary else "vectors"
-        return f"the codebook is fixed: {vectors.shape[1]} {what} a word, out of {path.name}"
+        return f"the codebook is fixed: {vectors.shape[1]} {what}"
+
+    def _vectors(self, fixed: str | Mapping[str, Any]) -> tuple[np.ndarray, str]:
+        """(word, number) of each word, and what they are."""
+        if isinstance(fixed, str):
+            path = Path(fixed).expanduser()
+            if path.suffix in (".dict", ".gz"):
+                return phonology(path, self.classes), f"phonological features a word, out of {path.name}"
+            return read_vectors(path, self.classes), f"vectors a word, out of {path.name}"
+        from heschl.corpora import read_corpus
+
+        options = dict(fixed)
+        use = options.pop("use", None)
+        if not isinstance(use, str):
+            raise HeschlError("task.fixed names no corpus: write {use: spoken}, or the name of a file")
+        corpus = read_corpus(use, **options)
+        sounds: dict[str, list[Clip]] = {}
+        for clip in corpus.clips:
+            sounds.setdefault(clip.labels.get(self.label, ""), []).append(clip)
+        return sound_mels(sounds, self.classes), f"numbers of mean mel spectra a word, out of {corpus.name}"
 
     def loss(self, out: Any, batch: Batch) -> Tensor:
         """The loss of a batch, one class a clip."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from heschl.corpora.arpabet import CONSONANTS, VOWELS, arpabet
-from heschl.types import HeschlError
+from heschl.types import Clip, HeschlError
 
 # Phonetic features of the 39 phones, after the International Phonetic Alphabet's charts: what each name holds for.
 # A diphthong is described by where it begins; "gliding" says that it moves.
@@ -45,6 +45,7 @@ FEATURES: Mapping[str, str] = {
     "gliding": "AW AY EY OW OY",
     "rhotic": "ER R",
 }
+RATE = 16000  # Hz, at which mel spectra are computed
 SLOTS = 4  # parts of a word, from its beginning to its end, that are described apart
 
 
@@ -150,6 +151,36 @@ def mean_mel(mels: Mapping[str, Sequence[np.ndarray]], words: Sequence[str], slo
         ]
         rows.append(np.mean(parts, 0).ravel())
     return np.array(rows, np.float32)
+
+
+def sound_mels(sounds: Mapping[str, Sequence[Clip]], words: Sequence[str]) -> np.ndarray:
+    """(word, number) `mean_mel` of 40 log-mel bands of each word's sounds, from their first word's begin to their last's end,
+    less the mean over words: what all share says nothing of what sets them apart.
+
+    Raises
+    ------
+    HeschlError: a word has no sound, or one cannot be read.
+    """
+    import torch
+
+    from heschl.features.mel import LogMel
+    from heschl.files import read_audio
+    from heschl.signal import resample_recording
+
+    mel = LogMel(RATE, 40)
+    held: dict[str, list[np.ndarray]] = {}
+    for word in words:
+        for clip in sounds.get(word, ()):
+            wave, rate = read_audio(clip.signal, clip.start, clip.stop)
+            wave = wave if rate == RATE else resample_recording(wave, rate, RATE)
+            spans = [span for span in clip.spans if span.tier == "word"]
+            if spans:
+                wave = wave[round(RATE * spans[0].start) : round(RATE * spans[-1].stop)]
+            with torch.no_grad():
+                given = torch.from_numpy(np.ascontiguousarray(wave, np.float32))[None]
+                held.setdefault(word, []).append(mel(given)[0].numpy())
+    values = np.asarray(mean_mel(held, words), float)
+    return np.asarray(values - values.mean(0))
 
 
 def fitted(vectors: np.ndarray, dim: int) -> np.ndarray:

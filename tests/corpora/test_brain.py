@@ -99,6 +99,16 @@ def test_offset_and_drift_are_measured(offset: float, drift: float) -> None:
     assert "ppm" in found.sentence()
 
 
+@pytest.mark.parametrize("rate", [100, 125, 1000])
+def test_half_a_sample_of_a_slow_recording_is_no_offset(rate: int) -> None:
+    """A sound that was recorded as exactly as a rate allows: no part of one sample (up to 10 ms here) is left over."""
+    from scipy.signal import resample_poly
+
+    loud = np.abs(noise(60, 8000))
+    found = measure(resample_poly(loud, 1, 8000 // rate), rate, loud, 8000)
+    assert found is not None and abs(found.offset) < 2e-4 and abs(found.drift) < 1e-5
+
+
 def test_another_sound_is_not_verified() -> None:
     assert measure(noise(60, 500, seed=3), 500, noise(60, 8000, seed=4), 8000) is None
 

@@ -85,7 +85,8 @@ def envelope(wave: np.ndarray, rate: float) -> np.ndarray:
     """Rectified, averaged over 20 ms, at `RATE`; sample k stands at k / RATE seconds."""
     total = np.concatenate([[0.0], np.cumsum(np.abs(wave - wave.mean()))])
     at = np.arange(int(len(wave) / rate * RATE)) / RATE
-    low, high = (np.clip((at + side) * rate, 0, len(wave)) for side in (-0.01, 0.01))
+    # a sample stands in the middle of what it stands for: half of one before it, half after
+    low, high = (np.clip((at + side) * rate + 0.5, 0, len(wave)) for side in (-0.01, 0.01))
     whole = np.arange(len(total))
     return np.asarray(
         (np.interp(high, whole, total) - np.interp(low, whole, total)) / np.maximum(high - low, 1e-9)

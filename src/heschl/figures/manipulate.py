@@ -78,10 +78,12 @@ def _zeroing(axis: Axes, held: Mapping[str, Any]) -> None:
         )  # fmt: skip
     ticks = [0, 0.01, 0.05, 0.2, 0.5, 0.95]
     axis.set_xticks(np.sqrt(ticks), [f"{100 * v:g}" if v != 0.95 else "95 %" for v in ticks])
-    spread = (
-        "one standard deviation over folds" if len(held["runs"]) > 1 else "95\u202f% intervals over speakers"
-    )
-    axis.set_xlabel(f"share of the samples set to zero; bands: {spread}", loc="left")
+    spread = ""
+    if len(held["runs"]) > 1:
+        spread = "; bands: one standard deviation over folds"
+    elif any(cell.get("low") is not None for cells in held["zeroing"].values() for cell in cells):
+        spread = "; bands: 95\u202f% intervals over speakers"
+    axis.set_xlabel(f"share of the samples set to zero{spread}", loc="left")
     axis.annotate(
         "guessing", (0, held["chance"]), (2, -2), textcoords="offset points", va="top", color=SOFT, fontsize=8
     )

@@ -142,14 +142,15 @@ def _title(rows: Sequence[Mapping[str, Any]], synthetic: bool, known: bool) -> s
             best[row["target"]] = row
     several = len({row["area"] for row in rows}) > 1
     told: list[str] = []
-    not_better: list[str] = []
+    no_better: dict[str, list[str]] = {"guessing": [], "off an untrained network": []}
     for target, row in best.items():
-        if row["score"]["value"] <= row["untrained"]["value"]:
-            not_better.append(target)
+        if _bound(row["score"], "low") <= row["chance"]:
+            no_better["guessing"].append(target)
+        elif row["score"]["value"] <= row["untrained"]["value"]:
+            no_better["off an untrained network"].append(target)
         else:
             told.append(f"{target} {'best ' * (not told and several)}off {row['area']}")
-    if not_better:
-        told.append(f"{' and '.join(not_better)} no better than off an untrained network")
+    told += [f"{' and '.join(those)} no better than {what}" for what, those in no_better.items() if those]
     said = ", ".join(told)
     n = max(row["n_speakers"] for row in rows)
     speech = ("synthetic speakers" if synthetic else "speakers") if known else "clips; speakers not known"

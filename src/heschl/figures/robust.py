@@ -51,6 +51,9 @@ def robust_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
     """
     quiet = held["rows"][0]
     kinds = [kind for kind in _AXES if any(row["kind"] == kind for row in held["rows"])]
+    # explanations may even turn round
+    ends = [row["stability"][side] for row in held["rows"] for side in ("value", "low")]
+    lowest = min([0.0, *(end - 0.03 for end in ends if end is not None and end < 0)])
     with styled():
         figure = new_figure(width, 4.4, _title(held))
         axes = figure.subplots(
@@ -62,7 +65,7 @@ def robust_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
                 axis = axes[line, column]
                 _lines(axis, own, key, kind, named=line == 1)
                 axis.axhline(quiet[key]["value"], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-                axis.set_ylim(0, 1.03)
+                axis.set_ylim(0 if key == "accuracy" else lowest, 1.03)
                 axis.spines["left"].set_visible(False)
                 axis.spines["bottom"].set_color(LINE)
                 axis.tick_params(length=0)
@@ -141,11 +144,12 @@ def _title(held: Mapping[str, Any]) -> str:
     worst = min(rows, key=lambda row: row["accuracy"]["value"])
     words = {id(row): str(row["words"]).replace(" -", " \u2212") for row in rows}
     mild = [row for row in rows if row["accuracy"]["value"] >= quiet - 0.05]
-    first = f"{words[id(worst)][0].upper() + words[id(worst)][1:]}, harms most: {100 * quiet:.0f} to {100 * worst['accuracy']['value']:.0f}\u202f%"
+    named = words[id(worst)][0].upper() + words[id(worst)][1:] + ("," if "," in words[id(worst)] else "")
+    first = f"{named} harms most: {100 * quiet:.0f} to {100 * worst['accuracy']['value']:.0f}\u202f%"
     if mild:
         shaky = min(mild, key=lambda row: row["stability"]["value"])
         first += (
-            f"; {words[id(shaky)]}, hardly touches the answers, yet explanations keep a rank correlation of only "
+            f"; {words[id(shaky)]}{',' if ',' in words[id(shaky)] else ''} hardly touches the answers, yet explanations keep a rank correlation of only "
             f"{shaky['stability']['value']:.2f}"
         )
     return first

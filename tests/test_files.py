@@ -234,3 +234,9 @@ def test_the_cache_lies_where_it_is_told_or_where_the_system_keeps_caches(
     assert files.cache_folder() == tmp_path / "xdg" / "heschl"
     monkeypatch.setattr(files.sys, "platform", "darwin")
     assert files.cache_folder().parts[-3:] == ("Library", "Caches", "heschl")
+
+
+def test_text_is_no_file_of_weights(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_text("hello this is text")
+    with pytest.raises(HeschlError, match=r"a\.pt is no file of weights: give"):
+        files.read_weights(tmp_path / "a.pt")

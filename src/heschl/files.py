@@ -355,7 +355,11 @@ def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
             f"{path} holds more than weights (a pickle that could run code), so it is not opened: "
             "save `model.state_dict()` instead of the model"
         ) from None
-    except (SafetensorError, RuntimeError, EOFError, OSError, KeyError, UnicodeDecodeError) as error:
+    except (KeyError, UnicodeDecodeError):  # torch takes the first bytes of a strange file for commands
+        raise HeschlError(
+            f"{path} is no file of weights: give a .safetensors file, or what torch saved"
+        ) from None
+    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
         raise HeschlError(
             f"{path} could not be read as weights ({str(error).splitlines()[0][:80]}): copy it again, or train again"
         ) from None

@@ -243,6 +243,16 @@ def test_any_bytes_are_a_table_or_a_sentence(data: bytes) -> None:
         assert all(isinstance(line, str) for line in table.check(path))
 
 
+def test_check_finds_samples_that_are_no_numbers(folder: Path) -> None:
+    wave = np.zeros(800)
+    wave[5] = np.nan
+    soundfile.write(folder / "nan.wav", wave, 8000, subtype="DOUBLE")
+    write(folder / "t.csv", "path,word", "a/1.wav,yes", "a/2.wav,no", "nan.wav,no")
+    lines = table.check(folder / "t.csv")
+    assert lines[0].endswith("3 rows, 2 clips, 1 left out")
+    assert any(line.startswith("! clip nan") and "not numbers" in line for line in lines)
+
+
 def test_check_says_what_is_wrong(folder: Path) -> None:
     tone(folder / "tick.wav", 0.01)
     write(

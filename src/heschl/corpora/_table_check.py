@@ -38,7 +38,11 @@ def findings(
 
 def _left_out(skipped: Sequence[Skipped]) -> list[str]:
     shown = [f"{where}: {why}" for where, why in skipped[:5]]
-    return [*shown, f"and {len(skipped) - 5:,} more rows left out"] if len(skipped) > 5 else shown
+    return (
+        [*shown, f"and {counted(len(skipped) - 5, 'other row', 'other rows')} left out"]
+        if len(skipped) > 5
+        else shown
+    )
 
 
 def _seconds(clip: Clip) -> float:

@@ -11,15 +11,15 @@ Licence and citation: those of the recordings.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from heschl.corpora import _headers, _tiny
 from heschl.corpora._table_check import findings
 from heschl.corpora._table_pattern import from_pattern, unmatched
 from heschl.corpora._table_rows import clips_of, find_columns, find_table, read_rows
-from heschl.files import write_csv
-from heschl.types import Clip, Corpus, HeschlError
+from heschl.files import audio_info, read_audio, write_csv
+from heschl.types import Clip, Corpus, HeschlError, Skipped
 
 __all__ = ["check", "find_table", "from_pattern", "read", "unmatched", "write_tiny"]
 
@@ -79,7 +79,8 @@ def check(path: Path | str, **options: str | None) -> list[str]:
     """What is in a table and what is wrong with it, one screen of lines.
 
     A line that begins with "! " must be mended; one with "? " is worth a look and may be meant so. Takes the
-    options of `read`. Never raises for what a table's maker can mend: that is a line too.
+    options of `read`. Never raises for what a table's maker can mend: that is a line too. Recordings of floating-point
+    numbers, which alone can hold some that are none, are read whole.
     """
     try:
         file = find_table(Path(path))
@@ -88,7 +89,19 @@ def check(path: Path | str, **options: str | None) -> list[str]:
         clips, skipped = clips_of(file, rows, columns)
     except HeschlError as error:
         return [f"! {error}"]
-    return findings(file, len(rows), columns, clips, skipped)
+    broken = dict(_unreadable(clips))
+    skipped = [*skipped, *(Skipped(f"clip {name}", why) for name, why in broken.items())]
+    return findings(file, len(rows), columns, [clip for clip in clips if clip.id not in broken], skipped)
+
+
+def _unreadable(clips: Sequence[Clip]) -> Iterator[tuple[str, str]]:
+    """(clip, what is wrong) of recordings whose header is well and whose samples are not."""
+    for clip in clips:
+        try:
+            if audio_info(clip.signal).subtype in ("FLOAT", "DOUBLE"):
+                read_audio(clip.signal, clip.start, clip.stop)
+        except HeschlError as error:
+            yield clip.id, str(error)
 
 
 def write_tiny(root: Path, seed: int = 0) -> None:

@@ -61,6 +61,6 @@ def _heard_in_both(corpus: Corpus, split: Split) -> list[str]:
         return []
     which = f"all {len(both)}" if both == tested else f"{len(both)} of {len(tested)}"
     return [
-        f"{which} stretches of speech of the test part were heard in training, by others: a score says nothing of speech "
-        "that nobody heard"
+        f"{which} stretches of speech of the test part were heard in training too: a score says nothing of speech "
+        "that was new"
     ]

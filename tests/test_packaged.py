@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,10 @@ import soundfile
 
 from heschl.files import read_json, read_text
 from heschl.run import open_run, packaged_runs
+from heschl.steps.evaluate import evaluate
+from heschl.steps.explain import explain, explain_run
+from heschl.steps.listen import listen
+from heschl.steps.place import place_run
 from heschl.steps.predict import predict
 from heschl.types import HeschlError
 
@@ -44,6 +50,42 @@ def test_opened_by_name_and_asked(name: str, tmp_path: Path, monkeypatch: pytest
     assert len(table) and set(table["label"]) <= set(run.labels)
     again = open_run(name)
     assert again.name == run.name
+
+
+@pytest.mark.parametrize("ask", [
+    lambda: explain_run("words", files=["missing.wav"]),
+    lambda: explain_run("words", files=["text.wav"]),
+    lambda: explain_run("words", files=["noise.wav"], target="nonsense"),
+    lambda: explain_run("words"),
+    lambda: explain("words", ["missing.wav"]),
+    lambda: place_run("crnn", [Path("missing.wav")]),
+    lambda: listen("words", "missing.wav"),
+    lambda: listen("phones", "noise.wav"),
+    lambda: evaluate("words"),
+    lambda: predict("words", ["noise.wav"], textgrids="out"),
+])  # fmt: skip
+def test_a_question_that_is_refused_leaves_nothing_behind(
+    ask: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("noise.wav", np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
+    Path("text.wav").write_text("no sound")
+    there = sorted(Path().rglob("*"))
+    with pytest.raises(HeschlError):
+        ask()
+    assert sorted(Path().rglob("*")) == there
+
+
+def test_predicting_writes_nothing_and_explaining_in_vain_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("noise.wav", np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
+    assert len(predict("words", ["noise.wav"])) == 1 and not Path("runs").exists()
+    soundfile.write("none.wav", np.full(16000, np.nan), 16000, subtype="FLOAT")
+    with pytest.raises(HeschlError, match="not numbers"):
+        explain_run("words", files=["none.wav"])
+    assert not list(Path("runs").glob("words/explain/*"))
 
 
 def test_a_folder_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

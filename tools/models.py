@@ -163,7 +163,9 @@ def _good(rows: list[dict[str, Any]]) -> str:
         return "not measured by us yet on speakers that it never heard"
     seeds = f"{len(rows)} seed{'s' * (len(rows) != 1)}"
     folds = rows[0]["folds"]
-    which = "folds of speakers" if isinstance(folds, int) else f"folds of speakers, {folds} of them"
+    which = (
+        "folds of speakers" if isinstance(folds, int) else f"{folds.count(',') + 1} of the folds of speakers"
+    )
     return (
         f"on real speakers that the scored network never heard ({rows[0]['scores']['n_groups']} speakers, {which}, "
         f"{seeds}):\n  {_scores(rows)}. Chance is {100 * rows[0]['chance']:.1f} %"

@@ -165,17 +165,10 @@ def _say(held: dict[str, Any]) -> None:
         told = [{**row, "relevance": f"{100 * row['relevance']:.0f} %", "area": f"{100 * row['area']:.0f} %",
                  "speakers": row["speakers"] or "",
                  "p_holm": "" if row["p_holm"] is None else f"{row['p_holm']:.2g}"} for row in top]  # fmt: skip
-        show_table(
-            told,
-            {
-                "kind": "",
-                "name": "",
-                "relevance": "relevance",
-                "area": "area",
-                "speakers": "speakers",
-                "p_holm": "p (Holm)",
-            },
-        )
+        columns = {"kind": "", "name": "", "relevance": "relevance", "area": "area"}
+        columns |= {"speakers": "speakers"} if any(row["speakers"] for row in told) else {}
+        columns |= {"p_holm": "p (Holm)"} if any(row["p_holm"] for row in told) else {}
+        show_table(told, columns)
     if held["summary_note"]:
         say(f"  {held['summary_note'][0].upper()}{held['summary_note'][1:]}.")
     if held["skipped"]:

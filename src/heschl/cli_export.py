@@ -38,9 +38,14 @@ def export(
     say(f"{held['file']}: {held['bytes'] / 1e6:.2f} MB")
     if "largest_difference" in held:
         say(
-            f"It takes {held['takes']}; on {held['clips']} clips its logits differ from torch's by at most "
+            f"It takes {held['takes']}; on {held['clips']} clips{' of synthetic speech' * held['synthetic']} its logits "
+            "differ from torch's by at most "
             f"{held['largest_difference']:.1e} (the largest is {held['largest_logit']:.1f})"
         )
+        if held["rounding"]:
+            say(
+                f"Torch's own are rounded by as much there: they lie {held['rounding']:.1e} from those in double precision."
+            )
     if held.get("sounds"):
         say(
             "It holds sounds made of the recordings: publish it only where their licence and speakers allow it."

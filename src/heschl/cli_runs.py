@@ -299,7 +299,9 @@ def predict(
         text = _json(good, bad)
     else:
         text = good.to_csv(index=False, lineterminator="\n")
-    if out is None:
+    if good.empty and not as_json:
+        pass  # a table's head without rows says nothing, and a file of it would pass for an answer
+    elif out is None:
         sys.stdout.write(text)
     else:
         write_text(out, text)
@@ -309,7 +311,11 @@ def predict(
     if len(bad):
         raise typer.Exit(1)
     if out is not None and not json:
-        say(next_line("heschl", "report", run if run.is_dir() else run.parent.parent))
+        folder = run.parent.parent if run.is_file() else run
+        if folder.is_dir():
+            say(next_line("heschl", "report", folder))
+        else:  # a model that comes along has no scores to report
+            say(next_line("heschl", "explain", run, "--file", good["file"].iloc[0]))
 
 
 def _json(good: Any, bad: Any) -> str:
@@ -345,9 +351,14 @@ def report(
         give({"page": str(page.resolve())})
         return
     say(f"Open this page in a browser: {page.resolve()}")
-    if not (run / "evaluate").is_dir():
+    from heschl.run import open_run
+
+    tested = bool(
+        open_run(page.parent).split.test
+    )  # without a test part there is nothing to score or explain of it
+    if tested and not (page.parent / "evaluate").is_dir():
         say(next_line("heschl", "evaluate", run))
-    elif not (run / "explain").is_dir():
+    elif tested and not (page.parent / "explain").is_dir():
         say(next_line("heschl", "explain", run))
     else:
         say(next_line("heschl", "recipes"))

@@ -106,6 +106,8 @@ def told(error: OSError, path: Path | str) -> HeschlError:
         return HeschlError(
             f"{path} is larger than may be written here ({why}): free some space, or {elsewhere}"
         )
+    if error.errno == errno.ENOTDIR:
+        return HeschlError(f"{path} goes through a file as if it were a folder: {elsewhere}")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return HeschlError(f"{path} may not be written or read ({why}): change that, or {elsewhere}")
     return HeschlError(f"{path} could not be written or read ({why}): {elsewhere}")

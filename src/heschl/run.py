@@ -47,21 +47,42 @@ class Run:
 
     Attributes
     ----------
-    folder: the run folder.
+    folder: the run folder; of a model that comes along, made of its files when it is first asked for, so that a
+        question that is refused leaves nothing behind. The run as text, for messages, is its path and makes nothing.
     recipe: as it was trained.
     origin: versions, command, device, corpus, counts (origin.json).
     """
 
     def __init__(
-        self, folder: Path, recipe: Recipe, origin: Mapping[str, Any], trusted_only: bool = False
+        self,
+        folder: Path,
+        recipe: Recipe,
+        origin: Mapping[str, Any],
+        trusted_only: bool = False,
+        source: Path | None = None,
     ) -> None:
-        self.folder = folder
+        self._folder = folder
+        self._source = source  # of a model that comes along
         self.recipe = recipe
         self.origin = dict(origin)
         self._trusted_only = trusted_only
 
+    def __str__(self) -> str:
+        return str(self._folder)
+
     def __repr__(self) -> str:
-        return f"Run({str(self.folder)!r})"
+        return f"Run({str(self)!r})"
+
+    @property
+    def folder(self) -> Path:
+        if self._source is not None:
+            _unpack(self._source, self._folder)
+        return self._folder
+
+    @property
+    def held(self) -> Path:
+        """Where what was trained is read: the folder, or the package's while the model has none."""
+        return self._source or self._folder
 
     @property
     def name(self) -> str:
@@ -87,12 +108,12 @@ class Run:
         """The ids of each part's clips, as trained."""
         from heschl.corpora.split import read_split
 
-        return read_split(self.folder / "split.json")
+        return read_split(self.held / "split.json")
 
     @property
     def history(self) -> list[dict[str, float]]:
         """Rows of history.csv, one an epoch; empty where nothing was trained."""
-        path = self.folder / "history.csv"
+        path = self.held / "history.csv"
         if not path.exists():
             return []
         return [{key: float(text) for key, text in row.items() if text != ""} for row in read_csv(path)]
@@ -104,7 +125,7 @@ class Run:
         ------
         HeschlError: there are none yet, or they belong to another run.
         """
-        folder = self.folder / "checkpoints"
+        folder = self.held / "checkpoints"
         if which == "last":
             return last_weights(folder / "last.ckpt", self.name)
         path = folder / f"{which}.safetensors"
@@ -135,7 +156,7 @@ class Run:
             made.load_state_dict(state)
         except RuntimeError as error:
             raise HeschlError(
-                f"{self.folder / 'checkpoints'}: the weights do not fit {self.recipe.model.use} "
+                f"{self.held / 'checkpoints'}: the weights do not fit {self.recipe.model.use} "
                 f"({str(error).splitlines()[-1].strip()[:100]}): was its code changed since it was trained?"
             ) from None
         return cast("nn.Module", made.eval())
@@ -151,7 +172,15 @@ class Run:
         part = self.recipe.corpus
         if root is not None:
             part = part.model_copy(update={"args": {**part.args, "root": str(root)}})
-        return read_heard(part, self._parts, self._trusted_only)
+        try:
+            return read_heard(part, self._parts, self._trusted_only)
+        except HeschlError:
+            if root is not None or any((self.split.train, self.split.validation, self.split.test)):
+                raise
+            raise HeschlError(
+                f"{self} comes along without recordings: give some of yours, with --file or as `heschl evaluate "
+                f"{self._folder.name} --on FOLDER`"
+            ) from None
 
     def note(self, **facts: Any) -> None:
         """Adds facts to origin.json."""
@@ -182,7 +211,7 @@ def create_run(folder: Path, recipe: Recipe, origin: Mapping[str, Any], split: S
 def open_run(folder: Path | str | Run, *, trusted_only: bool = False) -> Run:
     """Opens a run folder, or a model that comes with heschl by its name (`packaged_runs`).
 
-    A model that comes with heschl is copied to runs/NAME first, so that what is asked about it has a place to lie.
+    A model that comes with heschl becomes runs/NAME once something is to be written about it.
 
     Parameters
     ----------
@@ -194,11 +223,13 @@ def open_run(folder: Path | str | Run, *, trusted_only: bool = False) -> Run:
     """
     if isinstance(folder, Run):
         return folder
-    folder = _unpacked(Path(folder))
+    target, source = _places(Path(folder))
+    folder = source or target
     for name in ("recipe.yaml", "origin.json", "split.json"):
         if not (folder / name).is_file():
             what = "is not there" if not folder.exists() else f"is not a run folder (it has no {name})"
-            raise HeschlError(f"{folder} {what}: give the folder that `heschl train` named")
+            model = "" if folder.exists() else f", or a model that comes along ({', '.join(packaged_runs())})"
+            raise HeschlError(f"{folder} {what}: give the folder that `heschl train` named{model}")
     facts = read_json(folder / "origin.json")
     raw = read_yaml(folder / "recipe.yaml")
     try:
@@ -217,7 +248,7 @@ def open_run(folder: Path | str | Run, *, trusted_only: bool = False) -> Run:
             f"{folder / 'recipe.yaml'} is not the recipe that was trained ({name}): "
             "put it back, or train the changed recipe as a run of its own"
         )
-    return Run(folder, recipe, facts, trusted_only)
+    return Run(target, recipe, facts, trusted_only, source)
 
 
 def packaged_runs() -> dict[str, Path]:
@@ -226,19 +257,22 @@ def packaged_runs() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(folder.glob("*/recipe.yaml"))}
 
 
-def _unpacked(folder: Path) -> Path:
-    """The folder itself; of the bare name of a packaged model, its copy under runs/."""
+def _places(folder: Path) -> tuple[Path, Path | None]:
+    """The run folder and, of the bare name of a packaged model that has none yet, where its files are."""
     source = packaged_runs().get(str(folder))
     if folder.exists() or source is None:
-        return folder
+        return folder, None
     target = Path("runs") / folder.name
-    if not (target / "origin.json").is_file():
-        files = [path for path in sorted(source.rglob("*")) if path.is_file()]
-        for path in sorted(
-            files, key=lambda path: path.name == "origin.json"
-        ):  # last: half a folder is no run
-            write_bytes(target / path.relative_to(source), path.read_bytes())
-    return target
+    return target, None if (target / "origin.json").is_file() else source
+
+
+def _unpack(source: Path, target: Path) -> None:
+    """A packaged model as a run folder, where it is not there yet."""
+    if (target / "origin.json").is_file():
+        return
+    files = [path for path in sorted(source.rglob("*")) if path.is_file()]
+    for path in sorted(files, key=lambda path: path.name == "origin.json"):  # last: half a folder is no run
+        write_bytes(target / path.relative_to(source), path.read_bytes())
 
 
 # --- weights -------------------------------------------------------------------------------------------

@@ -79,8 +79,35 @@ def test_the_map_of_shares_is_even_in_lightness_light_and_dark():
         steps = np.diff(lightness)
         assert (np.sign(steps) == np.sign(steps[0])).all()
         assert np.abs(steps - steps.mean()).max() < 0.15 * abs(steps.mean()) + 0.004
-    assert style.shades()[0] == style.PAPER and style.shade(0.0) == style.PAPER
-    assert style.shade(0.001) != style.PAPER
+    assert style.shades()[0] == style.PAPER and style.shade(0.0)[0] == style.PAPER
+    assert style.shade(0.001)[0] != style.PAPER
+
+
+def test_everything_that_is_read_stands_out_from_its_ground():
+    """WCAG 2, AA: 4.5 to 1, light and dark; black and white stand 21 to 1 apart, #767676 just makes it on white."""
+    assert style.contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert style.contrast("#ffffff", "#767676") == pytest.approx(4.54, abs=0.005)
+    values = [dict(re.findall(r"--(\w+): (#\w+);", side)) for side in style.css()]
+    named = {name for one in values for name in one if name.endswith("_text")}
+    assert {"orange_text", "vermilion_text"} <= named
+    for side, own in enumerate(values):
+        for name in ("ink", "soft", "blue", *named):
+            assert style.contrast(own[name], own["paper"]) >= 4.5, name
+        ground = _mixed(own["ink"], own["paper"], 0.06)  # of commands on a page
+        assert style.contrast(own["ink"], ground) >= 4.5 and style.contrast(own["soft"], ground) >= 4.5
+        for step in range(style.SHADES):
+            ground, ink = (_dark(colour) if side else colour for colour in style.numbered(step))
+            assert style.contrast(ground, ink) >= 4.5
+    assert style.legible(style.BLUE) == style.BLUE != style.legible(style.ORANGE)
+
+
+def _mixed(one, other, share):
+    pairs = ((int(one[k : k + 2], 16), int(other[k : k + 2], 16)) for k in (1, 3, 5))
+    return "#" + "".join(f"{round(share * a + (1 - share) * b):02x}" for a, b in pairs)
+
+
+def _dark(colour):
+    return dict(zip(style.shades(), style.shades(dark=True)), **dict(style.COLOURS.values()))[colour]
 
 
 def test_oklab_of_known_colours():

@@ -301,3 +301,19 @@ def test_reading_a_recipe_loads_no_torch() -> None:
         "assert not {'torch', 'numpy', 'lightning', 'pandas', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("model.width", -3, "model: kws.KWS cannot be made with width -3"),
+        ("train.optimiser.lr", -1.0, "optimiser: .*AdamW cannot be made with lr -1.0"),
+        ("feature.n_mels", 0, "n_mels is 0"),
+    ],
+)
+def test_a_value_that_a_part_cannot_take_is_a_sentence_and_writes_nothing(tmp_path, key, value, words):
+    from heschl.training.fit import train
+
+    with pytest.raises(HeschlError, match=words):
+        train("kws-small", {key: value, "corpus.voices": 6}, runs=tmp_path, quiet=True)
+    assert not list(tmp_path.iterdir())

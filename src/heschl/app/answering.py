@@ -109,7 +109,7 @@ def open_model(folder: Path | str, name: str = "") -> Model:
     network = open_network(run)
     brains = "positions" in inspect.signature(network.model.forward).parameters
     if brains or isinstance(network.feature, Stored):
-        raise HeschlError(f"{run.folder} hears no sound, so that nobody can speak to it: name another run")
+        raise HeschlError(f"{run} hears no sound, so that nobody can speak to it: name another run")
     return Model(name or run.name, run, network)
 
 

@@ -66,6 +66,8 @@ class LogMel(nn.Module):
         super().__init__()
         if normalise not in get_args(Normalise):
             raise HeschlError(f"LogMel.normalise is '{normalise}': choose {', '.join(get_args(Normalise))}")
+        if n_mels < 1:
+            raise HeschlError(f"LogMel.n_mels is {n_mels}: it needs one filter or more")
         if floor <= 0:
             raise HeschlError(
                 f"LogMel.floor is {floor}: the logarithm needs a floor above zero, such as 1e-6"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heschl.figures import heads
-from heschl.figures.style import AREAS, INK, LINE, SOFT, TEXT, WIDE, new_figure, styled
+from heschl.figures.style import AREAS, INK, LINE, SOFT, TEXT, WIDE, legible, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -201,7 +201,7 @@ def partition_figure(
                 0.02,
                 0.99 - 0.09 * k,
                 name,
-                color=colour,
+                color=legible(colour),
                 transform=grid[0].transAxes,
                 va="top",
                 fontweight="bold",

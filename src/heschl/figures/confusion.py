@@ -59,14 +59,13 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str], width: float = T
         size = 9 if cell > 0.2 else max(6.0, cell * 45)
         if n <= NUMBERED and cell > 0.2:
             for i, j in cells:
-                ink = PAPER if share[i, j] > 0.2 and i != j else INK
                 axis.text(
                     j,
                     i,
                     f"{100 * share[i, j]:.0f}",
                     ha="center",
                     va="center",
-                    color=ink,
+                    color=INK if i == j else shade(share[i, j])[1],
                     fontsize=min(9, cell * 30),
                 )
         axis.set(xlim=(-0.5, n - 0.5), ylim=(n - 0.5, -0.5), aspect="equal", anchor="NW")
@@ -87,7 +86,7 @@ def _colour(share: float, right: bool) -> Any:
     """Mistakes in the map of shares; right answers in grey, the deeper the more, so that the eye goes to the mistakes."""
     from matplotlib.colors import to_rgba
 
-    return to_rgba(INK, 0.06 + 0.26 * float(share)) if right else to_rgba(shade(share))
+    return to_rgba(INK, 0.06 + 0.26 * float(share)) if right else to_rgba(shade(share)[0])
 
 
 def _key(figure: Figure) -> None:
@@ -95,7 +94,7 @@ def _key(figure: Figure) -> None:
     from matplotlib.patches import Patch
 
     shares = (0.01, 0.05, 0.2, 0.5, 1.0)
-    squares = [Patch(facecolor=shade(share), label=f"{100 * share:.0f} %") for share in shares]
+    squares = [Patch(facecolor=shade(share)[0], label=f"{100 * share:.0f} %") for share in shares]
     squares.append(Patch(facecolor=_colour(1.0, True), label="right"))
     figure.legend(
         handles=squares,

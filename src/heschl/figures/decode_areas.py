@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heschl.figures.brain import area_hues, sequential
-from heschl.figures.style import INK, LINE, SOFT, WIDE, new_figure, styled
+from heschl.figures.style import INK, LINE, SOFT, WIDE, contrast, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +71,10 @@ def _lost(
 
 
 def _talk(axis: Axes, names: Sequence[str], talk: np.ndarray, letters: int) -> None:
-    axis.imshow(np.minimum(talk, 1), cmap=sequential(), vmin=0, vmax=1)
+    from matplotlib.colors import to_hex
+
+    colours = sequential()
+    axis.imshow(np.minimum(talk, 1), cmap=colours, vmin=0, vmax=1)
     for (i, j), value in np.ndenumerate(talk):
         axis.text(
             j,
@@ -80,7 +83,8 @@ def _talk(axis: Axes, names: Sequence[str], talk: np.ndarray, letters: int) -> N
             ha="center",
             va="center",
             fontsize=8,
-            color="#fefefe" if value > 0.6 else "#101010",  # the cells keep their colours on a dark page
+            # the cells keep their colours on a dark page, and so does what is read on them
+            color=max("#fefefe", "#101010", key=lambda ink: contrast(ink, to_hex(colours(min(value, 1.0))))),
         )
     axis.set_xticks(range(len(names)), names, rotation=90)
     axis.set_yticks(range(len(names)), names)

@@ -18,6 +18,7 @@ from heschl.figures.style import (
     VERMILION,
     WIDE,
     apart,
+    legible,
     new_figure,
     styled,
     wrapped,
@@ -271,7 +272,9 @@ def _key(axis: Axes, target: str) -> None:
     from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
 
     words = [(f"■ for {target}", WARM), ("■ against", COOL)]
-    areas: list[Any] = [TextArea(text, textprops={"color": colour, "fontsize": 9}) for text, colour in words]
+    areas: list[Any] = [
+        TextArea(text, textprops={"color": legible(colour), "fontsize": 9}) for text, colour in words
+    ]
     box = AnchoredOffsetbox(
         "lower right",
         child=HPacker(children=areas, pad=0, sep=10),
@@ -352,7 +355,7 @@ def _line_names(axis: Axes, curves: Mapping[str, Any], names: list[tuple[str, di
             xytext=(24, 0),
             textcoords="offset points",
             va="center",
-            color=style["color"],
+            color=legible(style["color"]),
             fontsize=9,
             annotation_clip=False,
         )

@@ -15,6 +15,7 @@ from heschl.figures.style import (
     PAPER,
     SOFT,
     TEXT,
+    legible,
     new_figure,
     percent,
     styled,
@@ -73,7 +74,7 @@ def _zeroing(axis: Axes, held: Mapping[str, Any]) -> None:
         ends
     ):  # the upper right is free: nothing is understood better with more of it gone
         axis.annotate(
-            name, (0.99, 0.95 - 0.09 * k), xycoords="axes fraction", ha="right", va="top", color=hue,
+            name, (0.99, 0.95 - 0.09 * k), xycoords="axes fraction", ha="right", va="top", color=legible(hue),
             bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
         )  # fmt: skip
     ticks = [0, 0.01, 0.05, 0.2, 0.5, 0.95]

@@ -17,7 +17,9 @@ from heschl.figures.style import (
     SOFT,
     TEXT,
     apart,
+    legible,
     new_figure,
+    numbered,
     shades,
     styled,
 )
@@ -125,7 +127,7 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
             (5, 0),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",
-            color=colour,
+            color=legible(colour),
             va="center",
             annotation_clip=False,
         )
@@ -217,11 +219,11 @@ def _map(axis: Axes, table: np.ndarray, numbers: bool, top: float = 1.0) -> None
     for (i, j), value in np.ndenumerate(table):
         share = 0.0 if np.isnan(value) else float(np.clip(value / top, 0, 1))
         step = round(share * (SHADES - 1))
-        axis.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, facecolor=shades()[step], linewidth=0))
+        ground, ink = numbered(step) if numbers else (shades()[step], INK)
+        axis.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, facecolor=ground, linewidth=0))
         if numbers:
-            dark = step > SHADES * 0.55
             text = "–" if np.isnan(value) else f"{value:.2f}".replace("-0.00", "0.00")
-            axis.text(j, i, text, ha="center", va="center", color=PAPER if dark else INK, fontsize=8.5)
+            axis.text(j, i, text, ha="center", va="center", color=ink, fontsize=8.5)
     axis.set_xlim(-0.5, columns - 0.5)
     axis.set_ylim(rows - 0.5, -0.5)
     axis.tick_params(length=0, labelcolor=INK)

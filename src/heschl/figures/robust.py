@@ -17,6 +17,7 @@ from heschl.figures.style import (
     SOFT,
     TEXT,
     VERMILION,
+    legible,
     new_figure,
     percent,
     styled,
@@ -129,7 +130,7 @@ def _lines(axis: Axes, rows: list[Mapping[str, Any]], key: str, kind: str, named
     for k, (words, hue) in enumerate(reversed(ends) if named else ()):
         axis.annotate(
             words, (where, 0.93 - 0.1 * (len(ends) - 1 - k)), xycoords="axes fraction", ha=side, va="top", fontsize=8,
-            color=hue, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
+            color=legible(hue), bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
         )  # fmt: skip
 
 

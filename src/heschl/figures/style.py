@@ -46,6 +46,7 @@ PAPER, INK, SOFT, LINE, BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW = (
 AREAS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW)  # one hue an area, in this order, everywhere
 
 SHADES = 24  # steps of the map of shares, from the ground itself towards the ink
+READ = 4.5  # contrast that text asks for (WCAG 2, AA)
 DEEPEST = 0.75  # how far towards the ink: short of it, so that right answers do not shout
 
 
@@ -63,10 +64,44 @@ def shades(dark: bool = False) -> tuple[str, ...]:
     return tuple(to_hex(np.array([L, a, b])) for L, a, b in zip(steps, *hue, strict=True))
 
 
-def shade(share: float) -> str:
-    """The colour of a share in [0, 1]; the square root spreads small shares, which are the mistakes."""
+def shade(share: float) -> tuple[str, str]:
+    """Ground and ink of a share in [0, 1]; the square root spreads small shares, which are the mistakes."""
     step = round(float(np.sqrt(np.clip(share, 0.0, 1.0))) * (SHADES - 1))
-    return shades()[max(step, 3) if share > 0 else 0]  # a single mistake is still seen
+    return numbered(max(step, 3) if share > 0 else 0)  # a single mistake is still seen
+
+
+def contrast(one: str, other: str) -> float:
+    """How far two colours stand apart, from 1 to 21, by the relative luminance of WCAG 2."""
+    low, high = sorted(_luminance(colour) for colour in (one, other))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    red, green, blue = _linear(colour)
+    return float(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+
+
+@cache
+def legible(hue: str) -> str:
+    """A hue for words in it: darkened until it stands out from the paper; on dark paper the hues do as they are."""
+    lab = _to_oklab(hue)
+    while contrast(to_hex(lab), PAPER) < READ:
+        lab *= 0.99
+    return to_hex(lab)
+
+
+@cache
+def numbered(step: int) -> tuple[str, str]:
+    """Ground and ink of a cell with a number in it: the step of the map of shares, or the next on which one can be read."""
+    grounds = shades(), shades(dark=True)
+    read = [
+        (abs(k - step), k, ink)
+        for k in range(SHADES)
+        for ink in ("ink", "paper")
+        if all(contrast(grounds[side][k], COLOURS[ink][side]) >= READ for side in (0, 1))
+    ]
+    _, k, ink = min(read)
+    return grounds[0][k], COLOURS[ink][0]
 
 
 def _rising(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
@@ -91,9 +126,12 @@ _LAB = np.array(
 
 
 def _to_oklab(colour: str) -> np.ndarray:
+    return np.asarray(_LAB @ np.cbrt(_LMS @ _linear(colour)))
+
+
+def _linear(colour: str) -> np.ndarray:
     srgb = np.array([int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)])
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    return np.asarray(_LAB @ np.cbrt(_LMS @ linear))
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 
 
 def to_hex(lab: np.ndarray) -> str:
@@ -301,7 +339,8 @@ def _escape(text: str) -> str:
 
 @cache
 def _variables() -> dict[str, str]:
-    names = {light: name for name, (light, _) in COLOURS.items()}
+    names = {legible(light): f"{name}_text" for name, (light, _) in COLOURS.items() if light in AREAS}
+    names |= {light: name for name, (light, _) in COLOURS.items()}
     return names | {colour: f"s{k}" for k, colour in enumerate(shades()) if colour not in names}
 
 
@@ -310,6 +349,10 @@ def css() -> tuple[str, str]:
     dark_shades = shades(dark=True)
     light = [f"--{name}: {pair[0]};" for name, pair in COLOURS.items()]
     dark = [f"--{name}: {pair[1]};" for name, pair in COLOURS.items()]
+    for colour, variable in _variables().items():
+        if variable.endswith("_text"):
+            light.append(f"--{variable}: {colour};")
+            dark.append(f"--{variable}: {COLOURS[variable.removesuffix('_text')][1]};")
     for k, colour in enumerate(shades()):
         if (name := _variables().get(colour)) == f"s{k}":
             light.append(f"--{name}: {colour};")

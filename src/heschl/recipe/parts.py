@@ -228,11 +228,18 @@ def build(
 
     Raises
     ------
-    HeschlError: as `check_part`.
+    HeschlError: as `check_part`; or one of heschl's or torch's own parts cannot be made with these values.
     """
     made, given = check_part(part.use, part.args, kind, folder=folder, trusted_only=trusted_only)
     parameters = inspect.signature(made).parameters
-    return made(
-        **{name: value for name, value in (fill or {}).items() if name in parameters and name not in given},
-        **given,
-    )
+    filled = {name: value for name, value in (fill or {}).items() if name in parameters and name not in given}
+    try:
+        return made(**filled, **given)
+    except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
+        if made.__module__.split(".")[0] not in ("heschl", "torch"):
+            raise  # its author wants to know where
+        values = ", ".join(f"{name} {value!r}" for name, value in given.items()) or "its defaults"
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+        raise HeschlError(
+            f"{kind}: {part.use} cannot be made with {values} ({why}): change one of them"
+        ) from error

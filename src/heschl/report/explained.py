@@ -79,6 +79,7 @@ def explained_facts(run: Run, scored: Path | None, names: Names, audio: bool = T
     return {
         "sentence": _sentence(first.held),
         "groups": made,
+        "several": first.held["clips"] > 1,
         "ids": {clip for _, clips in groups for clip in clips},
         "over": _over(first.held),
         "summary": _summary(first.held),
@@ -106,7 +107,7 @@ def _groups(found: Found, scored: Path | None) -> Iterator[tuple[str, list[str]]
                 any_told = True
                 yield title, ids
     if not any_told and drawn:
-        yield "Some recordings", drawn[: MOST // 2]
+        yield "" if len(drawn) == 1 else "Some recordings", drawn[: MOST // 2]
 
 
 def _clips(run: Run) -> dict[str, Clip]:
@@ -236,8 +237,8 @@ def _sentence(held: Mapping[str, Any]) -> str:
 
 def _over(held: Mapping[str, Any]) -> str:
     sounds = held.get("sounds") or {}
-    if "positive" not in sounds:
-        return ""
+    if "positive" not in sounds or sounds["original"]["n"] == 1:
+        return ""  # of one recording it stands beside its picture
     n = sounds["original"]["n"]
     share = {name: f"{100 * one['mean']:.0f}\u202f%" for name, one in sounds.items()}
     return (
@@ -259,9 +260,17 @@ def _summary(held: Mapping[str, Any]) -> list[dict[str, Any]]:
         else:
             rows = sorted(rows, key=lambda row: -row["difference"])[:REGIONS]
         if rows:
-            tested = any(row["p_holm"] is not None for row in rows)
+            tested, known = (any(row[key] is not None for row in rows) for key in ("p_holm", "speakers"))
             named = [{**row, "name": row["name"].replace(OUTSIDE, "outside of all")} for row in rows]
-            out.append({"title": KINDS[kind], "some": kind != "band", "tested": tested, "rows": named})
+            out.append(
+                {
+                    "title": KINDS[kind],
+                    "some": kind != "band",
+                    "tested": tested,
+                    "known": known,
+                    "rows": named,
+                }
+            )
     return out
 
 
@@ -276,7 +285,11 @@ def _also(one: Found) -> str:
 def _agreement(run: Run) -> list[dict[str, Any]]:
     found = sorted((run.folder / "explain").glob("compare-*/compare.json"))
     rows: list[dict[str, Any]] = read_json(found[0]).get("agreement", []) if found else []
-    return [row for row in rows if row.get("top_overlap") is not None]
+    return [
+        {**row, "method": called(row["method"]), "other": called(row["other"])}
+        for row in rows
+        if row.get("top_overlap") is not None
+    ]
 
 
 def _faithful(run: Run) -> dict[str, Any] | None:
@@ -288,7 +301,7 @@ def _faithful(run: Run) -> dict[str, Any] | None:
     held = read_json(path)
     cells = "time_frequency" if any(row["cells"] == "time_frequency" for row in held["rows"]) else "time"
     rows = [
-        {"method": row["method"], **{key: _signed(row[key]) for key in ("deletion_over_random", "deletion_over_energy")}}
+        {"method": called(row["method"]), **{key: _signed(row[key]) for key in ("deletion_over_random", "deletion_over_energy")}}
         for row in held["rows"]
         if row["cells"] == cells and not row.get("control") and "deletion_over_random" in row
     ]  # fmt: skip

@@ -60,7 +60,7 @@ def write_test(
     run = open_run(run)
     if open_network(run).frames:
         raise HeschlError(
-            f"{run.folder} answers for every frame, and a listening test asks for one answer a clip: take another run"
+            f"{run} answers for every frame, and a listening test asks for one answer a clip: take another run"
         )
     if n < 2:
         raise HeschlError(f"a listening test of {n} trial cannot compare two things: ask for 2 or more")
@@ -242,7 +242,7 @@ def _result(run: Run, file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     test = str(told["test"])
     if not test.isalnum() or not (_home(run, test) / "key.json").exists():
         raise HeschlError(
-            f"{file} belongs to the test {test[:20]}, which {run.folder} did not write: name its own run"
+            f"{file} belongs to the test {test[:20]}, which {run} did not write: name its own run"
         )
     if not isinstance(told["answers"], list) or not isinstance(told["listener"], str):
         raise HeschlError(f"{file} was changed since the listening page saved it: ask for the file again")

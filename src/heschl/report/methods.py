@@ -115,13 +115,23 @@ def _training(run: Run, needed: list[str], decoded: Mapping[str, Any] | None = N
     what = "Recordings of synthetic speech" if corpus.get("synthetic") else "Recordings"
     if decoded:
         what = f"Trials of {'simulated brains' if decoded['simulated'] else 'brain recordings'}"
+    divided = (
+        f"divided into training ({len(split.train):,}), validation ({len(split.validation):,}) and test ({len(split.test):,})"
+        f"{kept}, and "
+        if split.validation
+        else ""
+    )
+    chosen = (
+        f"the weights with the best {train.monitor.replace('_', ' ')} on the validation part were kept"
+        if split.validation
+        else "the weights of the last step were kept"
+    )
     return [
-        f"{what} of the corpus {corpus.get('name', recipe.corpus.use)} were divided into training "
-        f"({len(split.train):,}), validation ({len(split.validation):,}) and test ({len(split.test):,}){kept}, and given to "
-        f"the network {part} as {feature}{clip}.{changes}",
+        f"{what} of the corpus {corpus.get('name', recipe.corpus.use)} were {divided}given to the network {part} as "
+        f"{feature}{clip}.{changes}",
         f"It was trained for at most {length} of batches of {train.batch} with {train.optimiser.use.rsplit('.', 1)[-1]}"
-        f"{f' ({given})' if given else ''}{schedule}, {train.precision} arithmetic, seed {recipe.seed}; the weights with the best "
-        f"{train.monitor.replace('_', ' ')} on the validation part were kept.",
+        f"{f' ({given})' if given else ''}{schedule}, {train.precision} arithmetic, seed {recipe.seed}; "
+        f"{chosen}.",
     ]
 
 
@@ -141,7 +151,9 @@ def _explaining(run: Run, explained: Mapping[str, Any], needed: list[str]) -> li
     needed += next((keys for name, (_, keys) in METHODS.items() if method.startswith(name)), ())
     if method.startswith("lrp") and any(name in run.recipe.model.use for name in RECURRENT[:2]):
         needed.append("lstm")
-    sentences = [f"The answers to {explained['clips']:,} recordings were explained by {called(method)}."]
+    n = explained["clips"]
+    answers = "The answer to one recording was" if n == 1 else f"The answers to {n:,} recordings were"
+    sentences = [f"{answers} explained by {called(method)}."]
     if explained.get("sounds"):
         needed.append("audiomnist")
         sentences.append(

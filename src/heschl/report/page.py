@@ -12,6 +12,7 @@ from typing import Any
 from heschl.files import read_csv, read_json, read_text, write_text
 from heschl.report.align import align_section
 from heschl.report.brain import brain_section
+from heschl.report.card import card_of
 from heschl.report.decode import UNITS, decode_score, decoded_facts, decoding
 from heschl.report.disguise import Names
 from heschl.report.explained import explained_facts, explanations
@@ -78,7 +79,7 @@ def page_facts(
 
     import markupsafe
 
-    names, decoded = names or Names(run), decoding(run)
+    names, decoded, card = names or Names(run), decoding(run), card_of(run)
     corpus = run.origin.get("corpus", {})
     held = read_json(folder / "scores.json") if folder else None
     found = explanations(run)
@@ -86,10 +87,12 @@ def page_facts(
         "version": version("heschl"),
         "name": run.name,
         "folder": str(run.folder),
-        "title": _headline(run, held, decoded),
-        "lead": _lead(run, held, decoded is not None),
+        "title": _headline(run, held, decoded, bool(card)),
+        "lead": _lead(run, held, decoded is not None, card),
         "synthetic": "",
-        "notes": [] if names.pseudonyms else corpus.get("notes", []),
+        "carded": card,
+        "tested": bool(run.split.test),
+        "notes": [card["Limits"]] if card else [] if names.pseudonyms else corpus.get("notes", []),
         "pseudonyms": names.pseudonyms,
         "audio": audio,
         "script": markupsafe.Markup(read_text(Path(__file__).with_name("page.js"))),
@@ -145,18 +148,20 @@ def page_facts(
     return facts
 
 
-def _headline(run: Run, held: Mapping[str, Any] | None, decoded: Mapping[str, Any] | None) -> str:
-    n, task = len(run.labels), _task_words(run)
+def _headline(
+    run: Run, held: Mapping[str, Any] | None, decoded: Mapping[str, Any] | None, comes_along: bool = False
+) -> str:
+    n, what = len(run.labels), f"A network that tells {_task_words(run)}"
     if decoded:
         brains = "simulated brains" if decoded["simulated"] else "brain recordings"
         share = 100 * decoded["network"]["top_1"]["value"]
-        what = task if decoded.get("unit", "word") == "word" else UNITS["stretch"]
+        told = _task_words(run) if decoded.get("unit", "word") == "word" else f"{n:,} {UNITS['stretch']} apart"
         if decoded["network"].get("p", 0.0) >= 0.05:
-            return f"A network that cannot tell {n:,} {what} apart in {brains}: right in {share:.0f} of 100 cases, as guessing is"
+            return f"A network that cannot tell {told} in {brains}: right in {share:.0f} of 100 cases, as guessing is"
         if not held:
-            return f"A network that tells {n:,} {what} apart in {brains}, right in {share:.0f} of 100 cases"
+            return f"A network that tells {told} in {brains}, right in {share:.0f} of 100 cases"
     if not held:
-        return f"A network that tells {n:,} {task} apart, not scored yet"
+        return what if comes_along else f"{what}, not scored yet"
     if "retrieval" in held:
         found = held["retrieval"]
         k = match_depth(found)
@@ -165,17 +170,20 @@ def _headline(run: Run, held: Mapping[str, Any] | None, decoded: Mapping[str, An
         return f"A network that finds which of {n:,} stretches of speech was heard, {among} in {share:.0f} of 100 cases"
     value = main_scores(held)["balanced_accuracy" if held["kind"] == "clips" else "accuracy"]["value"]
     share = 100 * (value or 0)
-    return f"A network that tells {n} {task} apart, right in {share:.0f} of 100 cases"
+    return f"{what}, right in {share:.0f} of 100 cases"
 
 
 def _task_words(run: Run) -> str:
+    """What is told apart: “thirty words apart”, “voices apart by sex”."""
     label = str(run.recipe.task.args.get("label") or run.recipe.task.args.get("tier") or "phone")
-    return {"gender": "voices by gender", "sex": "voices by sex", "phone": "phones"}.get(
-        label, label if label.endswith("s") else label + "s"
-    )
+    if label in ("gender", "sex"):
+        return f"voices apart by {label}"
+    return f"{len(run.labels):,} {label if label.endswith('s') else label + 's'} apart"
 
 
-def _lead(run: Run, held: Mapping[str, Any] | None, trials: bool = False) -> str:
+def _lead(
+    run: Run, held: Mapping[str, Any] | None, trials: bool = False, card: Mapping[str, str] | None = None
+) -> str:
     corpus, split = run.origin.get("corpus", {}), run.split
     by = split.by
 
@@ -188,10 +196,12 @@ def _lead(run: Run, held: Mapping[str, Any] | None, trials: bool = False) -> str
     name = run.recipe.model.use.rsplit(".", 1)[-1]
     parameters = run.origin.get("parameters")
     of = f" of {parameters:,} parameters" if isinstance(parameters, int) else ""
-    sentences = [
-        f"This {name} network{of} learned from {size(split.train)} of the corpus “{corpus.get('name', run.recipe.corpus.use)}”;"
-        f" {size(split.validation)} more chose the moment to stop."
-    ]
+    heard = f"learned from {size(split.train)} of the corpus “{corpus.get('name', run.recipe.corpus.use)}”"
+    if card:
+        heard = f"comes with heschl. It heard {card['It heard'].removesuffix('.')}"
+    elif split.validation:
+        heard += f"; {size(split.validation)} more chose the moment to stop"
+    sentences = [f"This {name} network{of} {heard}."]
     if len(run.labels) <= NAMED and "retrieval" not in (held or {}):
         sentences.append(f"It answers with one of: {', '.join(run.labels)}.")
     if held:
@@ -241,6 +251,8 @@ def _repeat(run: Run) -> dict[str, str]:
     done = [name for name in ("evaluate", "explain", "decode") if (run.folder / name).is_dir()] or [
         "evaluate"
     ]
+    if not run.split.test:
+        done = []  # recordings that came from elsewhere
     steps = "".join(f"\nheschl {name} {run.folder}" for name in done)
     return {
         "command": f"heschl train {run.folder / 'recipe.yaml'}{steps}\nheschl report {run.folder}",

@@ -54,8 +54,8 @@ def compare(
     HeschlError: no shared clips, other classes, a side of different recipes, or one run on both sides.
     """
     left, right = (find_runs(given) for given in (one, other))
-    if {run.folder.resolve() for run in left} & {run.folder.resolve() for run in right}:
-        raise HeschlError(f"{left[0].folder} stands on both sides: name two different runs")
+    if {Path(str(run)).resolve() for run in left} & {Path(str(run)).resolve() for run in right}:
+        raise HeschlError(f"{left[0]} stands on both sides: name two different runs")
     a, b = side(left, part), side(right, part)
     if a.kind != b.kind:
         raise HeschlError(

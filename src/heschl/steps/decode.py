@@ -148,12 +148,10 @@ def _answered(run: Run, part: str, progress: Progress | None) -> tuple[Decoded, 
     corpus = run.corpus()
     network = pointing(with_sensors(open_network(run), corpus))
     if network.sensors is None:
-        raise HeschlError(
-            f"{run.folder} was trained on sound, and decoding is from brains: use heschl evaluate"
-        )
+        raise HeschlError(f"{run} was trained on sound, and decoding is from brains: use heschl evaluate")
     clips = [corpus.by_id[one] for one in getattr(run.split, part) if one in corpus.by_id]
     if not clips:
-        raise HeschlError(f"the {part} part of {run.folder} holds no trial: choose another part")
+        raise HeschlError(f"the {part} part of {run} holds no trial: choose another part")
     skipped: list[Skipped] = []
     found: list[Answer] = list(answers(network, clips, skipped=skipped, progress=progress))
     if not found:

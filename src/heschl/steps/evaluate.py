@@ -69,11 +69,11 @@ def evaluate(
     skipped += missing
     if on is None and not getattr(run.split, part):
         raise HeschlError(
-            f"{run.folder} keeps nobody for its {part} part: score it on other recordings with --on FOLDER, "
+            f"{run} keeps nobody for its {part} part: score it on other recordings with --on FOLDER, "
             f"or learn how good its recipe is with `heschl crossval {run.recipe.name}`"
         )
     if not clips:
-        where = f"the {part} part of {run.folder}" if on is None else str(on)
+        where = f"the {part} part of {run}" if on is None else str(on)
         raise HeschlError(f"{where} holds no clip that is there: choose another part, or check the corpus")
     network, task = with_sensors(open_network(run), corpus), run.task()
     matched = getattr(task, "open_set", False)

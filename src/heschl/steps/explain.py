@@ -24,7 +24,7 @@ from heschl.steps.explain_show import (
     show_clip,
     slug,
 )
-from heschl.steps.explain_store import begin, merge, store_clip, stored_clip
+from heschl.steps.explain_store import begin, merge, store_clip, stored_clip, withdraw
 from heschl.steps.explain_tables import write_tables
 from heschl.steps.explaining import (
     Input,
@@ -170,7 +170,8 @@ def explain_run(
             if progress:
                 progress(done, len(picked))
     if not rows:
-        first = told[0] if told else Skipped(str(run.folder), "no clip is there")
+        withdraw(folder)
+        first = told[0] if told else Skipped(str(run), "no clip is there")
         raise HeschlError(f"nothing could be explained; {first.where}: {first.why}")
     merge(folder)
     order = {clip.id: k for k, clip in enumerate(picked)}
@@ -273,7 +274,7 @@ def _check_target(run: Run, target: str) -> None:
 
 
 def _fingerprint(run: Run) -> str:
-    path = run.folder / "checkpoints" / "best.safetensors"
+    path = run.held / "checkpoints" / "best.safetensors"
     if not path.exists():
         raise HeschlError(f"{path} is not there: train the run first")
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
@@ -305,7 +306,7 @@ def by_default(run: Run | Path | str) -> list[str | Part]:
     listed: list[str | Part] = [*run.recipe.explain] or ["lrp"]
     names = [chosen_method(run, one, None).name for one in listed]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise HeschlError(f"{run.folder}: the recipe's explain lists {twice} twice: keep one of them")
+        raise HeschlError(f"{run}: the recipe's explain lists {twice} twice: keep one of them")
     return listed
 
 

@@ -47,7 +47,7 @@ def find_clips(run: Run, named: Sequence[Clip | str | Path]) -> list[Clip]:
             continue
         near = get_close_matches(str(one), list(corpus.by_id) if corpus else [], n=1)
         hint = f": did you mean '{near[0]}'?" if near else ": name clips of its corpus, or recordings"
-        raise HeschlError(f"'{one}' is neither a clip of {run.folder} nor a recording{hint}")
+        raise HeschlError(f"'{one}' is neither a clip of {run} nor a recording{hint}")
     if not found:
         raise HeschlError("no clip is named: name ids of the run's corpus, or recordings")
     return found
@@ -60,9 +60,7 @@ def picked_clips(
         return find_clips(run, [*clips, *map(Path, files)]), []
     found, missing = part_of(run, run.corpus(), part)
     if not found:
-        raise HeschlError(
-            f"the {part} part of {run.folder} holds no clip: choose another part, or name clips"
-        )
+        raise HeschlError(f"the {part} part of {run} holds no clip: choose another part, or name clips")
     return found, missing
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,14 @@ def merge(home: Path) -> None:
                             del whole[name]
                         file.copy(name, whole)
     shutil.rmtree(home / ".parts", ignore_errors=True)
+
+
+def withdraw(folder: Path) -> None:
+    """Takes back what `begin` made, where nothing was found there."""
+    if not (folder / ".parts").exists() and not (folder / "relevance.h5").exists():
+        shutil.rmtree(folder)
+        with contextlib.suppress(OSError):  # other explanations lie there
+            folder.parent.rmdir()
 
 
 def begin(folder: Path, settings: dict[str, Any]) -> None:

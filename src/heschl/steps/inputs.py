@@ -233,7 +233,7 @@ def chosen(
     ]
     if not kept:
         raise HeschlError(
-            f"the {part} part of {run.folder} holds no clip that the network knows: choose another with --part"
+            f"the {part} part of {run} holds no clip that the network knows: choose another with --part"
         )
     by = run.split.by
     groups = None if by == "clip" else {clip.id: run.split.groups[clip.id] for clip in kept}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,8 +91,8 @@ def _wanted(network: Network, labels: Sequence[str] | None) -> list[int]:
 def _checked(threshold: float, hop: float, smooth: int) -> None:
     if not 0 < threshold < 1:
         raise HeschlError(f"threshold is {threshold}: it is a probability between 0 and 1")
-    if not hop > 0 or smooth < 1:
-        raise HeschlError(f"hop is {hop} s over {smooth} windows: both must be above zero")
+    if not 0 < hop < math.inf or smooth < 1:
+        raise HeschlError(f"hop is {hop:g} s over {smooth} windows: both must be above zero")
 
 
 def _windows(network: Network, file: Path, hop: float, progress: Progress | None) -> Any:

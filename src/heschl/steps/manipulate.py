@@ -134,9 +134,7 @@ def _one(
 ) -> _Fold:
     network, fold = open_network(run), _Fold(run)
     if isinstance(network.feature, Stored):
-        raise HeschlError(
-            f"{run.folder} hears stored frames: there are no samples to zero without their sound"
-        )
+        raise HeschlError(f"{run} hears stored frames: there are no samples to zero without their sound")
     model, sound = explained(network), Hearing(network).eval()
     kept: dict[str, list[np.ndarray]] = {way: [] for way in WAYS}
     sexed = _sexes(run.labels) if not network.frames else None

@@ -75,7 +75,7 @@ def open_network(run: Run | Path | str, which: str = "best") -> Network:
     model, feature = run.model(which).eval(), run.feature().eval()
     clip = run.recipe.clip
     frames = bool(getattr(model, "frames", False)) or bool(getattr(feature, "per_frame", False))
-    fitted = run.folder / "scaling.json"
+    fitted = run.held / "scaling.json"
     scales = read_json(fitted) if fitted.is_file() else None
     return Network(model, feature, run.labels, clip.seconds, clip.long, clip.short, frames, scales=scales)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,8 @@ def predict(
     """
     import pandas as pd
 
+    if hop is not None and not 0 < hop < math.inf:
+        raise HeschlError(f"the hop between windows is {hop:g} s: it must be above zero")
     network = _opened(run)
     files = [files] if isinstance(files, Path | str) else files
     if isinstance(network.feature, Stored):
@@ -100,7 +103,8 @@ def _opened(run: Run | Path | str) -> Network:
     if path.is_file() and path.parent.name == "checkpoints":
         return open_network(open_run(path.parent.parent), "last" if path.stem == "last" else path.stem)
     raise HeschlError(
-        f"{path} is neither a run folder nor weights in one: give the folder that `heschl train` named"
+        f"{path} is neither a run folder, nor weights in one, nor a model that comes along: give the folder that "
+        f"`heschl train` named, or one of {', '.join(packaged_runs())}"
     )
 
 
@@ -157,8 +161,6 @@ def _parts(network: Network, seconds: float, hop: float | None) -> Iterator[tupl
         yield 0.0, seconds
         return
     step = hop or window / 2
-    if step <= 0:
-        raise HeschlError(f"the hop between windows is {step} s: it must be above zero")
     n = int(np.ceil((seconds - window) / step - 1e-9))
     for k in range(n + 1):
         start = min(k * step, seconds - window)  # the last window ends with the recording

@@ -148,7 +148,7 @@ def _clips(run: Run, corpus: Corpus, part: str) -> list[Clip]:
     ids = [one for name in names for one in getattr(run.split, name)]
     found = [corpus.by_id[one] for one in ids if one in corpus.by_id]
     if not found:
-        raise HeschlError(f"the {part} part of {run.folder} holds no clip that is there: try --part all")
+        raise HeschlError(f"the {part} part of {run} holds no clip that is there: try --part all")
     return found
 
 
@@ -161,7 +161,7 @@ def _enough(clips: Sequence[Clip], run: Run, part: str) -> None:
     if n < 3:
         other = "" if part == "all" else ": look at all clips with --part all"
         raise HeschlError(
-            f"the {part} part of {run.folder} has {n} speaker{'s' * (n != 1)}, and a probe needs three, to be judged on one that it "
+            f"the {part} part of {run} has {n} speaker{'s' * (n != 1)}, and a probe needs three, to be judged on one that it "
             f"has not heard{other or ', which this corpus does not have'}"
         )
 

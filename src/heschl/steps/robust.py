@@ -72,7 +72,7 @@ def robust(
     way = method_of(method)
     network, skipped = open_network(run), list[Skipped]()
     if isinstance(network.feature, Stored):
-        raise HeschlError(f"{run.folder} hears stored frames: they cannot be disturbed without their sound")
+        raise HeschlError(f"{run} hears stored frames: they cannot be disturbed without their sound")
     picked, groups, by = chosen(run, part, clips, seed)
     batches = list(inputs(network, run.task(), picked, skipped))
     if not batches:

@@ -63,7 +63,7 @@ def find_runs(given: Run | Path | str | Sequence[Run | Path | str]) -> list[Run]
         runs = [open_run(given)]
     else:
         runs = [open_run(path.parent) for path in sorted(Path(given).glob("*/recipe.yaml"))]
-    runs = list({run.folder.resolve(): run for run in runs}.values())
+    runs = list({Path(str(run)).resolve(): run for run in runs}.values())
     if not runs:
         raise HeschlError(
             f"{given} holds no runs: give the folder that `heschl train` named, or one that holds some"

@@ -125,6 +125,8 @@ def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
     monitor = recipe.train.monitor
     if monitor not in MONITORS:
         raise HeschlError(f"`train.monitor` is '{monitor}'{nearest(monitor, MONITORS)}")
+    trial = {"params": [torch.zeros(1, requires_grad=True)]}  # a rate that cannot be is told before anything is written
+    build(recipe.train.optimiser, "optimiser", fill=trial, folder=recipe.folder)
     feature = build(recipe.feature, "feature", folder=recipe.folder)
     feature.eval()
     also = [read_heard(part, recipe.folder) for part in recipe.also]

@@ -37,6 +37,8 @@ METHODS = {  # beginning of a method's name -> how it is called, its references
     "smoothgrad": ("SmoothGrad", ("smoothgrad",)),
     "gradient_x_input": ("gradient times input", ("gradient",)),
     "gradient": ("the gradient", ("gradient",)),
+    "occlusion_time": ("occlusion of moments", ("occlusion",)),
+    "occlusion_frequency": ("occlusion of bands of frequency", ("occlusion",)),
     "occlusion": ("occlusion", ("occlusion",)),
     "aligned": ("occlusion of aligned segments", ("occlusion",)),
 }

@@ -125,7 +125,9 @@ def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
     monitor = recipe.train.monitor
     if monitor not in MONITORS:
         raise HeschlError(f"`train.monitor` is '{monitor}'{nearest(monitor, MONITORS)}")
-    trial = {"params": [torch.zeros(1, requires_grad=True)]}  # a rate that cannot be is told before anything is written
+    trial = {
+        "params": [torch.zeros(1, requires_grad=True)]
+    }  # a rate that cannot be is told before anything is written
     build(recipe.train.optimiser, "optimiser", fill=trial, folder=recipe.folder)
     feature = build(recipe.feature, "feature", folder=recipe.folder)
     feature.eval()
@@ -142,7 +144,8 @@ def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
     parts["train"] += guests
     notes = [*corpus.notes, *split.notes]
     notes += [
-        f"{counted(len(one.clips), 'clip')} of {one.name} help in training{' (synthetic)' * one.synthetic}"
+        f"{counted(len(one.clips), 'clip')} of {one.name} help{'s' * (len(one.clips) == 1)} in training"
+        f"{', spoken by a machine' * one.synthetic}"
         for one in also
     ]
     sensors = sensors_of(corpus)

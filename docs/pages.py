@@ -33,6 +33,7 @@ def readme() -> str:
     """README with its links into docs/ made local, those to tables led to the page that holds them, others as text."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = re.sub(r"\]\(docs/", "](", text)
+    text = re.sub(r"(?m)^( {4}\S.*?) {3,}# ", r"\1  # ", text)  # comments stand in a column there, and here beside
     text = re.sub(r"\]\(bench/results[^)]*\)", "](results.md)", text)
 
     def kept(link: re.Match[str]) -> str:
@@ -188,7 +189,7 @@ def _command(name: str, command: Any) -> str:
         if one.name != "help" and not getattr(one, "hidden", False)
     ]
     if rows:
-        lines += ["| | |", "|---|---|"]
+        lines += ["| takes | what it is |", "|---|---|"]
         lines += [
             f"| `{key.replace('|', ' or ')}` | {' '.join(text.split()).replace('|', ' or ')} |"
             for key, text in rows

@@ -191,7 +191,7 @@ def robust(
 
 def _about(held: dict[str, Any]) -> str:
     speech = " of synthetic speech" if held["synthetic"] else ""
-    who = f", {held['speakers']} {held['group']}s" if held["speakers"] else ""
+    who = f", {held['speakers']} {held['group']}{'s' * (held['speakers'] != 1)}" if held["speakers"] else ""
     return f"{held['corpus']}, {held['part']}: {held['clips']:,} clips{speech}{who}"
 
 

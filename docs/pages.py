@@ -33,7 +33,9 @@ def readme() -> str:
     """README with its links into docs/ made local, those to tables led to the page that holds them, others as text."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     text = re.sub(r"\]\(docs/", "](", text)
-    text = re.sub(r"(?m)^( {4}\S.*?) {3,}# ", r"\1  # ", text)  # comments stand in a column there, and here beside
+    text = re.sub(
+        r"(?m)^( {4}\S.*?) {3,}# ", r"\1  # ", text
+    )  # comments stand in a column there, and here beside
     text = re.sub(r"\]\(bench/results[^)]*\)", "](results.md)", text)
 
     def kept(link: re.Match[str]) -> str:

@@ -220,7 +220,9 @@ def _sentence(held: dict[str, Any]) -> str:
     speech = " of synthetic speech" if held["synthetic"] else ""
     if held.get("brains"):
         speech = " of simulated brains" if held["synthetic"] else ""
-    groups = f", {main['n_groups']} {main['group']}{'s' * (main['n_groups'] != 1)}" if main["n_groups"] else ""
+    groups = (
+        f", {main['n_groups']} {main['group']}{'s' * (main['n_groups'] != 1)}" if main["n_groups"] else ""
+    )
     lines = [
         f"{held['corpus']}, {held['part']}: {main['n']:,} {main['unit']}s{speech}{groups}, {main['classes']} classes"
     ]

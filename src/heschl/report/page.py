@@ -155,7 +155,9 @@ def _headline(
     if decoded:
         brains = "simulated brains" if decoded["simulated"] else "brain recordings"
         share = 100 * decoded["network"]["top_1"]["value"]
-        told = _task_words(run) if decoded.get("unit", "word") == "word" else f"{n:,} {UNITS['stretch']} apart"
+        told = (
+            _task_words(run) if decoded.get("unit", "word") == "word" else f"{n:,} {UNITS['stretch']} apart"
+        )
         if decoded["network"].get("p", 0.0) >= 0.05:
             return f"A network that cannot tell {told} in {brains}: right in {share:.0f} of 100 cases, as guessing is"
         if not held:

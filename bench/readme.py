@@ -116,7 +116,7 @@ def line(about: str, network: str, seeds: list[dict[str, Any]]) -> str:
     cut = {key: value for key, value in seeds[0]["changed"].items() if key.startswith("train.")}
     short = [f"`{key}={value}`" for key, value in cut.items()]
     if isinstance(seeds[0]["folds"], str):
-        short.append(f"folds: {seeds[0]['folds']}")
+        short.append(f"fold {seeds[0]['folds'].removeprefix('only ').strip('[]')} alone")
     cells = [
         about,
         f"`{network}`",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -48,8 +50,11 @@ def test_memory_that_runs_out_makes_chunks_smaller(monkeypatch):
         return run(tape, inputs, *rest)
 
     monkeypatch.setattr(relevance, "_run", short)
-    with pytest.warns(UserWarning, match="memory ran out: going on with 1 clips at once"):
-        assert torch.allclose(lrp(network, x, target, chunk=3), wanted)
+    for chunk, word in ((3, "1 clip at once"), (None, "1 clip at once"), (4, "2 clips at once")):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            assert torch.allclose(lrp(network, x, target, chunk=chunk), wanted)
+        assert [str(one.message) for one in said] == [f"memory ran out: went on with {word}"]  # said once
 
 
 def test_no_clips_no_relevance():

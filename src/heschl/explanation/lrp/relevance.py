@@ -18,7 +18,7 @@ from heschl.explanation.lrp.tape import Tape
 from heschl.explanation.target import Start, begin, check_input, check_model, check_target, logits_of
 from heschl.types import HeschlError
 
-_FIRST_CHUNK = 16  # clips
+_FIRST_CHUNK, _LARGEST_CHUNK = 16, 256  # clips
 _MEMORY = 1 << 30  # bytes of activations that a later chunk may fill
 
 
@@ -134,7 +134,7 @@ def _explain(model: nn.Module, x: Tensor, target: Any, options: Options) -> tupl
     box = _box(x, options.low, options.high) if any(getattr(r, "name", "") == "zbox" for r in rules) else None
     bounds_given = options.low is not None or options.high is not None
     given, lines, words = [], [], []
-    done, size = 0, options.chunk or _FIRST_CHUNK
+    done, size, most = 0, options.chunk or _FIRST_CHUNK, _LARGEST_CHUNK
     while done < len(x):
         part = slice(done, done + size)
         tape = Tape(model, PRESETS[options.preset], own, options.attention, options.counted, bounds_given)
@@ -145,8 +145,7 @@ def _explain(model: nn.Module, x: Tensor, target: Any, options: Options) -> tupl
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not _out_of_memory(error) or size == 1:
                 raise
-            size = max(1, min(size, len(x) - done) // 2)
-            words.append(f"memory ran out: going on with {size} clips at once")
+            size = most = max(1, min(size, len(x) - done) // 2)
             if x.is_cuda:
                 torch.cuda.empty_cache()
             continue
@@ -154,7 +153,9 @@ def _explain(model: nn.Module, x: Tensor, target: Any, options: Options) -> tupl
         words += tape.words
         done += size
         if options.chunk is None and tape.bytes:
-            size = int(max(1, min(256, _MEMORY * len(inputs[0]) // tape.bytes)))
+            size = int(max(1, min(most, _MEMORY * len(inputs[0]) // tape.bytes)))
+    if most < _LARGEST_CHUNK:
+        words.append(f"memory ran out: went on with {most} clip{'s' * (most > 1)} at once")
     for word in dict.fromkeys(words):
         warnings.warn(word, stacklevel=3)
     return torch.cat(given), _summed(lines)

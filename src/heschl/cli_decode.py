@@ -89,6 +89,8 @@ def _say_explained(found: dict[str, Any]) -> None:
                 f"  codebook and {row['space']} space: rank correlation {row['spearman']:+.2f} over {row['words']} words, "
                 f"p {row['p']:.2g}"
             )
+    elif "time" in found:
+        say(f"  most relevance, of {found['trials']} trials, at {found['time']:.2f} s")
     most = max((row["lost"] for row in found["areas"]["elsewhere"]), default=0.0)
     for row in found["areas"]["rows"]:
         say(

@@ -360,7 +360,7 @@ def report(
     )  # without a test part there is nothing to score or explain of it
     if tested and not (page.parent / "evaluate").is_dir():
         say(next_line("heschl", "evaluate", run))
-    elif tested and not (page.parent / "explain").is_dir():
+    elif tested and not any((page.parent / name).is_dir() for name in ("explain", "decode")):
         say(next_line("heschl", "explain", run))
     else:
         say(next_line("heschl", "recipes"))

@@ -22,6 +22,7 @@ from heschl.report.page import write_page
 from heschl.run import Run
 from heschl.steps.decode import decode
 from heschl.steps.evaluate import _score_matches, evaluate
+from heschl.steps.explain import explain_run
 from heschl.steps.networks import Answer, Network, answers, open_network, pointing, scores_among, with_sensors
 from heschl.tasks.match import match_loss
 from heschl.tasks.retrieval import middle, ranks
@@ -78,7 +79,16 @@ def test_a_run_matches_what_it_never_heard(run: Run, brains: Path) -> None:
     assert scores["scores"]["accuracy"]["value"] == pytest.approx(scores["retrieval"]["top_1"]["value"])
     found = decode(run, permutations=50, explain=True)
     assert [one["file"] for one in found["pictures"]] == ["ranks.svg", "sensors.svg", "areas.svg"]
-    assert found["explained"]["areas"]["rows"] and "heschl explain" in found["explained"]["notes"][0]
+    assert found["explained"]["areas"]["rows"] and found["explained"]["trials"] == len(run.split.test)
+    for name, total in (
+        ("by_sensor.csv", 2),
+        ("by_time.csv", 1),
+    ):  # of each of two recordings; of both together
+        with (run.folder / "decode" / name).open() as file:
+            assert sum(float(row["share"]) for row in csv.DictReader(file)) == pytest.approx(total, abs=1e-3)
+    with pytest.raises(HeschlError, match="a trial of a brain cannot be asked as a sound is"):
+        explain_run(run)
+    assert not (run.folder / "explain").exists()
     dense = np.stack(
         [
             one.logits

@@ -8,6 +8,7 @@ sensor says what the network reads, not where that comes from.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,9 @@ import torch
 
 from heschl.explanation.lrp import lrp
 from heschl.files import replacing, write_csv
+from heschl.models.deep_matcher import DeepMatcher
 from heschl.models.neural_encoder import NeuralEncoder, Placed
+from heschl.models.segment_matcher import SegmentMatcher
 from heschl.models.spectral_transformer import rollout
 from heschl.steps.decode_areas import areas_that_drive
 from heschl.steps.decode_linear import Decoded, Powers, linear_patterns, maps_of
@@ -39,7 +42,7 @@ def explain_decoding(
     """Writes what `heschl.steps.decode` lists under ``explain``.
 
     Relevance is given summed (what speaks for the word, less what speaks against it) and as the share of all |relevance|.
-    Of a network that is no neural encoder, areas and the linear decoder's pattern are given alone.
+    Of a segment matcher, by sensor and by moment; of another network, areas and the linear decoder's pattern are given alone.
 
     Parameters
     ----------
@@ -56,9 +59,11 @@ def explain_decoding(
     if isinstance(held.network.model, NeuralEncoder):
         found |= _encoder(held, held.network.model, rows, folder, of, preset)
         found["spaces"] = codebook_spaces(held, folder, dictionary, vectors)
+    elif isinstance(held.network.model, SegmentMatcher | DeepMatcher):
+        found |= _matcher(held, held.network.model, rows, folder, preset)
     else:
         found["notes"].append(
-            f"{held.run.recipe.model.use} has no codebook and no class token: its relevance is shown by heschl explain"
+            f"what {held.run.recipe.model.use} reads is not known to this step: areas alone are asked"
         )
     write_csv(folder / "by_sensor.csv", rows, list(rows[0]))
     found["pictures"] += _topographies(rows, folder, of, held)
@@ -161,6 +166,42 @@ def _encoder(
         "own_attention": float(flow[:, 0].mean()),
         "pictures": [{"file": "explained.svg", "title": title, "alt": alt}],
     }
+
+
+def _matcher(
+    held: Decoded, model: SegmentMatcher | DeepMatcher, rows: list[dict[str, Any]], folder: Path, preset: str
+) -> dict[str, Any]:
+    """Relevance of a segment matcher by moment; adds a sensor's share, relevance and spatial attention to its row."""
+    sensors = held.network.sensors
+    assert sensors is not None
+    courses: list[torch.Tensor] = []  # of a recording, (share or relevance, step)
+    chosen = 0
+    for name in dict.fromkeys(row["recording"] for row in rows):
+        number = sensors.recordings.index(name)
+        positions = torch.from_numpy(sensors.positions[number])
+        own = copy.deepcopy(model)
+        layer = own.encoder.personal  # the subject's own matrix alone, whose mean is itself
+        layer.matrices = torch.nn.Parameter(layer.matrices[int(sensors.subject[number])][None].detach())
+        some = [k for k, clip in enumerate(held.trials) if clip.labels["recording"] == name]
+        some = [some[k] for k in np.unique(np.linspace(0, len(some) - 1, min(MOST, len(some))).astype(int))]
+        x = maps_of(held, [held.trials[k] for k in some])
+        relevance = lrp(Placed(own, positions), x, torch.from_numpy(held.truth[some]), preset)
+        share = relevance.abs() / relevance.abs().sum((1, 2), keepdim=True).clamp_min(1e-30)
+        with torch.no_grad():
+            mixing = own.encoder.merger.weights(positions[None])[0].mean(0)
+        each = (share.sum((0, 2)) / len(some), relevance.sum((0, 2)) / len(some), mixing)
+        for k, row in enumerate(row for row in rows if row["recording"] == name):
+            row |= dict(zip(("share", "relevance", "spatial_attention"), (float(one[k]) for one in each)))
+        courses.append(torch.stack([share.sum((0, 1)), relevance.sum((0, 1))]))
+        chosen += len(some)
+    course = torch.stack(courses).sum(0).double().numpy() / chosen
+    times = _axes(held, (1, course.shape[1]))[1]
+    table = [
+        {"seconds": round(float(t), 6), "share": float(a), "relevance": float(b)}
+        for t, a, b in zip(times, *course)
+    ]
+    write_csv(folder / "by_time.csv", table, ["seconds", "share", "relevance"])
+    return {"trials": chosen, "preset": preset, "time": float(times[course[0].argmax()])}
 
 
 HEADS = {  # column of by_sensor.csv -> how its topography is called

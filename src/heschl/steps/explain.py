@@ -34,7 +34,7 @@ from heschl.steps.explaining import (
     target_of,
 )
 from heschl.steps.methods import Method, method_of
-from heschl.steps.networks import Network, open_network
+from heschl.steps.networks import Network, open_network, refuse_brain
 from heschl.steps.workers import backend
 from heschl.types import Clip, Explanation, HeschlError, Skipped
 
@@ -135,6 +135,8 @@ def explain_run(
     run = open_run(run)
     how = chosen_method(run, method, preset)
     picked, skipped = picked_clips(run, part, clips, files)
+    for clip in picked[:1]:  # all of a corpus are of one kind
+        refuse_brain(clip)
     named = bool(clips or files)
     settings = {
         "run": run.name,

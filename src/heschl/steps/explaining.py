@@ -27,7 +27,7 @@ from heschl.signal import resample_recording
 from heschl.steps import networks
 from heschl.steps.inputs import explained
 from heschl.steps.methods import Method, relevance_of
-from heschl.steps.networks import Network, frame_times, read_wave
+from heschl.steps.networks import Network, frame_times, read_wave, refuse_brain
 from heschl.types import Clip, HeschlError
 
 FLOOR = 60.0  # dB under a wave's loudest cell, below which its picture is blank
@@ -58,6 +58,7 @@ def read_input(network: Network, clip: Clip) -> Input:
     ------
     HeschlError: it cannot be read, or is shorter than one frame.
     """
+    refuse_brain(clip)
     wave = torch.from_numpy(read_wave(clip, network.sample_rate, network.counts))[None]
     start = 0.0
     if network.seconds is not None and not network.frames:

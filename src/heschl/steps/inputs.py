@@ -18,7 +18,7 @@ from heschl.features.context import context_windows
 from heschl.features.stored import Stored
 from heschl.features.waveform import fit_length, placement
 from heschl.run import Run, hear
-from heschl.steps.networks import Network, read_wave
+from heschl.steps.networks import Network, read_wave, refuse_brain
 from heschl.types import Clip, HeschlError, Skipped, Span
 
 TOGETHER = 16  # clips at once
@@ -128,6 +128,7 @@ def inputs(
         kept, waves = [], []
         for clip in clips[first : first + together]:
             try:
+                refuse_brain(clip)
                 waves.append(read_wave(clip, network.sample_rate, network.counts))
                 kept.append(clip)
             except HeschlError as error:

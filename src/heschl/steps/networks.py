@@ -187,6 +187,15 @@ def beside(network: Network, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(value) for name, value in held.items() if name in taken}
 
 
+def refuse_brain(clip: Clip) -> None:
+    """Raises HeschlError where a clip is a trial of a brain: without its sensors' places a network would hear another montage."""
+    if clip.form == "frames" and "recording" in clip.labels:
+        raise HeschlError(
+            "a trial of a brain cannot be asked as a sound is, without its sensors: what a decoder rests on is said by "
+            "heschl decode RUN --explain"
+        )
+
+
 def read_wave(
     clip: Clip, rate: float, counts: dict[str, int] | None = None, sensors: Sensors | None = None
 ) -> np.ndarray:

@@ -355,12 +355,12 @@ def report(
     say(f"Open this page in a browser: {page.resolve()}")
     from heschl.run import open_run
 
-    tested = bool(
-        open_run(page.parent).split.test
-    )  # without a test part there is nothing to score or explain of it
+    opened = open_run(page.parent)
+    tested = bool(opened.split.test)  # without a test part there is nothing to score or explain of it
     if tested and not (page.parent / "evaluate").is_dir():
         say(next_line("heschl", "evaluate", run))
     elif tested and not any((page.parent / name).is_dir() for name in ("explain", "decode")):
-        say(next_line("heschl", "explain", run))
+        brains = opened.recipe.feature.use.startswith("brain_")
+        say(next_line("heschl", "decode" if brains else "explain", run))
     else:
         say(next_line("heschl", "recipes"))

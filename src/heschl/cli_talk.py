@@ -111,10 +111,12 @@ def progress(what: str, unit: str = "") -> Iterator[Told]:
     bar: Any = None
     task: Any = None
     start = last = time.monotonic()
+    first: tuple[float, int] | None = None  # when it was first told and how much was done: what lay before is not counted
 
     def told(done: int, of: int | None = None) -> None:
-        nonlocal bar, task, last
+        nonlocal bar, task, last, first
         now = time.monotonic()
+        began, before = first = first or (now, done)
         if now - start < QUIET or (bar is None and of and done >= of):
             return
         if sys.stderr.isatty():
@@ -126,7 +128,8 @@ def progress(what: str, unit: str = "") -> Iterator[Told]:
         elif now - last > LINE_EVERY or last == start:
             last = now
             far = f"{done:,} of {of:,}" if of else f"{done:,}"
-            left = f", about {_span((of - done) * (now - start) / done)} left" if of and done else ""
+            pace = (now - began) / (done - before) if done > before else None
+            left = f", about {_span((of - done) * pace)} left" if of and pace is not None else ""
             typer.echo(f"{what}: {far} {unit}".rstrip() + left, err=True)
 
     try:

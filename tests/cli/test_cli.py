@@ -304,3 +304,14 @@ def test_from_recipe_to_page_through_next_lines(recipe, tmp_path):
     assert len(lines) == 2 and re.match(r"file,start,stop,label,probability,p:0,", lines[0])
     rows = json.loads(heschl("predict", run, tmp_path / "good.wav", "--json").stdout)
     assert rows["errors"] == [] and rows["predictions"][0]["label"] in "0123456789"
+
+
+def test_what_is_left_goes_by_the_pace_of_the_work_not_of_what_lay_before_it(monkeypatch, capsys):
+    from heschl import cli_talk
+
+    clock = iter([0.0, 100.0, 111.0])
+    monkeypatch.setattr(cli_talk.time, "monotonic", lambda: next(clock))
+    with cli_talk.progress("work", "clips") as told:
+        told(1, 101)  # after 100 s of preparing
+        told(11, 101)
+    assert capsys.readouterr().err == "work: 1 of 101 clips\nwork: 11 of 101 clips, about 2 min left\n"

@@ -34,6 +34,7 @@ STYLE = """
 .note { color: var(--soft); font-size: 14px; margin: 4px 0; }
 .doubt, .trouble { border-left: 3px solid var(--orange); padding: 1px 0 1px 14px; margin: 14px 0; }
 .trouble { border-color: var(--vermilion); }
+#given time, #given .playback, #given button span { color: var(--soft) !important; }
 #said h2 { font-size: 24px; margin: 4px 0 6px; }
 .players { display: grid; grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); gap: 14px 24px; font-size: 15px; margin: 12px 0; }
 .players b { font-weight: 600; } .players audio { width: 100%; height: 34px; display: block; margin: 3px 0; }

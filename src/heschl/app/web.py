@@ -305,9 +305,13 @@ def _gradio() -> Any:
 
 
 def _theme() -> Any:
+    from heschl.figures.style import BLUE
+
     gr = _gradio()
     sans, mono = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
-    return gr.themes.Base(primary_hue="blue", neutral_hue="neutral", font=sans, font_mono=mono)
+    made = gr.themes.Base(primary_hue="blue", neutral_hue="neutral", font=sans, font_mono=mono)
+    ours = {f"button_primary_background_fill{which}": BLUE for which in ("", "_hover", "_dark", "_hover_dark")}
+    return made.set(**ours)
 
 
 def _closed() -> Any:

@@ -45,7 +45,7 @@ def main() -> None:
             tab.size(WIDTH)
             tab.go((given.run / "report.html").resolve().as_uri())
             shot(tab, "page", tab.ask(SHORT))
-            of_the_app(browser.tab(), given.recording)
+            of_the_app(browser.tab(), given.recording.resolve())
         finally:
             browser.close()
 

@@ -111,7 +111,7 @@ def progress(what: str, unit: str = "") -> Iterator[Told]:
     bar: Any = None
     task: Any = None
     start = last = time.monotonic()
-    first: tuple[float, int] | None = None  # when it was first told and how much was done: what lay before is not counted
+    first: tuple[float, int] | None = None  # when, and how far: what lay before is not counted
 
     def told(done: int, of: int | None = None) -> None:
         nonlocal bar, task, last, first

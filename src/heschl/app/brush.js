@@ -46,7 +46,7 @@
   function end(event) {
     if (!from || !event.isPrimary) return;
     const to = place(event);
-    if (!far(to)) { to[0] = from[0]; picture.querySelector(".hidden-part")?.remove(); }  // a click takes it back
+    if (far(to)) draw(to); else { to[0] = from[0]; picture.querySelector(".hidden-part")?.remove(); }  // a click takes it back
     tell(to, false); from = null;
   }
   document.addEventListener("pointerup", end);

@@ -310,7 +310,9 @@ def _theme() -> Any:
     gr = _gradio()
     sans, mono = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
     made = gr.themes.Base(primary_hue="blue", neutral_hue="neutral", font=sans, font_mono=mono)
-    ours = {f"button_primary_background_fill{which}": BLUE for which in ("", "_hover", "_dark", "_hover_dark")}
+    ours = {
+        f"button_primary_background_fill{which}": BLUE for which in ("", "_hover", "_dark", "_hover_dark")
+    }
     return made.set(**ours)
 
 

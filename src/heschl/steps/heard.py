@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -76,15 +77,17 @@ def layers(
         for clip in clips:
             wave, sample_rate = read_audio(clip.signal, clip.start, clip.stop)
             wave = resample_recording(wave, sample_rate, round(network.sample_rate))
-            found = record_long(
-                model,
-                torch.from_numpy(wave),
-                network.sample_rate,
-                network.feature,
-                window=window,
-                passes=seeds + 1,
-                say=told[0],
-            )
+            with warnings.catch_warnings():  # what it warns of is among its notes, which are told in order
+                warnings.filterwarnings("ignore", message=".* answers for clips")
+                found = record_long(
+                    model,
+                    torch.from_numpy(wave),
+                    network.sample_rate,
+                    network.feature,
+                    window=window,
+                    passes=seeds + 1,
+                    say=told[0],
+                )
             told[0] = None
             notes.update(dict.fromkeys(found.notes))
             for layer, one in found.activity.items():

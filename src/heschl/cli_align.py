@@ -104,9 +104,9 @@ def _told(held: dict[str, Any]) -> None:
             )
         )
     for layer, by in held.get("claims", {}).items():
-        say(
-            f"  {layer}: beyond acoustics and untrained networks at {sum(by.values())} places of {len(by)} subjects"
-        )
+        where, who = sum(by.values()), len(by)
+        places = f"{where} place{'s' * (where != 1)} of {who} subject{'s' * (who != 1)}"
+        say(f"  {layer}: beyond acoustics and untrained networks at {places}")
     for note in [*held["notes"][:12], *held.get("group_notes", [])]:
         say(f"note: {note}")
     if len(held["notes"]) > 12:

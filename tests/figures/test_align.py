@@ -44,6 +44,11 @@ def test_layers_over_many_sensors() -> None:
     gain = np.random.default_rng(0).random((4, 2, 16)) * 0.02
     text = words(layers_figure(gain, gain / 2, ["early", "late"], montage.ch_names, info, "fitted"))
     assert "early, over acoustics" in text and "late, and over untrained" in text
+    for shown, title in (([], "No layer is shown to say more than"), (["late"], "late says more than")):
+        figure = layers_figure(
+            gain[:1], gain[:1] / 2, ["early", "late"], montage.ch_names, info, "fitted", shown
+        )
+        assert " ".join(figure._suptitle.get_text().split()).startswith(title)
 
 
 def test_shares_of_variance_by_place_and_over_many() -> None:

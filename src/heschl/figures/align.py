@@ -85,25 +85,33 @@ def _sensors(
 
 
 def layers_figure(
-    gain: Array, untrained: Array, layers: Sequence[str], places: Sequence[str], info: Any, status: str
+    gain: Array,
+    untrained: Array,
+    layers: Sequence[str],
+    places: Sequence[str],
+    info: Any,
+    status: str,
+    shown: Sequence[str] | None = None,
 ) -> Figure:
     """What each layer says beyond acoustics, beside the same layer of untrained networks.
 
     Parameters
     ----------
     gain: (subject, layer, place) r with the layer less r of acoustics alone, on unseen blocks. untrained: likewise, mean
-        over seeds. info: `mne.Info` of the places where these are sensors.
+        over seeds. info: `mne.Info` of the places where these are sensors. shown: those layers that were shown to say more
+        than acoustics and untrained networks, where that was tested.
     """
     n = len(gain)
-    who = "one subject" if n == 1 else f"{n} subjects"
+    who = "one subject" if n == 1 else f"{n} subjects" if len(places) <= FEW else f"mean of {n} subjects"
+    title = f"What layers say beyond acoustics ({status}; {who})"
+    if shown is not None:
+        those = " and ".join(shown)
+        said = f"{'say' if len(shown) > 1 else 'says'} more" if shown else "is shown to say more"
+        title = f"{those or 'No layer'} {said} than acoustics and untrained networks ({status}; {who})"
     with styled():
         if len(places) <= FEW:
-            return _panels(
-                gain, untrained, layers, places, f"What layers say beyond acoustics ({status}; {who})"
-            )
-        return _maps(
-            gain, untrained, layers, info, f"What layers say beyond acoustics ({status}; mean of {who})"
-        )
+            return _panels(gain, untrained, layers, places, title)
+        return _maps(gain, untrained, layers, info, title)
 
 
 def _panels(

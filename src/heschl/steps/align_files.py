@@ -172,7 +172,8 @@ def draw(
     alike = [k for k, one in enumerate(spots) if one.channels == spots[0].channels]
     gain = np.array([[found[k, name].gain for name in names] for k in alike])
     other = np.array([[found[k, name].gain_untrained.mean(0) for name in names] for k in alike])
-    figure = layers_figure(gain, other, names, spots[0].channels, spots[0].info, status)
+    shown = [name for name in names if found[0, name].claimed.any()] if len(spots) == 1 else None
+    figure = layers_figure(gain, other, names, spots[0].channels, spots[0].info, status, shown)
     save(figure, folder / "layers")
     told.append({"file": "layers.svg", "alt": title_of(figure)})
     whole = {

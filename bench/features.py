@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def heading(clips: int) -> list[str]:
     return [
         f"{clips} clips of 1 s at 16 kHz, 16 bit; torch {torch.__version__}, {torch.get_num_threads()} thread(s) for everybody, "
-        f"{platform.machine()} {sys.platform}, {time.strftime('%Y-%m-%d')}. Target: the issue's.",
+        f"{platform.machine()} {sys.platform}, {time.strftime('%Y-%m-%d')}.",
         "",
         "| what | clips/s | microseconds a clip | largest error | times the peer | target |",
         "|---|---:|---:|---:|---:|---|",

@@ -42,10 +42,6 @@ def export(
             "differ from torch's by at most "
             f"{held['largest_difference']:.1e} (the largest is {held['largest_logit']:.1f})"
         )
-        if held["rounding"]:
-            say(
-                f"Torch's own are rounded by as much there: they lie {held['rounding']:.1e} from those in double precision."
-            )
     if held.get("sounds"):
         say(
             "It holds sounds made of the recordings: publish it only where their licence and speakers allow it."

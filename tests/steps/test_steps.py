@@ -228,7 +228,7 @@ def test_nothing_to_hear_is_said(digits, tmp_path):
         find_recordings([])
     with pytest.raises(HeschlError, match="has no recordings"):
         predict(digits, [tmp_path])
-    with pytest.raises(HeschlError, match="neither a run folder nor weights"):
+    with pytest.raises(HeschlError, match="neither a run folder, nor weights"):
         predict(tmp_path / "x.pt", [tmp_path])
     with pytest.raises(HeschlError, match="TextGrid"):
         predict(digits, [sound(tmp_path / "x.wav", 1.0)], textgrids=tmp_path)

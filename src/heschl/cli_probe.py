@@ -72,7 +72,7 @@ def probe(
         )
     for name, rare in held["left_out"].items():
         say(
-            f"  {name}: {sum(rare.values()):,} samples of {len(rare)} rare classes were left out ({', '.join(list(rare)[:8])})"
+            f"  {name}: {sum(rare.values()):,} samples of {len(rare)} rare class{'es' * (len(rare) > 1)} were left out ({', '.join(list(rare)[:8])})"
         )
     if held["skipped"]:
         say(f"  {held['skipped']:,} clips could not be heard: skipped.csv says why")

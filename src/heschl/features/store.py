@@ -60,14 +60,12 @@ class _Packed:
     def __reduce__(self) -> tuple[Any, ...]:  # workers are given the folder, not its contents
         return (type(self), (self.folder,))
 
-    def _gather(
-        self, indices: Indices, into: Callable[[tuple[int, ...]], NDArray[Any]]
-    ) -> tuple[Any, Tensor]:
+    def _gather(self, indices: Indices, dtype: str) -> tuple[Any, Tensor]:
         """(batch, longest, ...) zero-padded copies, made in the order of the file, and their lengths."""
         order = np.asarray(indices, dtype=np.int64)
         lengths = self.lengths[torch.from_numpy(order)]
         values, offsets = self._data.values, self.offsets
-        out = into((len(order), int(lengths.max()) if len(order) else 0, *values.shape[1:]))
+        out = np.empty((len(order), int(lengths.max()) if len(order) else 0, *values.shape[1:]), dtype)
         for place in np.argsort(order, kind="stable").tolist():
             first, last = offsets[order[place]], offsets[order[place] + 1]
             out[place, : last - first] = values[first:last]
@@ -95,13 +93,13 @@ class WaveStore(_Packed):
 
     def read(self, indices: Indices) -> tuple[Tensor, Tensor]:
         """Some clips by index, in the order asked for: wave (batch, time) float32, zero-padded; lengths (batch,)."""
-        out, lengths = self._gather(indices, lambda shape: np.empty(shape, dtype=np.float32))
+        out, lengths = self._gather(indices, "float32")
         wave = torch.from_numpy(out)
         return (wave.mul_(1 / 32768) if self.dtype == "int16" else wave), lengths
 
     def raw(self, indices: Indices) -> tuple[NDArray[Any], Tensor]:
         """As `read`, in the store's own numbers."""
-        return self._gather(indices, lambda shape: np.empty(shape, dtype=self.dtype))
+        return self._gather(indices, self.dtype)
 
 
 class FeatureStore(_Packed):
@@ -122,7 +120,7 @@ class FeatureStore(_Packed):
 
     def read(self, indices: Indices) -> tuple[Tensor, Tensor]:
         """Some clips: x (batch, ..., time) float32, zero-padded; lengths (batch,) frames."""
-        out, lengths = self._gather(indices, lambda shape: np.empty(shape, dtype=np.float32))
+        out, lengths = self._gather(indices, "float32")
         return torch.from_numpy(out).movedim(1, -1), lengths
 
     def windows(self, indices: Indices, context: int = 25) -> Tensor:

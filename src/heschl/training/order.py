@@ -1,4 +1,4 @@
-"""Which examples each batch holds: a pure function of (seed, step), computed for one batch at a time.
+"""Which examples each batch holds: a pure function of (seed, step), computed for a few batches at a time.
 
 Nothing of the size of the corpus is shuffled or remembered: a permutation is a keyed bijection of the numbers
 below n, evaluated where it is asked. So a training that is resumed at any step goes on as it would have gone,
@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from heschl.types import HeschlError
 
 Integers = NDArray[np.int64]
 _ROUNDS = 8  # with fewer, the orders of a handful of examples are not equally likely
-POOL = 16  # batches whose clips are sorted by length together, where clips differ in length
+POOL = 16  # batches that are drawn together; where clips differ in length, they are sorted among these
 
 
 def permuted(i: Integers, n: int | Integers, key: int | NDArray[np.uint64]) -> Integers:
@@ -89,6 +89,9 @@ class Order:
     batch: int
     strata: tuple[Stratum, ...] | None = None
     lengths: Integers | None = None
+    _held: dict[tuple[int, int], list[tuple[Integers, Integers]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def epoch_steps(self) -> int:
@@ -98,17 +101,25 @@ class Order:
     def __call__(self, step: int) -> tuple[int, Integers, Integers]:
         """Epoch of this step, its examples (batch,), and how often each came before in the epoch (batch,)."""
         epoch, j = divmod(step, self.epoch_steps)
-        if self.lengths is None:
-            return epoch, *self._drawn(epoch, *self._range(j))
-        first = j - j % POOL
-        last = min(first + POOL, self.epoch_steps)
-        numbers, repeats = self._drawn(epoch, self._range(first)[0], self._range(last - 1)[1])
-        by_length = np.argsort(self.lengths[numbers], kind="stable")
-        other = np.array([j - first])
-        k = first + int(permuted(other, last - first, key_of(self.seed, "pool", epoch, first))[0])
-        begin = self._range(first)[0]
-        chosen = by_length[self._range(k)[0] - begin : self._range(k)[1] - begin]
-        return epoch, numbers[chosen], repeats[chosen]
+        pool = (epoch, j - j % POOL)
+        if pool not in self._held:  # steps come one after another: one pool is kept, and serves them all
+            self._held.clear()
+            self._held[pool] = self._batches(*pool)
+        return epoch, *self._held[pool][j % POOL]
+
+    def _batches(self, epoch: int, first: int) -> list[tuple[Integers, Integers]]:
+        """Examples and repeats of every batch of the pool that begins with batch ``first`` of an epoch."""
+        pool = range(first, min(first + POOL, self.epoch_steps))
+        begin, end = self._range(pool[0])[0], self._range(pool[-1])[1]
+        numbers, repeats = self._drawn(epoch, begin, end)
+        order = np.arange(len(pool))
+        if self.lengths is not None:  # a batch holds neighbours in length, and batches come in any order
+            by_length = np.argsort(self.lengths[numbers], kind="stable")
+            numbers, repeats = numbers[by_length], repeats[by_length]
+            order = permuted(order, len(pool), key_of(self.seed, "pool", epoch, first))
+        ends = np.array([self._range(k) for k in pool])[order] - begin
+        cuts = [slice(*pair) for pair in ends.tolist()]
+        return [(numbers[cut], repeats[cut]) for cut in cuts]
 
     def _range(self, j: int) -> tuple[int, int]:
         n, m = self.epoch_size, self.epoch_steps

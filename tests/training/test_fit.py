@@ -352,6 +352,16 @@ def test_an_unfinished_run_of_an_earlier_heschl_is_refused(recipe: Recipe, tmp_p
         ),
         ({"model": {"use": "alexnet.AlexNet"}}, "AlexNet"),
         (
+            {
+                "clip": {"seconds": None},
+                "feature": {"use": "spectrogram.AudioMnistSpectrogram"},
+                "model": {"use": "alexnet.AlexNet"},
+            },
+            "`lengths`",
+        ),
+        ({"clip": {"seconds": 1e30}}, "clip.seconds"),
+        ({"feature": {"use": "waveform.Waveform", "sample_rate": -1}}, "feature.sample_rate"),
+        (
             {"train": {"epochs": 1, "optimiser": {"use": "SGD", "lr": 1e30, "weight_decay": 1e30}}},
             "train.optimiser.lr",
         ),

@@ -92,7 +92,7 @@ class ClipLength(_Section):
     """How long the network's input is."""
 
     seconds: float | None = Field(
-        default=None, gt=0, description="seconds; null: whole clips, padded to the batch's longest"
+        default=None, gt=0, le=3600, description="seconds; null: whole clips, padded to the batch's longest"
     )
     long: Literal["centre", "start", "random", "refuse"] = Field(
         default="centre", description="which part of longer clips"

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -131,6 +132,8 @@ def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
     build(recipe.train.optimiser, "optimiser", fill=trial, folder=recipe.folder)
     feature = build(recipe.feature, "feature", folder=recipe.folder)
     feature.eval()
+    if not 1 <= (hertz := float(getattr(feature, "sample_rate", 1))) <= 1e6:
+        raise HeschlError(f"feature.sample_rate is {hertz:g}: give samples a second, between 1 and 1,000,000")
     also = [read_heard(part, recipe.folder) for part in recipe.also]
     ids = {*split.train, *split.validation, *split.test}
     task = build(recipe.task, "task", folder=recipe.folder)
@@ -217,6 +220,22 @@ def _check_classes(made: Survey) -> None:
     )
 
 
+def _check_lengths(made: Survey, model: nn.Module) -> None:
+    """Whole clips differ in length: feature and network must ask how much of each is sound."""
+    if made.recipe.clip.seconds is not None or made.sensors is not None:
+        return
+    asked: list[tuple[str, Any]] = [(f"feature {made.recipe.feature.use}", made.feature)]
+    if not made.per_frame:
+        asked.append((f"model {made.recipe.model.use}", model))
+    for named, part in asked:
+        takes = inspect.signature(part.forward).parameters
+        if "lengths" not in takes and not any(one.kind is one.VAR_KEYWORD for one in takes.values()):
+            raise HeschlError(
+                f"clip.seconds: it is null, so that clips differ in length, and {named} takes no `lengths`: say how many "
+                "seconds it hears"
+            )
+
+
 def _in_shape(made: Survey) -> tuple[int, ...]:
     """The network's input, tried on two real clips through feature and network."""
     waves, rate = [], made.feature.sample_rate
@@ -237,6 +256,7 @@ def _in_shape(made: Survey) -> tuple[int, ...]:
     shape = tuple(int(size) for size in x.shape[1:])
     made.in_shape = shape[:-1] if made.per_frame else shape
     model = made.model().eval()
+    _check_lengths(made, model)
     with torch.no_grad():
         logits = logits_of(hear(made.feature, model, fixed))
     wanted = (2, x.shape[-1], len(made.labels)) if made.frames else (2, len(made.labels))

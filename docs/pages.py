@@ -131,6 +131,9 @@ def _parts(kind: str) -> Iterator[tuple[str, Any]]:
         for use in sorted({use for use, _ in METHODS.values()}):
             yield use, find_part(use, kind)
         return
+    if kind == "speech":
+        yield from ((use, find_part(use, kind)) for use in ("energy", "Wav2Vec2Speech"))
+        return
     if kind in ("split", "schedule"):
         first = ["corpus", "seed"] if kind == "split" else ["step"]
         for name, part in vars(home).items():

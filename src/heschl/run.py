@@ -9,6 +9,7 @@ runs/<name>-<hash>/
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,18 +26,38 @@ if TYPE_CHECKING:
     from torch import nn
 
     from heschl.corpora.split import Split
+    from heschl.features.speech import Speech
 
 _WINDOWS = 4096  # examples at once where every frame is one: 33 MB of 51 frames of 40 bands
 
 
 def read_heard(part: CorpusPart, folder: Path | None = None, trusted_only: bool = False) -> Corpus:
-    """The corpus that a recipe's section names, with its labels made."""
+    """The corpus that a recipe's section names, silence cut where it says so, with its labels made."""
     from heschl.corpora import read_corpus, relabel
 
-    check_part(part.use, part.args, "corpus", at="corpus", folder=folder, trusted_only=trusted_only)
+    read, _ = check_part(part.use, part.args, "corpus", at="corpus", folder=folder, trusted_only=trusted_only)
+    find = speech_of(part, folder, trusted_only)
+    lays = (
+        find is not None and "speech" in inspect.signature(read).parameters
+    )  # windows of its own, by speech
     with importable(None if trusted_only else folder):
-        corpus = read_corpus(part.use, **part.args)
+        corpus = read_corpus(part.use, **part.args, **({"speech": find} if lays else {}))  # type: ignore[arg-type]
+    if find is not None and not lays:
+        from heschl.features.speech import cut_corpus
+
+        corpus = cut_corpus(corpus, find)
     return relabel(corpus, part.relabel)
+
+
+def speech_of(part: CorpusPart, folder: Path | None = None, trusted_only: bool = False) -> Speech | None:
+    """What finds speech in the sounds of a recipe's corpus; None where the recipe leaves silence in."""
+    if part.speech is None:
+        return None
+    from heschl.features.speech import Speech
+
+    one, at = part.speech, "corpus.speech"
+    made, given = check_part(one.use, one.args, "speech", at=at, folder=folder, trusted_only=trusted_only)
+    return Speech(made, given, one.thresholds)
 
 
 # --- the folder ----------------------------------------------------------------------------------------
@@ -182,6 +203,10 @@ class Run:
                 f"{self._folder.name} --on FOLDER`"
             ) from None
 
+    def speech(self) -> Speech | None:
+        """What cuts silence from a recording before the network hears it; None where nothing does."""
+        return speech_of(self.recipe.corpus, self._parts, self._trusted_only)
+
     def note(self, **facts: Any) -> None:
         """Adds facts to origin.json."""
         self.origin.update(facts)
@@ -202,6 +227,10 @@ def create_run(folder: Path, recipe: Recipe, origin: Mapping[str, Any], split: S
     for key, value in held["corpus"].items():  # so that the run can be opened from anywhere
         if (key == "root" or key.endswith("_root")) and isinstance(value, str):
             held["corpus"][key] = str(Path(value).expanduser().absolute())
+    speech = held["corpus"].get("speech") or {}
+    for key, value in speech.items():  # a detector's own weights
+        if isinstance(value, str) and key != "use" and Path(value).expanduser().exists():
+            speech[key] = str(Path(value).expanduser().absolute())
     write_yaml(folder / "recipe.yaml", {"format": recipe.format, **held})
     write_split(folder / "split.json", split)
     write_json(folder / "origin.json", dict(origin))

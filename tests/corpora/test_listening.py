@@ -11,9 +11,13 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
-from heschl.corpora import brennan, broderick, libribrain, mous
+from heschl.corpora import brennan, broderick, libribrain, listening, mous
+from heschl.corpora.split import fractions
 from heschl.corpora.trials import trials
+from heschl.features.speech import Speech
+from heschl.features.vad import energy
 from heschl.tasks.textgrid import write_textgrid
+from heschl.training.apart import kept_apart
 from heschl.types import HeschlError, Span
 
 mne = pytest.importorskip("mne")
@@ -215,3 +219,75 @@ def test_a_recording_without_all_words_is_told(tmp_path: Path) -> None:
     (tmp_path / "AliceChapterOne-EEG.csv").unlink()
     with pytest.raises(HeschlError, match="holds no AliceChapterOne"):
         brennan.read(tmp_path)
+
+
+# --- windows laid in speech ------------------------------------------------------------------------------
+
+
+def test_windows_lie_in_speech_and_the_brains_come_later(tmp_path: Path) -> None:
+    listening.write_tiny(tmp_path)
+    corpus = listening.read(tmp_path, seconds=1.0, rate=64.0, band=(1.0, 25.0), speech=Speech(energy))
+    assert "speech; silence is left out" in corpus.notes[-1] and len(corpus.recordings) == 2
+    one, two = (trials(recording) for recording in corpus.recordings)
+    assert one.labels["heard"] == two.labels["heard"] == one.labels["word"]  # the same for all who heard it
+    assert one.labels["block"] == two.labels["block"]
+    at = [float(name.rsplit("@")[-1]) for name in one.labels["heard"]]
+    for start in at:
+        assert any(a - 0.1 <= start and start + 1.0 <= a + 4.1 for a in (1, 6, 11)), start
+    onsets = [min(abs(start - a) for start in at) for a in (1, 6, 11)]
+    assert max(onsets) < 0.05  # the first window of each stretch begins where it does
+    everywhere = listening.read(tmp_path, seconds=1.0, rate=64.0, band=(1.0, 25.0))
+    assert len(everywhere.clips) == 2 * 2 * 16 > len(corpus.clips)
+    assert len(everywhere.skipped) == 4  # the last second's answer comes after the sound, which is told
+
+
+def test_a_window_holds_what_the_brain_did_a_delay_after_its_sound(tmp_path: Path) -> None:
+    """Sensors record the time of the sound itself: each sample of a trial must say when it was."""
+    listening.write_tiny(tmp_path)
+    with np.load(tmp_path / "sub-01.npz") as file:
+        held = dict(file)
+    beside = np.zeros_like(held["data"])
+    for k in range(2):  # a slow wave in the sound's own seconds, 2 Hz, which the filter leaves as it is
+        time = np.arange(17 * 128) / 128
+        beside[0, (2 + 19 * k) * 128 :][: len(time)] = 1e-6 * np.sin(2 * np.pi * 2 * time)
+    np.savez(tmp_path / "sub-01.npz", **{**held, "data": beside + 1e-6 * held["data"]})
+    found = listening.read(tmp_path, seconds=1.0, delay=0.2, rate=64.0, band=(0.5, 25.0))
+    x, labels, rate, *_ = trials(found.recordings[0])
+    middle = [k for k, name in enumerate(labels["heard"]) if 4 < float(name.rsplit("@")[-1]) < 12]
+    for k in middle:
+        time = float(labels["heard"][k].rsplit("@")[-1]) + 0.2 + np.arange(64) / rate
+        seen = 0.75e-6 * np.sin(2 * np.pi * 2 * time)  # less the mean of the four sensors
+        assert np.allclose(x[k][0], seen, atol=0.06e-6)
+    windows = [
+        one for one in found.recordings[0].heard if one.clip == f"{found.recordings[0].id}/{middle[0]:05d}"
+    ]
+    begin = float(labels["heard"][middle[0]].rsplit("@")[-1])
+    assert windows[0].start < 2 + begin + 0.2 < 2 + begin + 1.2 < windows[0].stop  # what the filter saw, too
+
+
+def test_overlapping_windows_never_stand_on_two_sides(tmp_path: Path) -> None:
+    listening.write_tiny(tmp_path)
+    corpus = listening.read(tmp_path, seconds=1.0, hop=0.25, rate=64.0, band=(4.0, 25.0))
+    split, lost = kept_apart(corpus, fractions(corpus, group="block", validation=0.2, test=0.3, seed=0))
+    assert lost and all("shares samples" in one.why for one in lost)
+    times = {str(one.clip): one for recording in corpus.recordings for one in recording.heard}
+    for mine in split.train:
+        for other in (*split.test, *split.validation):
+            if mine.split("/")[0] == other.split("/")[0]:
+                assert times[mine].stop <= times[other].start or times[other].stop <= times[mine].start
+
+
+def test_what_has_no_window_is_told(tmp_path: Path) -> None:
+    listening.write_tiny(tmp_path)
+    with pytest.raises(HeschlError, match="no stretch of speech lasts so long"):
+        listening.read(tmp_path, seconds=5.0, speech=Speech(energy))
+    with pytest.raises(HeschlError, match="must be above zero"):
+        listening.read(tmp_path, seconds=0.0)
+    with np.load(tmp_path / "sub-01.npz") as file:
+        held = dict(file)
+    np.savez(tmp_path / "sub-01.npz", **held, bad=np.array([[8.0, 10.0]]))
+    found = listening.read(tmp_path, seconds=1.0, rate=64.0, band=(4.0, 25.0))
+    told = {one.where: one.why for one in found.skipped}  # and the last window of every sound
+    assert len(told) == 4 and told["sub-01.npz, audio/story-1.wav"].startswith("1 window reaches outside")
+    assert int(told["sub-01.npz, audio/story-0.wav"].split()[0]) > 3
+    assert len(trials(found.recordings[0]).x) < len(trials(found.recordings[1]).x)

@@ -16,8 +16,6 @@ from heschl.features.vad import (
     cut_silence,
     energy,
     speech,
-    take_windows,
-    windows,
 )
 from heschl.types import HeschlError
 
@@ -100,18 +98,6 @@ def test_sound_and_brain_stay_aligned(bounds: list[int], rates: tuple[int, float
         assert (near - (brain_cut[0, k] - 0.15)).abs().min() <= 1.6 / rates[1]
 
 
-def test_windows_of_sound_and_brain() -> None:
-    starts = windows([(0.2, 1.3), (2.0, 2.4)], 0.5, 0.3)
-    assert np.allclose(starts, [0.2, 0.5, 0.8])
-    time = torch.arange(300) / 100
-    assert torch.allclose(
-        take_windows(time, 100, starts, 0.5)[:, 0], torch.tensor(starts, dtype=torch.float32)
-    )
-    brain = take_windows(time.expand(2, 3, 300), 100, starts, 0.5, delay=0.15)
-    assert brain.shape == (3, 2, 3, 50) and np.allclose(brain[:, 0, 0, 0], np.array(starts) + 0.15)
-    assert take_windows(time, 100, [], 0.5).shape == (0, 50)
-
-
 # --- wav2vec 2.0 -----------------------------------------------------------------------------------------
 
 
@@ -184,8 +170,6 @@ def test_models_that_are_none(tmp_path: Path) -> None:
             lambda: cut_silence(torch.zeros(100), 100, [(0.1, 0.9)], delay=0.2),
             "outside a recording of 1.000 s",
         ),
-        (lambda: take_windows(torch.zeros(100), 100, [0.1, 0.8], 0.5), "1 of 2 windows"),
-        (lambda: windows([(0, 1)], 0, 1), "above zero"),
     ],
 )
 def test_refusals(call: Any, said: str) -> None:

@@ -59,10 +59,15 @@ def test_two_steps(name: str, tmp_path: Path) -> None:
             "model.hidden": 8,
             "model.depth": 4,
         }
-        sounds = {"masc": "stimuli", "mous": "stimuli", "brennan": ".", "broderick": "sounds"}[
-            recipe.corpus.use
-        ]
-        changes["task.sounds"] = {"use": "words", "root": str(tmp_path / "data0root" / sounds)}
+        places = {
+            "masc": "stimuli",
+            "mous": "stimuli",
+            "brennan": ".",
+            "broderick": "sounds",
+            "listening": ".",
+        }
+        use = "brain" if recipe.corpus.use == "listening" else "words"
+        changes["task.sounds"] = {"use": use, "root": str(tmp_path / "data0root" / places[recipe.corpus.use])}
     if recipe.corpus.use == "brennan":  # the tiny tree has 100 Hz
         changes |= {"corpus.rate": 50.0, "feature.sample_rate": 50.0}
     if recipe.corpus.use == "libribrain":  # 50 Hz, and longer trials than of a phoneme

@@ -170,9 +170,9 @@ def understand(model: Model, path: Path | str, method: str = "lrp", target: str 
     path = accept(path)
     network, notes = model.network, []
     wave, rate = read_audio(path)
-    start, stop = 0.0, len(wave) / rate
-    if network.seconds is not None and not network.frames and stop > WHOLE * network.seconds:
-        start = loudest(wave, rate, network.seconds)
+    start, stop = network.heard_part(path, len(wave) / rate)
+    if network.seconds is not None and not network.frames and stop - start > WHOLE * network.seconds:
+        start += loudest(wave[round(start * rate) : round(stop * rate)], rate, network.seconds)
         notes.append(
             f"This network hears {network.seconds:g} s: the loudest are taken, from {start:.2f} to {start + network.seconds:.2f} s."
         )

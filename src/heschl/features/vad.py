@@ -247,38 +247,3 @@ def cut_silence(x: Tensor, rate: float, spans: Sequence[Span], delay: float = 0.
         pieces.append(x[..., first : first + count])
         kept, before = kept + stop - start, stop
     return torch.cat(pieces, -1) if pieces else x[..., :0]
-
-
-def windows(spans: Sequence[Span], seconds: float, hop: float) -> list[float]:
-    """Where windows that lie wholly in speech begin, seconds in the uncut sound."""
-    if not (seconds > 0 and hop > 0):
-        raise HeschlError(f"windows of {seconds} s every {hop} s cannot be: both must be above zero")
-    starts = []
-    for start, stop in spans:
-        count = math.floor((stop - start - seconds) / hop + 1e-9) + 1
-        starts += [start + k * hop for k in range(max(0, count))]
-    return starts
-
-
-def take_windows(
-    x: Tensor, rate: float, starts: Sequence[float], seconds: float, delay: float = 0.0
-) -> Tensor:
-    """Windows of x (..., time): (window, ..., sample); of sound with no delay, of the brain that heard it with one.
-
-    Raises
-    ------
-    HeschlError: a window is outside x.
-    """
-    size = round(seconds * rate)
-    first = [round((start + delay) * rate) for start in starts]
-    outside = [
-        start for start, place in zip(starts, first, strict=True) if place < 0 or place + size > x.shape[-1]
-    ]
-    if outside:
-        raise HeschlError(
-            f"{len(outside)} of {len(first)} windows, the first at {outside[0]:.3f} s, are outside a recording of "
-            f"{x.shape[-1] / rate:.3f} s: leave them out"
-        )
-    if not first:
-        return x.new_zeros(0, *x.shape[:-1], size)
-    return torch.stack([x[..., place : place + size] for place in first])

@@ -25,7 +25,7 @@ from heschl.recipe.plain import (
     read_yaml,
     write_yaml,
 )
-from heschl.recipe.schema import FORMAT, ClipLength, CorpusPart, Part, Recipe, Train
+from heschl.recipe.schema import FORMAT, ClipLength, CorpusPart, Part, Recipe, SpeechPart, Train
 from heschl.types import HeschlError
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "CorpusPart",
     "Part",
     "Recipe",
+    "SpeechPart",
     "Train",
     "build",
     "check_part",

@@ -22,7 +22,8 @@ from heschl.types import HeschlError
 
 # kind -> (where it is looked for first, what heschl fills in and a recipe may not give)
 KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "corpus": ("heschl.corpora", ()),
+    "corpus": ("heschl.corpora", ("speech",)),
+    "speech": ("heschl.features.vad", ("wave", "rate")),
     "split": ("heschl.corpora.split", ("corpus", "seed")),
     "feature": ("heschl.features", ()),
     "augment": ("heschl.features", ("sample_rate", "frequencies")),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -24,6 +24,16 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+def _parted(value: Any, own: tuple[str, ...]) -> Any:
+    """`{use: x, ...}` with what is not a key of heschl's own under `args`."""
+    if isinstance(value, str):
+        return {"use": value}
+    if isinstance(value, Mapping) and "use" in value:
+        kept = {key: value[key] for key in ("use", *own) if key in value}
+        return {**kept, "args": {key: item for key, item in value.items() if key not in kept}}
+    return value
+
+
 class Part(_Section):
     """Something named by an import path, with its arguments: `{use: crnn.CRNN, hidden: 128}`."""
 
@@ -33,15 +43,48 @@ class Part(_Section):
     @model_validator(mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"use": value}
-        if isinstance(value, Mapping) and "use" in value:
-            return {"use": value["use"], "args": {key: item for key, item in value.items() if key != "use"}}
-        return value
+        return _parted(value, ())
 
     @model_serializer
     def _joined(self) -> dict[str, Any]:
         return {"use": self.use, **self.args}
+
+
+class SpeechPart(_Section):
+    """What tells speech from silence, and from when on its probability is taken for speech."""
+
+    use: str = Field(min_length=1, description="energy, Wav2Vec2Speech, or a detector of your own")
+    args: dict[str, Any] = Field(default_factory=dict, description="arguments, checked against its signature")
+    on: float = Field(
+        default=0.6, gt=0, lt=1, description="speech begins where its probability rises to this"
+    )
+    off: float = Field(default=0.4, gt=0, lt=1, description="and ends where it falls below this")
+    least: float = Field(default=0.10, ge=0, description="seconds; shorter speech is none")
+    gap: float = Field(default=0.20, ge=0, description="seconds; shorter silence does not part speech")
+    pad: float = Field(default=0.03, ge=0, description="seconds that are added to both ends")
+
+    _OWN: ClassVar = ("on", "off", "least", "gap", "pad")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return _parted(value, cls._OWN)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> SpeechPart:
+        if self.off > self.on:
+            raise ValueError(f"has `off` {self.off:g} above `on` {self.on:g}")
+        return self
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        return {key: getattr(self, key) for key in self._OWN}
+
+    @model_serializer
+    def _joined(self) -> dict[str, Any]:
+        default = {key: type(self).model_fields[key].default for key in self._OWN}
+        moved = {key: item for key, item in self.thresholds.items() if item != default[key]}
+        return {"use": self.use, **self.args, **moved}
 
 
 class CorpusPart(_Section):
@@ -58,20 +101,20 @@ class CorpusPart(_Section):
         lt=1,
         description="under `also`: its share of all draws; null: as many as its clips",
     )
+    speech: SpeechPart | None = Field(
+        default=None,
+        description="cuts the silence before and after what is said; lays a brain's windows in speech (`listening`)",
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"use": value}
-        if isinstance(value, Mapping) and "use" in value:
-            own = {key: value[key] for key in ("use", "relabel", "share") if key in value}
-            return {**own, "args": {key: item for key, item in value.items() if key not in own}}
-        return value
+        return _parted(value, ("relabel", "share", "speech"))
 
     @model_serializer
     def _joined(self) -> dict[str, Any]:
-        own = {"relabel": self.relabel, "share": self.share}
+        speech = self.speech and self.speech.model_dump()
+        own = {"relabel": self.relabel, "share": self.share, "speech": speech}
         return {"use": self.use, **self.args, **{key: item for key, item in own.items() if item}}
 
 
@@ -221,11 +264,13 @@ class Recipe(_Section):
         """The folder of the recipe's file, importable for the user's own parts."""
         return self._folder
 
-    def parts(self) -> Iterator[tuple[str, str, Part | CorpusPart]]:
+    def parts(self) -> Iterator[tuple[str, str, Part | CorpusPart | SpeechPart]]:
         """Every part that training needs, as (where in the recipe, kind, part)."""
-        yield "corpus", "corpus", self.corpus
-        for i, also in enumerate(self.also):
-            yield f"also.{i}", "corpus", also
+        also = ((f"also.{i}", part) for i, part in enumerate(self.also))
+        for at, corpus in (("corpus", self.corpus), *also):
+            yield at, "corpus", corpus
+            if corpus.speech is not None:
+                yield f"{at}.speech", "speech", corpus.speech
         yield "split", "split", self.split
         yield "feature", "feature", self.feature
         for i, part in enumerate(self.augment):

@@ -104,6 +104,9 @@ def _training(run: Run, needed: list[str], decoded: Mapping[str, Any] | None = N
         if recipe.clip.seconds
         else ", at full length"
     )
+    if recipe.corpus.speech is not None:
+        what = "windows laid in speech" if decoded else "silence before and after speech cut"
+        clip = f", {what} by {recipe.corpus.speech.use}{clip}"
     kept = f", no {split.by} in two of them" if split.by != "clip" else ""
     given = ", ".join(f"{key} {value}" for key, value in train.optimiser.args.items())
     length = f"{train.epochs} epochs" if train.epochs is not None else f"{train.steps} steps"

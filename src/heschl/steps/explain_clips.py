@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heschl.files import audio_info, read_csv
+from heschl.files import audio_info, read_audio, read_csv
 from heschl.run import Run
 from heschl.steps.evaluate import part_of
 from heschl.steps.telling import telling
@@ -26,7 +26,7 @@ def find_clips(run: Run, named: Sequence[Clip | str | Path]) -> list[Clip]:
     """
     from difflib import get_close_matches
 
-    found, corpus = [], None
+    found, corpus, find = [], None, run.speech()
     for one in named:
         if isinstance(one, Clip):
             found.append(one)
@@ -43,7 +43,9 @@ def find_clips(run: Run, named: Sequence[Clip | str | Path]) -> list[Clip]:
         path = Path(one).expanduser()
         if path.is_file() or isinstance(one, Path):
             info = audio_info(path)
-            found.append(Clip(path.name, path, info.rate, {}, stop=info.frames / info.rate))
+            seconds = info.frames / info.rate
+            low, high = (find and find.whole(*read_audio(path))) or (0.0, seconds)
+            found.append(Clip(path.name, path, info.rate, {}, start=low, stop=high))
             continue
         near = get_close_matches(str(one), list(corpus.by_id) if corpus else [], n=1)
         hint = f": did you mean '{near[0]}'?" if near else ": name clips of its corpus, or recordings"

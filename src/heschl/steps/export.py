@@ -139,6 +139,7 @@ def _hub(run: Run, path: Path, progress: Progress | None) -> dict[str, Any]:
         "in_shape": list(run.in_shape),
         "sampling_rate": float(run.feature().sample_rate),  # type: ignore[arg-type]
         "clip_seconds": recipe.clip.seconds,
+        "speech": recipe.corpus.speech and recipe.corpus.speech.model_dump(),
         "id2label": {str(k): label for k, label in enumerate(run.labels)},
         "label2id": {label: k for k, label in enumerate(run.labels)},
     }

@@ -14,6 +14,7 @@ from torch import nn
 
 from heschl.corpora.frames import load_frames
 from heschl.corpora.sensors import Sensors, sensors_of
+from heschl.features.speech import Speech
 from heschl.features.waveform import fit_length
 from heschl.files import read_audio, read_json
 from heschl.run import Run, hear, open_run
@@ -50,6 +51,7 @@ class Network:
     sensors: where they lie, for trials of brains (see `with_sensors`).
     scales: of recordings, where training fitted them.
     counts: what was done to clips that were too long or too short, and to other rates ("cropped", "resampled").
+    speech: finds speech, where the recipe cuts silence (see `heard_part`).
     """
 
     model: nn.Module
@@ -63,6 +65,17 @@ class Network:
     sensors: Sensors | None = None
     scales: Mapping[str, Any] | None = None
     pointing: bool = False
+    speech: Speech | None = None
+
+    def heard_part(self, path: Path, seconds: float) -> tuple[float, float]:
+        """What of a recording the network is given, seconds: all of it or, where the recipe cuts silence, from the first speech
+        to the last, as in training; all of a recording without speech, which is counted."""
+        if self.speech is None:
+            return 0.0, seconds
+        found = self.speech.whole(*read_audio(path))
+        what = "cut to its speech" if found else "without speech, heard whole"
+        self.counts[what] = self.counts.get(what, 0) + 1
+        return found or (0.0, seconds)
 
     @property
     def sample_rate(self) -> float:
@@ -77,7 +90,17 @@ def open_network(run: Run | Path | str, which: str = "best") -> Network:
     frames = bool(getattr(model, "frames", False)) or bool(getattr(feature, "per_frame", False))
     fitted = run.held / "scaling.json"
     scales = read_json(fitted) if fitted.is_file() else None
-    return Network(model, feature, run.labels, clip.seconds, clip.long, clip.short, frames, scales=scales)
+    return Network(
+        model,
+        feature,
+        run.labels,
+        clip.seconds,
+        clip.long,
+        clip.short,
+        frames,
+        scales=scales,
+        speech=run.speech(),
+    )
 
 
 def with_sensors(network: Network, corpus: Corpus) -> Network:

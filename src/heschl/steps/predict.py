@@ -77,7 +77,11 @@ def predict(
     rows: list[dict[str, Any]] = []
     if network.frames:
         for path, parts in itertools.groupby(found, key=lambda answer: answer.clip.signal):
-            segments = segment_rows(_joined(list(parts), seconds[path]), network.labels)
+            joined = _joined(list(parts))
+            low = joined.clip.start  # where silence before the first speech is cut
+            segments = segment_rows(joined, network.labels)
+            for row in segments:
+                row |= {"start": round(low + row["start"], 6), "stop": round(low + row["stop"], 6)}
             rows += [{"file": str(path), "label": row["answered"], **row} for row in segments]
             if textgrids is not None:
                 spans = [Span(row["answered"], row["start"], row["stop"]) for row in segments]
@@ -146,24 +150,25 @@ def _windows(
             skipped.append(Skipped(str(path), str(error)))
             continue
         seconds[path] = info.frames / info.rate
-        for k, (start, stop) in enumerate(_parts(network, seconds[path], hop)):
+        low, high = network.heard_part(path, seconds[path])
+        for k, (start, stop) in enumerate(_parts(network, low, high, hop)):
             clips.append(Clip(f"{path}#{k}", path, info.rate, {}, start=start, stop=stop))
     return clips, seconds
 
 
-def _parts(network: Network, seconds: float, hop: float | None) -> Iterator[tuple[float, float]]:
+def _parts(network: Network, low: float, high: float, hop: float | None) -> Iterator[tuple[float, float]]:
     if network.frames:
-        for start in np.arange(0, max(seconds, 1e-9), LONGEST):
-            yield max(0.0, float(start) - MARGIN), min(seconds, float(start) + LONGEST + MARGIN)
+        for start in np.arange(low, max(high, low + 1e-9), LONGEST):
+            yield max(low, float(start) - MARGIN), min(high, float(start) + LONGEST + MARGIN)
         return
     window = network.seconds or LONGEST
-    if seconds <= window * (WHOLE if network.seconds else 1.0):
-        yield 0.0, seconds
+    if high - low <= window * (WHOLE if network.seconds else 1.0):
+        yield low, high
         return
     step = hop or window / 2
-    n = int(np.ceil((seconds - window) / step - 1e-9))
+    n = int(np.ceil((high - low - window) / step - 1e-9))
     for k in range(n + 1):
-        start = min(k * step, seconds - window)  # the last window ends with the recording
+        start = min(low + k * step, high - window)  # the last window ends with the recording
         yield start, start + window
 
 
@@ -184,17 +189,20 @@ def _row(answer: Answer, labels: Sequence[str], seconds: float) -> dict[str, Any
 # --- networks over frames ----------------------------------------------------------------------------------
 
 
-def _joined(parts: Sequence[Answer], seconds: float) -> Answer:
-    """The windows of one recording as one answer: each frame from the window whose middle part holds it."""
+def _joined(parts: Sequence[Answer]) -> Answer:
+    """The windows of one recording as one answer, on a clock that begins with the first: each frame from the window whose
+    middle part holds it."""
     if len(parts) == 1:
         return parts[0]
-    logits, times = [], []
+    logits, times, low = [], [], parts[0].clip.start
     for answer in parts:
-        at = answer.times + answer.clip.start
-        first = answer.clip.start + (MARGIN if answer.clip.start > 0 else 0.0)
+        begin = answer.clip.start - low
+        at = answer.times + begin
+        first = begin + (MARGIN if begin > 0 else 0.0)
         keep = (at >= first - 1e-6) & (at < first + LONGEST - 1e-6)
         logits.append(answer.logits[keep])
         times.append(at[keep])
+    seconds = parts[-1].clip.start - low + parts[-1].seconds
     return Answer(parts[0].clip, np.concatenate(logits), np.concatenate(times), seconds)
 
 

@@ -191,6 +191,13 @@ class _Training:
         write_csv(
             self.folder / "skipped.csv", [one._asdict() for one in self.examples.skipped], ["where", "why"]
         )
+        cut = [clip for own in made.parts.values() for clip in own if "silence" in clip.labels]
+        if cut:
+            rows = [
+                {"id": clip.id, "start": clip.start, "stop": clip.stop, "silence": clip.labels["silence"]}
+                for clip in cut
+            ]
+            write_csv(self.folder / "silence.csv", rows, list(rows[0]))
         if made.sensors is not None and made.sensors.scaling is not None:
             write_json(self.folder / "scaling.json", made.sensors.scales())
         return create_run(self.folder, self.recipe, origin(self.recipe, **facts), made.split)

@@ -95,6 +95,17 @@ def test_a_detectors_own_files_name_what_it_found(tmp_path: Path) -> None:
     assert Speech(energy, {"model": str(tmp_path / "weights")}).key != key
 
 
+class Broken:
+    def __init__(self) -> None:
+        raise HeschlError("the model is not there")
+
+
+def test_a_detector_that_cannot_be_made_is_no_silence(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", word(0, 0), RATE)
+    with pytest.raises(HeschlError, match="the model is not there"):
+        cut_corpus(corpus(Clip("a", tmp_path / "a.wav", RATE, {})), Speech(Broken))
+
+
 def test_what_cannot_be_cut_is_refused(tmp_path: Path) -> None:
     frames = corpus(Clip("a", tmp_path / "a.npy", 100.0, {}, form="frames"))
     with pytest.raises(HeschlError, match="holds stored frames: leave it out"):

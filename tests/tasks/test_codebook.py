@@ -195,6 +195,23 @@ def test_fixed_codebooks_keep_their_angles_and_stay(tmp_path: Path) -> None:
         Codebook("word", ("cash", "dog"), fixed=str(tmp_path / "vectors.txt")).fill(model)
 
 
+def test_words_that_training_never_hears_are_no_candidates_in_it(tmp_path: Path) -> None:
+    clips = [Clip(f"c{k}", Path("x"), 100.0, {"word": "abcd"[k % 4]}, form="frames") for k in range(8)]
+    corpus = Corpus("made up", tuple(clips), source="", licence="")
+    (tmp_path / "v.txt").write_text("a 1 0 0\nb 0 1 0\nc 0 0 1\nd 1 1 1\n")
+    taught = [clip.id for clip in clips if clip.labels["word"] in "ac"]
+    one = Codebook("word", beta=0.0, fixed=str(tmp_path / "v.txt"), positive=True).bind(corpus, taught)
+    r, book, _ = made(4, 6, 3)
+    y = torch.tensor([0, 2, 2, 0, 0, 2])
+    loss = one.loss(encoded(r, book.detach()), batch(y))
+    own = cosines(r, book.detach())[:, [0, 2]]
+    torch.testing.assert_close(loss, F.cross_entropy(own, y // 2))
+    with torch.no_grad():  # in validation every word is asked for
+        heard = torch.tensor([0, 1, 2, 3, 0, 1])
+        whole = one.loss(encoded(r.detach(), book), batch(heard))
+        torch.testing.assert_close(whole, F.cross_entropy(cosines(r, book), heard))
+
+
 def test_phonological_neighbours_are_near(tmp_path: Path) -> None:
     path = tmp_path / "lexicon.dict"
     path.write_text(LEXICON)

@@ -65,7 +65,9 @@ class Speech:
     def key(self) -> str:
         """Names this in caches: the detector's code, its arguments, and size and time of change of files that they name."""
         told = [self.part.__qualname__, sorted((name, str(value)) for name, value in self.args.items())]
-        digest = hashlib.sha256(Path(inspect.getfile(self.part)).read_bytes())
+        digest = hashlib.sha256(
+            b"".join(Path(inspect.getfile(one)).read_bytes() for one in (speech, self.part))
+        )
         digest.update(json.dumps([*told, dict(self.thresholds), _stamps(self.args.values())]).encode())
         return digest.hexdigest()[:16]
 
@@ -76,6 +78,7 @@ class Speech:
             found = [Found([(a, b) for a, b in spans], *rest) for spans, *rest in read_json(kept)]
             if len(found) == len(clips):
                 return found
+        _ = self.detector  # that it cannot be made is no clip's fault
         found = [self._of(clip) for clip in clips]
         write_json(kept, found)
         return found

@@ -132,7 +132,8 @@ class Codebook:
     temperature, positive, symmetric: the corrected options; the defaults are as published.
     fixed: a file of vectors that the codebook is filled with and kept at: "word number number ..." a line (.txt, or
         .csv with commas), a pronouncing dictionary in cmudict's format (.dict, .gz) for phonological features, or a corpus of
-        sounds, {use: spoken, voices: 24}, for the words' mean mel spectra.
+        sounds, {use: spoken, voices: 24}, for the words' mean mel spectra. Words may then be tested that training never
+        heard (a split by word): in training they are no candidates.
     shuffled: a label ("block") within whose values, subject by subject, words are permuted among clips before training: a
         control, which must decode at chance. Scores of the run are against the true words.
 
@@ -155,6 +156,7 @@ class Codebook:
     warm: bool = field(default=False, init=False, compare=False)
     resolved: tuple[float, ...] | None = field(default=None, init=False, compare=False)
     moved: Mapping[str, str] | None = field(default=None, init=False, compare=False)
+    taught: tuple[int, ...] | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.labels is not None:
@@ -185,6 +187,9 @@ class Codebook:
         )
         bound = replace(self, labels=names.classes)
         object.__setattr__(bound, "resolved", balanced([counts[name] for name in names.classes], self.beta))
+        if self.fixed is not None and kept is not None:
+            taught = tuple(k for k, name in enumerate(names.classes) if counts[name])
+            object.__setattr__(bound, "taught", taught if 1 < len(taught) < len(names.classes) else None)
         if self.shuffled is not None:
             object.__setattr__(bound, "moved", moved_labels(corpus, self.label, self.shuffled))
         return bound
@@ -276,6 +281,12 @@ class Codebook:
             if z.requires_grad:  # the batch is that of all processes, which all come here in training
                 z, y = gathered(z), gathered(y)
             clips = cosines(z, held)
+            if (
+                self.taught is not None and z.requires_grad
+            ):  # words to be tested are not what others are told from
+                columns = torch.tensor(self.taught, device=y.device)
+                clips, y = clips[:, columns], torch.searchsorted(columns, y)
+                weights = None if weights is None else weights[columns]
             loss = representation_loss(clips, y, weights, between, **options)  # type: ignore[arg-type]
             return loss + spread(book) if self.warm else loss
 

@@ -207,7 +207,10 @@ def _check_classes(made: Survey) -> None:
             f"corpus {made.corpus.name} has one class only ({labels[0] if labels else 'none'}): "
             "choose another task.label, or more data"
         )
-    if made.frames or getattr(task, "open_set", False):  # what is to be matched need not be in training
+    fixed = getattr(task, "fixed", None) is not None
+    if (
+        made.frames or fixed or getattr(task, "open_set", False)
+    ):  # what has a vector of its own need not be in training
         return
     taught = Counter(task.target(clip) for clip in made.parts["train"])
     missing = [label for k, label in enumerate(labels) if k not in taught]

@@ -125,6 +125,10 @@ def bad_audio(kind: str, folder: Path) -> Path:
         soundfile.write(path, np.zeros((100, 8)), 16000)
     elif kind == "nan":
         soundfile.write(path, np.where(np.arange(100) == 50, np.nan, 0.0), 16000, subtype="FLOAT")
+    elif kind == "huge":
+        soundfile.write(path, np.full(100, 1e30), 16000, subtype="FLOAT")
+    elif kind == "name":
+        path = folder / ("a" * 300)
     elif kind == "flac":
         path = folder / "a.flac"
         soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
@@ -149,6 +153,8 @@ def bad_audio(kind: str, folder: Path) -> Path:
         ("zero", "no samples"),
         ("eight", "8 channels"),
         ("nan", "not numbers"),
+        ("huge", "samples of 1e\\+30"),
+        ("name", "is not there"),
         ("flac", "breaks off|truncated"),
         ("wav", "truncated: 13,000 bytes"),
         ("m4a", "ffmpeg -i"),

@@ -195,6 +195,7 @@ def _check_header(path: Path | str, header: Sequence[str]) -> None:
 _FOREIGN = {".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".3gp", ".mov", ".mkv"}
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".aiff", ".aif", ".au", ".opus")
 MAX_CHANNELS = 2
+_LOUDEST = 2.0**31  # whole numbers of 32 bits kept as floats are the largest scale in use
 
 
 class AudioInfo(NamedTuple):
@@ -219,7 +220,7 @@ def audio_info(path: Path | str) -> AudioInfo:
     path = Path(path)
     try:
         info = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError, OSError):
+    except (soundfile.LibsndfileError, RuntimeError, OSError, ValueError):
         raise HeschlError(_why_not_audio(path)) from None
     if info.channels > MAX_CHANNELS:
         raise HeschlError(
@@ -256,7 +257,7 @@ def _lacking(path: Path) -> int:
 
 
 def _why_not_audio(path: Path) -> str:
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that no file can have
         return f"{path} is not there: check the path"
     if path.is_dir():
         return f"{path} is a folder, not a recording: name a file in it"
@@ -287,7 +288,7 @@ def read_audio(path: Path | str, start: float = 0.0, stop: float | None = None) 
     Raises
     ------
     HeschlError: as `audio_info`; or the part lies outside the file, the file ends early, or samples are
-        not finite.
+        not finite or beyond any scale.
     """
     import numpy as np
     import soundfile
@@ -312,6 +313,10 @@ def read_audio(path: Path | str, start: float = 0.0, stop: float | None = None) 
     mono = wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)
     if not np.isfinite(mono).all():
         raise HeschlError(f"{path} holds samples that are not numbers (NaN or infinite): export it again")
+    if info.subtype in ("FLOAT", "DOUBLE") and np.abs(mono).max(initial=0.0) > _LOUDEST:
+        raise HeschlError(
+            f"{path} holds samples of {np.abs(mono).max():.0e}, where full scale is 1: export it again"
+        )
     return mono, info.rate
 
 

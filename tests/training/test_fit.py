@@ -351,14 +351,6 @@ def test_an_unfinished_run_of_an_earlier_heschl_is_refused(recipe: Recipe, tmp_p
             "'x'",
         ),
         ({"model": {"use": "alexnet.AlexNet"}}, "AlexNet"),
-        (
-            {
-                "clip": {"seconds": None},
-                "feature": {"use": "spectrogram.AudioMnistSpectrogram"},
-                "model": {"use": "alexnet.AlexNet"},
-            },
-            "`lengths`",
-        ),
         ({"clip": {"seconds": 1e30}}, "clip.seconds"),
         ({"feature": {"use": "waveform.Waveform", "sample_rate": -1}}, "feature.sample_rate"),
         (
@@ -375,6 +367,27 @@ def test_refusals_name_the_mend_and_leave_nothing(
     assert words in str(caught.value) and "\n" not in str(caught.value)
     if "lr" not in words:
         assert not (tmp_path / "runs").exists()
+
+
+def test_whole_clips_need_a_network_that_asks_for_lengths(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "without_lengths.py").write_text(
+        "from torch import nn\n\n"
+        "class Mean(nn.Module):\n"
+        "    def __init__(self, in_shape, n_outputs):\n"
+        "        super().__init__()\n"
+        "        self.output = nn.Linear(in_shape[-2], n_outputs)\n\n"
+        "    def forward(self, x):\n"
+        "        return self.output(x.mean(-1).flatten(1))\n",
+        encoding="utf-8",
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = {"model": {"use": "without_lengths.Mean"}, "train": short()}
+    with pytest.raises(HeschlError, match=r"clip\.seconds.* without_lengths\.Mean takes no `lengths`"):
+        train(recipe(**own, clip={"seconds": None}), runs=tmp_path / "runs", quiet=True)
+    assert not (tmp_path / "runs").exists()
+    assert train(recipe(**own), runs=tmp_path / "runs", quiet=True).finished
 
 
 def test_what_is_left_out_is_listed(recipe: Recipe, words_root: Path, tmp_path: Path) -> None:

@@ -110,6 +110,20 @@ def test_two_ways_to_write_the_same(function, same):
     assert torch.allclose(given, wanted, atol=1e-5 * float(wanted.abs().max()))
 
 
+@pytest.mark.slow
+def test_a_compiled_network_is_followed_as_it_was_written():
+    network, x, target = net_and_clips(2)
+    wanted = lrp(network, x, target)
+    assert torch.equal(lrp(torch.compile(network, backend="eager"), x, target), wanted)
+    network.compile(backend="eager")
+    network(x)
+    assert torch.equal(lrp(network, x, target), wanted)
+
+
+def test_lazy_layers_without_weights_are_told_in_a_sentence():
+    refused("are not there yet", nn.Sequential(nn.LazyLinear(3)).eval(), torch.randn(2, 4), torch.tensor([0, 1]))
+
+
 def test_constants_in_the_shape_of_a_signal_are_constants():
     scale, mask = nn.Parameter(torch.rand(4).double() + 0.5), torch.tensor([1.0, 0, 1, 1]).double()
     bent = Calls(lambda x: x * mask.expand_as(x) * scale.expand_as(x) + scale.type_as(x).expand_as(x))

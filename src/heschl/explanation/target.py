@@ -22,6 +22,10 @@ def check_model(model: Any) -> None:
         raise HeschlError(f"module '{training[0]}' is in train mode: call model.eval() first")
     for kind, tensors in (("weights", model.named_parameters()), ("buffer", model.named_buffers())):
         for name, tensor in tensors:
+            if nn.parameter.is_lazy(tensor):
+                raise HeschlError(
+                    f"the {kind} '{name}' are not there yet: run the network once, so that its lazy layers know their sizes"
+                )
             # the sum tells quickly that all is well; it may overflow where every number is finite
             if not tensor.is_floating_point() or bool(torch.isfinite(tensor.sum())):
                 continue

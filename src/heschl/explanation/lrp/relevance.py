@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
@@ -165,7 +166,7 @@ def _run(
     tape: Tape, inputs: tuple[Tensor, ...], target: Tensor, start: Start, box: tuple[Tensor, Tensor] | None
 ) -> Tensor:
     x, *lengths = inputs
-    with torch.inference_mode(False), torch.enable_grad(), _exact(x), attached(tape):
+    with _as_written(), torch.inference_mode(False), torch.enable_grad(), _exact(x), attached(tape):
         signal = tape.begin(x, box)
         try:
             with tape:
@@ -238,6 +239,14 @@ def _box(x: Tensor, low: Any, high: Any) -> tuple[Tensor, Tensor]:
     if bool((ends[0] > ends[1]).any()):
         raise HeschlError("low lies above high: z-box needs the lowest and the highest value that x can have")
     return ends[0], ends[1]
+
+
+def _as_written() -> contextlib.AbstractContextManager[Any]:
+    """What was compiled runs as it was written: compiled code shows none of its operations."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing the compiler takes seconds
+        return contextlib.nullcontext()
+    stance: contextlib.AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from lrp_networks import OTHERS, STACKED, build
 from torch import nn
 
 from heschl.explanation import gradient as methods
+from heschl.explanation.perturb import aligned_occlusion
 from heschl.types import HeschlError
 
 ALL = {
@@ -98,7 +99,8 @@ def test_occlusion_by_brute_force(width, step, axis):
         place.narrow(axis if axis < 0 else axis - 1, first, min(width, length - first)).fill_(True)
         hidden[0][place] = 0.5
         fall = logit(network, x[k : k + 1], TARGET[k : k + 1]) - logit(network, hidden, TARGET[k : k + 1])
-        wanted[k][place] += fall / place.sum()
+        far = (x[k][place] - 0.5) ** 2
+        wanted[k][place] += fall * far / far.sum()
         seen[k][place] += 1
     assert torch.allclose(given, wanted / seen)
 
@@ -107,7 +109,22 @@ def test_occlusion_of_frequencies():
     network, x = build(STACKED["spectrogram network"], clips=3)
     given = methods.occlusion_frequency(network, x, TARGET, width=4)
     assert torch.allclose(given, methods.occlusion(network, x, TARGET, -2, 4))
-    assert torch.allclose(given[:, :, :4, :1].expand(-1, -1, 4, 9), given[:, :, :4])
+    assert (given[:, :, :4] / x[:, :, :4].square()).flatten(1).std(1).max() < 1e-9
+
+
+def test_occlusion_gives_nothing_to_what_it_does_not_move():
+    """Silent values beside the one sound in a window; the sum of the window is the fall all the same."""
+    network, x = smooth()
+    x[:, :, 1:4] = 0.25
+    for given in (
+        methods.occlusion(network, x, TARGET, width=4, baseline=0.25),
+        aligned_occlusion(network, x, TARGET, (torch.arange(x.shape[-1]) // 4).expand(3, -1), 0.25),
+    ):
+        assert (given[:, :, 1:4] == 0).all() and (given[:, :, 0] != 0).any()
+        hidden = torch.cat([torch.full_like(x[..., :4], 0.25), x[..., 4:]], -1)
+        fall = logit(network, x, TARGET) - logit(network, hidden, TARGET)
+        assert torch.allclose(given[..., :4].flatten(1).sum(1), fall)
+    assert not methods.occlusion(network, x, TARGET, width=4, baseline=x).any()
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -303,7 +303,8 @@ def test_aligned_occlusion_by_hand(network):
         hidden = torch.where(inside, X[clip].mean(-1, keepdim=True), X[clip])
         with torch.no_grad():
             fall = (network(X[clip : clip + 1]) - network(hidden[None]))[0, TARGET[clip]]
-        assert torch.allclose(found[clip][inside], fall / inside.sum())
+        far = (hidden - X[clip])[inside] ** 2
+        assert torch.allclose(found[clip][inside], fall * far / far.sum())
 
 
 def test_aligned_occlusion_by_shapley_adds_up(network):

@@ -100,9 +100,9 @@ def occlusion(
 ) -> Tensor:
     """How much the logit falls when a window of `width` along `axis` is set to `baseline`.
 
-    The fall is shared equally among the values of the window; where windows overlap (step < width) their means
+    The fall is shared among the values of the window as `moved` says; where windows overlap (step < width) their means
     are taken. By default windows lie side by side; the last one may be narrower. With lengths, windows end with each
-    clip, and what lies after its end has no part in a fall (values there mean nothing).
+    clip, and what lies after its end gets nothing.
     """
     _at_least("width", width, 1)
     step = width if step is None else step
@@ -120,12 +120,10 @@ def occlusion(
     whole = _scores(model, x, target, lengths)
     fall = torch.zeros_like(x)
     seen = torch.zeros(len(x), length, dtype=x.dtype, device=x.device)
+    far = moved(x, fill, lengths)
     ends = torch.full((len(x),), length, device=x.device)
-    each = torch.full_like(ends, x[0].numel() // length)
     if lengths is not None and axis % x.ndim == x.ndim - 1:
         ends = lengths.to(x.device)
-    elif lengths is not None:  # the values of a row after a clip's end have no part in its fall
-        each = each // x.shape[-1] * lengths.to(x.device)
     for first in range(0, max(1, length - width + step), step):
         n = min(width, length - first)
         # each clip has the windows that it would have by itself, and the last one ends with it
@@ -133,8 +131,10 @@ def occlusion(
         hidden = x.clone()
         hidden.narrow(axis, first, n).copy_(fill.narrow(axis, first, n))
         lost = whole - _scores(model, hidden, target, lengths)
-        values = each * torch.clamp(ends - first, 1, n)
-        fall.narrow(axis, first, n).add_((torch.where(own, lost, 0.0) / values).reshape(wide))
+        part = far.narrow(axis, first, n)
+        sums = part.flatten(1).sum(1)
+        each = torch.where(own & (sums > 0), lost / torch.where(sums > 0, sums, 1.0), 0.0)
+        fall.narrow(axis, first, n).add_(each.reshape(wide) * part)
         seen[:, first : first + n] += own[:, None]
     return fall / seen.clamp_min(1).reshape(
         [len(x) if k == 0 else length if k == axis % x.ndim else 1 for k in range(x.ndim)]
@@ -167,6 +167,21 @@ def occlusion_frequency(
     if x.ndim < 3:
         raise HeschlError(f"x is of shape {tuple(x.shape)}: it has no frequency axis; use occlusion_time")
     return occlusion(model, x, target, -2, width, step, baseline, lengths)
+
+
+def moved(x: Tensor, fill: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """By what the fall of an answer is shared among values that were replaced together: the shape of x, 0 to 1.
+
+    The square of how far each value is moved, in units of the clip's farthest. So shared, relevance is that of the least
+    linear change (least sum of squared slopes) that accounts for the fall, and a value that is not moved gets nothing.
+    Equal shares would give as much to every silent cell of a window as to the one sound in it.
+    """
+    far = (x - fill).abs()
+    if lengths is not None:
+        inside = torch.arange(x.shape[-1], device=x.device) < lengths.to(x.device)[:, None]
+        far = torch.where(inside.reshape(len(x), *(1,) * (x.ndim - 2), -1), far, 0.0)
+    most = far.flatten(1).amax(1).reshape(-1, *(1,) * (x.ndim - 1))
+    return (far / torch.where(most > 0, most, 1.0)).square()
 
 
 def model_and_x_checked(model: nn.Module, x: Tensor) -> None:

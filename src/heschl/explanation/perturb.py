@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from heschl.explanation.cells import KEPT, fill, look
-from heschl.explanation.gradient import model_and_x_checked
+from heschl.explanation.gradient import model_and_x_checked, moved
 from heschl.explanation.removal import (
     FADE,
     WINDOW,
@@ -173,7 +173,8 @@ def aligned_occlusion(
 
     Returns
     -------
-    The shape of x; each segment's relevance shared equally among its values, 0 outside of all segments.
+    The shape of x; each segment's relevance is shared among its values as `heschl.explanation.gradient.moved` says; 0
+    outside of all segments.
 
     Raises
     ------
@@ -187,7 +188,7 @@ def aligned_occlusion(
         raise HeschlError("segments are missing: give a LongTensor (batch, time), -1 for what stays")
     view = look(x, segments, lengths=lengths)
     blank = fill(view, baseline, seed, lengths)
-    out = torch.zeros_like(x)
+    out, far = torch.zeros_like(x), moved(x, blank, lengths)
     for k in range(len(x)):
         n = int(view.n[k])
         if not n:
@@ -212,10 +213,11 @@ def aligned_occlusion(
         else:
             heard = scores(np.concatenate([np.ones((1, n), bool), ~np.eye(n, dtype=bool)]))
             values = heard[0] - heard[1:]
-        ids = view.ids[k]
-        count = torch.bincount(ids[ids != KEPT].flatten(), minlength=n)
-        each = torch.from_numpy(values).to(x) / count
-        out[k] = torch.where(ids == KEPT, 0.0, each[ids.clamp_min(0)])
+        ids, kept = view.ids[k].clamp_min(0), view.ids[k] == KEPT
+        own = torch.where(kept, 0.0, far[k])
+        sums = own.new_zeros(n).scatter_add(0, ids.flatten(), own.flatten())
+        each = torch.from_numpy(values).to(x) / torch.where(sums > 0, sums, torch.inf)
+        out[k] = each[ids] * own
     return out
 
 

@@ -126,12 +126,15 @@ def methods() -> dict[str, Method]:
     rows["gradient x input"] = lambda m, x, t, _: gradient.gradient_x_input(m, x, t)
     rows["integrated gradients"] = lambda m, x, t, _: gradient.integrated_gradients(m, x, t, steps=32)
     rows["SmoothGrad x input"] = lambda m, x, t, _: gradient.smoothgrad(m, x, t, times_input=True)
-    rows["occlusion in time, 50 ms"] = lambda m, x, t, _: gradient.occlusion_time(m, x, t, width=5)
-    rows["occlusion in frequency, 1 mel"] = lambda m, x, t, _: gradient.occlusion_frequency(m, x, t)
+    rows["occlusion in time, 50 ms by halves"] = lambda m, x, t, _: gradient.occlusion_time(m, x, t, 5, 2)
+    rows["occlusion in frequency, 4 mel by halves"] = lambda m, x, t, _: gradient.occlusion_frequency(
+        m, x, t, 4, 2
+    )
     rows["occlusion, 50 ms x 1 mel"] = lambda m, x, t, _: windows(m, x, t, 1, 5)
     rows["occlusion, 50 ms x 2 mel"] = lambda m, x, t, _: windows(m, x, t, 2, 5)
     rows["occlusion, 100 ms x 4 mel"] = lambda m, x, t, _: windows(m, x, t, 4, 10)
     rows["occlusion, aligned segments"] = lambda m, x, t, c: aligned_occlusion(m, x, t, aligned(x, c), 0.0)
+    rows["(no method: the input, squared)"] = lambda m, x, t, _: x.square()
     return rows
 
 

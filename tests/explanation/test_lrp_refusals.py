@@ -121,7 +121,9 @@ def test_a_compiled_network_is_followed_as_it_was_written():
 
 
 def test_lazy_layers_without_weights_are_told_in_a_sentence():
-    refused("are not there yet", nn.Sequential(nn.LazyLinear(3)).eval(), torch.randn(2, 4), torch.tensor([0, 1]))
+    refused(
+        "are not there yet", nn.Sequential(nn.LazyLinear(3)).eval(), torch.randn(2, 4), torch.tensor([0, 1])
+    )
 
 
 def test_constants_in_the_shape_of_a_signal_are_constants():

@@ -214,10 +214,10 @@ def aligned_occlusion(
             heard = scores(np.concatenate([np.ones((1, n), bool), ~np.eye(n, dtype=bool)]))
             values = heard[0] - heard[1:]
         ids, kept = view.ids[k].clamp_min(0), view.ids[k] == KEPT
-        own = torch.where(kept, 0.0, far[k])
-        sums = own.new_zeros(n).scatter_add(0, ids.flatten(), own.flatten())
+        share = torch.where(kept, 0.0, far[k])
+        sums = share.new_zeros(n).scatter_add(0, ids.flatten(), share.flatten())
         each = torch.from_numpy(values).to(x) / torch.where(sums > 0, sums, torch.inf)
-        out[k] = each[ids] * own
+        out[k] = each[ids] * share
     return out
 
 

@@ -54,7 +54,8 @@ class Speech:
         return functools.partial(self.part, **self.args)
 
     def __call__(self, wave: Any, rate: float) -> list[Span]:
-        return speech(torch.as_tensor(wave), rate, self.detector, **self.thresholds)
+        found = speech(torch.as_tensor(wave), rate, self.detector, **self.thresholds)
+        return [(round(start, 6), round(stop, 6)) for start, stop in found]  # as they are written and read
 
     def whole(self, wave: Any, rate: float) -> Span | None:
         """From the first speech to the last, seconds; None where there is none."""
@@ -143,4 +144,5 @@ def _cut(clip: Clip, found: Found) -> Clip:
     lost = f"; {len(clip.spans) - len(spans)} spans lay there" if len(spans) < len(clip.spans) else ""
     told = f"{low:.3f} s before and {found.seconds - high:.3f} s after are cut{lost}"
     labels = {**clip.labels, "silence": told}
-    return replace(clip, start=clip.start + low, stop=clip.start + high, spans=spans, labels=labels)
+    start, stop = round(clip.start + low, 6), round(clip.start + high, 6)
+    return replace(clip, start=start, stop=stop, spans=spans, labels=labels)

@@ -16,12 +16,14 @@ NUMBERED = 16  # up to so many classes each cell carries its number
 SHOWN = 100  # of more classes, so many are drawn: those most often mistaken
 
 
-def confusion_figure(matrix: np.ndarray, labels: Sequence[str], width: float = TEXT) -> Figure:
+def confusion_figure(
+    matrix: np.ndarray, labels: Sequence[str], width: float = TEXT, truth: str = "said"
+) -> Figure:
     """Rows: what was said; columns: what the network answered; colour: the share of what was said.
 
     Parameters
     ----------
-    matrix: (said, answered) counts. labels: names of the classes, in order.
+    matrix: (said, answered) counts. labels: names of the classes, in order. truth: what the rows are, "said" or "asked for".
     """
     from matplotlib.collections import PatchCollection
     from matplotlib.patches import Rectangle
@@ -77,8 +79,8 @@ def confusion_figure(matrix: np.ndarray, labels: Sequence[str], width: float = T
         for spine in axis.spines.values():
             spine.set_visible(False)
         axis.set_xlabel("the network answered", labelpad=6)
-        axis.set_ylabel("said", labelpad=6)
-        _key(figure)
+        axis.set_ylabel(truth, labelpad=6)
+        _key(figure, truth)
     return figure
 
 
@@ -89,7 +91,7 @@ def _colour(share: float, right: bool) -> Any:
     return to_rgba(INK, 0.06 + 0.26 * float(share)) if right else to_rgba(shade(share)[0])
 
 
-def _key(figure: Figure) -> None:
+def _key(figure: Figure, truth: str) -> None:
     """A row of squares under the matrix: which colour is which share."""
     from matplotlib.patches import Patch
 
@@ -101,7 +103,7 @@ def _key(figure: Figure) -> None:
         loc="outside lower left",
         ncols=len(squares),
         frameon=False,
-        title="mistakes, as a share of what was said",
+        title=f"mistakes, as a share of what was {truth}",
         alignment="left",
         title_fontsize=9,
         fontsize=9,

@@ -71,7 +71,7 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]], name: str, shares: boo
     axis.set_axisbelow(True)
     if len(rows) == 1:
         axis.set_xlim(0.4, 1.6)
-    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
+    axis.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
     axis.set_title(name.replace("_", " ").capitalize())
     axis.spines["left"].set_visible(False)
     axis.spines["bottom"].set_color(LINE)
@@ -109,4 +109,4 @@ def _title(rows: Sequence[Mapping[str, Any]], score: str, panels: Sequence[str])
         return "How the loss fell while the network was trained"
     epoch, value = max(points, key=lambda p: p[1])
     said = score.replace("_", " ")
-    return f"On clips it was not trained on, {said} peaks at {100 * value:.0f} % after epoch {epoch:g}"
+    return f"On what it was not trained on, {said} peaks at {100 * value:.0f} % after epoch {epoch:g}"

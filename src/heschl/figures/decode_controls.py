@@ -48,17 +48,11 @@ def _rows(axis: Axes, rows: Sequence[dict[str, Any]], chance: float) -> None:
         axis.plot(row["top_1"], place, "o", color=BLUE, markersize=5)
         axis.annotate(
             f"{row['control']}: {row['decoder']}",
-            (0, place),
-            (3, 8),
-            xycoords=("axes fraction", "data"),
+            (chance, place),  # beside the dashed line: nothing hides it on light and dark pages alike
+            (4, 8),
             textcoords="offset points",
             fontsize=8,
             color=INK,
-            bbox={
-                "facecolor": axis.figure.get_facecolor(),
-                "edgecolor": "none",
-                "pad": 1,
-            },  # over the dashed line
         )
     axis.axvline(chance, color=SOFT, linestyle="--", linewidth=1)
     axis.set(
@@ -73,7 +67,9 @@ def _rows(axis: Axes, rows: Sequence[dict[str, Any]], chance: float) -> None:
 def _learning(axis: Axes, learning: Sequence[dict[str, Any]], chance: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    hours = [row["hours"] for row in learning]
+    hours, unit = [row["hours"] for row in learning], "hours"
+    if max(hours) < 1:
+        hours, unit = [60 * one for one in hours], "minutes"
     axis.fill_between(
         hours,
         [row["low"] for row in learning],
@@ -85,7 +81,7 @@ def _learning(axis: Axes, learning: Sequence[dict[str, Any]], chance: float) -> 
     axis.plot(hours, [row["value"] for row in learning], "o-", color=BLUE, markersize=4)
     axis.axhline(chance, color=SOFT, linestyle="--", linewidth=1)
     axis.xaxis.set_major_locator(MaxNLocator(4))
-    axis.set(ylim=(0, None), xlabel="hours of training data, each subject")
+    axis.set(ylim=(0, None), xlabel=f"{unit} of training data, each subject")
     axis.set_title("linear decoder, top-1 by data", loc="left", fontsize=9, color=INK)
     _percent(axis.yaxis)
 

@@ -255,7 +255,12 @@ def _repeat(run: Run) -> dict[str, str]:
     ]
     if not run.split.test:
         done = []  # recordings that came from elsewhere
-    steps = "".join(f"\nheschl {name} {run.folder}" for name in done)
+    scored = run.folder / "decode" / "scores.json"
+    asked = read_json(scored) if scored.is_file() else {}
+    more = "".join(
+        f" --{flag}" for flag, key in (("explain", "explained"), ("controls", "controls")) if key in asked
+    )
+    steps = "".join(f"\nheschl {name} {run.folder}{more if name == 'decode' else ''}" for name in done)
     return {
         "command": f"heschl train {run.folder / 'recipe.yaml'}{steps}\nheschl report {run.folder}",
         "repeat": f"Seed {run.recipe.seed}; the same recipe on the same machine gives the same weights, bit for bit.{licence}",

@@ -52,10 +52,15 @@ def score_facts(held: Mapping[str, Any], folder: Path, names: Names) -> dict[str
         "others": [],
     }
     labels, matrix = read_confusion(folder / "confusion.csv")
-    wide = both("confusion", lambda width: confusion_figure(matrix, labels, width))
+    truth = "asked for" if main["unit"] == "trial" else "said"  # of a trial nobody may have said it aloud
+    wide = both("confusion", lambda width: confusion_figure(matrix, labels, width, truth))
     if len(labels) > FULL_ON_PHONE:
         wide["phone"] = ""
-    facts["confusion"] = {**wide, "top": [row for row in held.get("confusions", [])[:8] if row["n"] > 1]}
+    facts["confusion"] = {
+        **wide,
+        "truth": truth,
+        "top": [row for row in held.get("confusions", [])[:8] if row["n"] > 1],
+    }
     rows = read_csv(folder / "per_speaker.csv") if (folder / "per_speaker.csv").exists() else []
     rows = [{**row, "group": names.speaker(row["group"])} for row in rows]
     if len(rows) > 1:

@@ -189,7 +189,11 @@ class Codebook:
         object.__setattr__(bound, "resolved", balanced([counts[name] for name in names.classes], self.beta))
         if self.fixed is not None and kept is not None:
             taught = tuple(k for k, name in enumerate(names.classes) if counts[name])
-            object.__setattr__(bound, "taught", taught if 1 < len(taught) < len(names.classes) else None)
+            if 1 < len(taught) < len(names.classes):
+                weights = iter(balanced([counts[names.classes[k]] for k in taught], self.beta))
+                own = tuple(next(weights) if k in taught else 1.0 for k in range(len(names.classes)))
+                object.__setattr__(bound, "resolved", own)
+                object.__setattr__(bound, "taught", taught)
         if self.shuffled is not None:
             object.__setattr__(bound, "moved", moved_labels(corpus, self.label, self.shuffled))
         return bound

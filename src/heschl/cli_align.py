@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from heschl.cli_data import Json
-from heschl.cli_talk import border, give, next_line, progress, say
+from heschl.cli_talk import border, give, importing, next_line, progress, say
 
 
 @border
@@ -49,8 +49,9 @@ def align(
 
     Example: heschl align acoustics --recordings mine/recordings.csv
     """
-    from heschl.steps.align import align as aligned
-    from heschl.steps.align_fit import Settings
+    with importing():
+        from heschl.steps.align import align as aligned
+        from heschl.steps.align_fit import Settings
 
     low, high = _pair(band, "--band")
     amplitude = None

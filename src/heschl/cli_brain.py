@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from heschl.cli_data import Json
-from heschl.cli_talk import border, give, next_line, progress, say, show_table
+from heschl.cli_talk import border, give, importing, next_line, progress, say, show_table
 
 
 @border
@@ -49,7 +49,8 @@ def place(
 
     Example: heschl place runs/words-crnn-0123456789 --sensors biosemi64 --sensors neuromag --film
     """
-    from heschl.steps.place import place_run
+    with importing():
+        from heschl.steps.place import place_run
 
     with progress("recording", "clips") as told:
         held = place_run(

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from heschl.brain import listener
-from heschl.types import HeschlError
+from heschl.files import write_wav
+from heschl.types import Clip, HeschlError
 
 
 def test_an_answer_is_highest_after_its_delay() -> None:
@@ -45,6 +46,21 @@ def test_a_story_is_as_long_as_asked_and_no_longer_than_there_is() -> None:
     assert not np.array_equal(listener.story(20.0), listener.story(20.0, seed=1))
     with pytest.raises(HeschlError, match="ask for less"):
         listener.story(5000.0)
+
+
+def test_a_story_of_recordings_is_theirs_each_once_at_one_rate(tmp_path: Path) -> None:
+    clips = []
+    for k, rate in enumerate((8000, 16000, 22050)):
+        tone = 0.5 * np.sin(2 * np.pi * 100 * (k + 1) * np.arange(2 * rate) / rate)
+        write_wav(tmp_path / f"{k}.wav", tone.astype(np.float32), rate)
+        clips.append(Clip(f"{k}", tmp_path / f"{k}.wav", rate, {}))
+    wave = listener.story(6.0, clips=clips)
+    assert len(wave) == 6 * 16000
+    size = np.abs(np.fft.rfft(wave))
+    tall = [float(size[round(6 * f) - 3 : round(6 * f) + 4].max()) for f in (100, 200, 300, 400)]
+    assert min(tall[:3]) > 50 * tall[3]  # every tone is there, at its own frequency
+    with pytest.raises(HeschlError, match="the sentences are 7 s: ask for less"):
+        listener.story(60.0, clips=clips)
 
 
 @pytest.mark.slow

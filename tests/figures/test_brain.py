@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 
 from heschl.figures.brain import GAP, Hemisphere, area_hues, brain_course, brain_strip, draw
-from heschl.figures.cortex import SAMPLES, corner_normals, ground, inside, look, paint, spread
+from heschl.figures.cortex import SAMPLES, corner_normals, ground, inside, look, paint, spread, where
 from heschl.figures.film import film_pictures, moving
+from heschl.figures.sheet import Sheet
+from heschl.figures.style import DPI, new_figure, save
 
 
 def ball(n: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -109,6 +115,43 @@ def test_an_area_is_outlined_where_it_is() -> None:
     share = inside(view, points[:, 2] > 0)
     assert share[: len(share) // 2 - 4, 30].max() == pytest.approx(1)
     assert share[len(share) // 2 + 4 :].max() == 0
+
+
+def test_where_corners_are_seen_by_looking_at_every_sample() -> None:
+    points, faces = ball()
+    view = look(points, faces, (1, 0.4, 0.2), (0, 0, 1), 40)
+    for members in (points[:, 1] > 0.7, points[:, 2] > 0.95, points[:, 0] < -0.99, points[:, 0] > 2):
+        touched = members[view.corners].any(-1) & view.seen
+        if not touched.any():
+            assert where(view, members) is None
+            continue
+        box = where(view, members)
+        assert box is not None
+        for axis, part in enumerate(box):
+            hit = np.flatnonzero(touched.any(1 - axis))
+            assert part.start == hit[0] - hit[0] % SAMPLES
+            assert part.stop == hit[-1] + SAMPLES - hit[-1] % SAMPLES
+    assert where(view, points[:, 0] < -0.99) is None  # behind
+
+
+def test_a_sheet_is_laid_down_pixel_by_pixel(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (90, 120, 4), dtype=np.uint8)
+    picture[..., 3] = 255
+    figure = new_figure(200 / DPI, 150 / DPI)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((40 / 200, 20 / 150, 120 / 200, 90 / 150))
+    axes.set(xlim=(0, 120), ylim=(90, 0))
+    axes.set_axis_off()
+    Sheet(axes, picture)
+    save(figure, tmp_path / "sheet", svg=False)
+    found = np.asarray(Image.open(tmp_path / "sheet.png"))
+    np.testing.assert_array_equal(found[40:130, 40:160], picture[..., :3])
+    assert (found[:40] >= 250).all() and (found[:, 160:] >= 250).all()  # paper
+    figure.set_dpi(DPI / 2)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    half = np.asarray(canvas.buffer_rgba())[20:65, 20:80, :3].astype(int)
+    assert half.std() > 40  # of another size it is drawn by matplotlib
 
 
 @pytest.mark.slow

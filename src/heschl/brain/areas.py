@@ -106,12 +106,17 @@ def read_areas(areas: Any = None) -> AreaTable:
     """
     if isinstance(areas, AreaTable):
         return areas
-    shipped = _read(SHIPPED, {})
+    shipped = _shipped()
     if areas is None or areas == "default":
         return shipped
     own = _read(Path(areas).expanduser(), shipped.areas)
     layers = own.layers if own.stream else {**shipped.layers, **own.layers}
     return AreaTable({**shipped.areas, **own.areas}, own.stream or shipped.stream, layers)
+
+
+@functools.cache
+def _shipped() -> AreaTable:
+    return _read(SHIPPED, {})
 
 
 def assign(layers: Sequence[str], areas: Any = None) -> tuple[AreaTable, dict[str, tuple[str, ...]]]:

@@ -7,8 +7,8 @@ features[t - lag, feature]``, with zeros outside a run, an intercept without pen
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -100,13 +100,11 @@ def fit_encoding(
     blocks = cut(x, y, steps, folds)
     band = np.zeros(x[0].shape[1], dtype=int) if groups is None else ridge.bands(groups, x[0].shape[1])
     penalties = grid(blocks, alphas, band)
-    if len(penalties) > 1 and folds < 3:
-        raise HeschlError(
-            "folds is 2, which leaves one block to choose alpha in: give 3 or more, or one alpha"
-        )
     result = nested(blocks, penalties, band)
     whole = blocks.all()
-    chosen = best(result.inner.mean(1))
+    chosen = np.zeros(y[0].shape[1], dtype=int)
+    if len(penalties) > 1:
+        chosen = best(cross_validate(blocks, penalties, band).mean(1))
     weights, means = weights_of(whole, penalties, band, len(steps), chosen)
     intercept = blocks.shift_y + means - np.tile(blocks.shift_x, len(steps)) @ weights
     patterns = ridge.haufe(whole.centred().xx, weights) if direction == "backward" else None
@@ -165,12 +163,10 @@ def filtered(x: Array, steps: Array, flat: Array) -> Array:
 
 
 class Nested(NamedTuple):
-    """r (or R2) (block, channel) on outer blocks; the candidate chosen without each, (block, channel); and the r of all
-    candidates when each block is out, (candidate, block, channel), by which the final alpha is chosen."""
+    """r (or R2) (block, channel) on outer blocks, and the candidate that was chosen without each, (block, channel)."""
 
     r: Array
     chosen: Array
-    inner: Array
 
 
 def grid(blocks: Blocks, alphas: Any, band: Array) -> Array:
@@ -179,36 +175,57 @@ def grid(blocks: Blocks, alphas: Any, band: Array) -> Array:
     return ridge.candidates(alphas, int(band.max()) + 1, scale)
 
 
-def cross_validate(
-    blocks: Blocks, penalties: Array, band: Array, out: Collection[int] = (), measure: Measure = "r"
-) -> Array:
-    """r or R2 (candidate, fold, channel) of every candidate on every fold but those ``out``, which are not looked at.
+def cross_validate(blocks: Blocks, penalties: Array, band: Array, measure: Measure = "r") -> Array:
+    """r or R2 (candidate, fold, channel) of every candidate on every fold.
 
     Single-level: the best of these is no unbiased score; `nested` gives one.
     """
-    folds = [fold for fold in range(len(blocks.parts)) if fold not in out]
+    folds = len(blocks.parts)
     columns = ridge.per_column(penalties, band, len(blocks.steps))
-    found = np.empty((len(penalties), len(folds), blocks.y[0].shape[1]))
-    for index, fold in enumerate(folds):
-        test = blocks.tests(fold)
-        train = blocks.train({fold, *out}).centred()
+    found = np.empty((len(penalties), folds, blocks.y[0].shape[1]))
+    for fold in range(folds):
+        train, test = blocks.train({fold}).centred(), blocks.tests(fold)
         for candidate, weights in enumerate(ridge.solve(train, columns)):
-            found[candidate, index] = (
-                ridge.score(weights, test) if measure == "r" else ridge.explained(weights, train, test)
-            )
+            found[candidate, fold] = _measured(weights, train, test, measure)
     return found
 
 
 def nested(blocks: Blocks, penalties: Array, band: Array, measure: Measure = "r") -> Nested:
-    """Cross-validation within cross-validation: the penalty for a block is chosen on the other blocks alone."""
+    """Cross-validation within cross-validation: the penalty for a block is chosen on the other blocks alone.
+
+    What is trained without blocks a and b scores b while a is out, and a while b is: each pair is fitted once.
+
+    Raises
+    ------
+    HeschlError: there are several penalties and only two blocks.
+    """
     folds, channels = len(blocks.parts), blocks.y[0].shape[1]
-    outer = cross_validate(blocks, penalties, band, measure=measure)
-    chosen = np.zeros((folds, channels), dtype=int)
+    columns = ridge.per_column(penalties, band, len(blocks.steps))
+    inner = np.zeros((folds, len(penalties), channels))  # of each block that is out: sums over those tested
     if len(penalties) > 1:
-        for fold in range(folds):
-            chosen[fold] = best(cross_validate(blocks, penalties, band, {fold}, measure).mean(1))
-    r = np.take_along_axis(outer, chosen[None], 0)[0]
-    return Nested(r, chosen, outer)
+        if folds < 3:
+            raise HeschlError(
+                "folds is 2, which leaves one block to choose alpha in: give 3 or more, or one alpha"
+            )
+        for a, b in combinations(range(folds), 2):
+            train, tests = blocks.train({a, b}).centred(), (blocks.tests(a), blocks.tests(b))
+            for candidate, weights in enumerate(ridge.solve(train, columns)):
+                inner[b, candidate] += _measured(weights, train, tests[0], measure)
+                inner[a, candidate] += _measured(weights, train, tests[1], measure)
+    chosen = np.stack([best(one) for one in inner])
+    r = np.empty((folds, channels))
+    for fold in range(folds):
+        train, test = blocks.train({fold}).centred(), blocks.tests(fold)
+        for candidate in np.unique(chosen[fold]):
+            own = np.flatnonzero(chosen[fold] == candidate)
+            some = train.outputs(own)
+            (weights,) = ridge.solve(some, columns[[candidate]])
+            r[fold, own] = _measured(weights, some, test.outputs(own), measure)
+    return Nested(r, chosen)
+
+
+def _measured(weights: Array, train: Moments, test: Moments, measure: Measure) -> Array:
+    return ridge.score(weights, test) if measure == "r" else ridge.explained(weights, train, test)
 
 
 def best(scores: Array) -> Array:

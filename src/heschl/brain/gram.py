@@ -46,6 +46,10 @@ class Moments(NamedTuple):
         """The moments of some columns of X alone."""
         return self._replace(x=self.x[columns], xx=self.xx[np.ix_(columns, columns)], xy=self.xy[columns])
 
+    def outputs(self, channels: Array) -> Moments:
+        """The moments of some channels of Y alone."""
+        return self._replace(y=self.y[channels], xy=self.xy[:, channels], yy=self.yy[channels])
+
     def centred(self) -> Moments:
         """The same about the means: what an unpenalised intercept leaves."""
         xx = self.xx - np.outer(self.x, self.x / self.n)

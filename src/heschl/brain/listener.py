@@ -1,6 +1,6 @@
 """Simulated listeners to a continuous story, with the truth known: what drives which area, seen by sensors in noise.
 
-    wave = story(240.0)                                   # sentences of the embedded synthetic speech, one after another
+    wave = story(240.0)                                   # sentences, one after another: the embedded ones, or recordings
     write(folder, wave, {"STG": early, "IFG": late})      # (time,) drives at `RATE`, of a network's layers or of acoustics
 
 A drive passes the area's response kernel h(t) = t / d exp(1 - t / d), moves the area's patch (its sources alike, out of
@@ -27,7 +27,8 @@ from heschl.brain.noise import coloured
 from heschl.brain.sensors import sensors_info
 from heschl.corpora import spoken
 from heschl.files import read_audio, write_csv, write_json, write_wav
-from heschl.types import HeschlError
+from heschl.signal import resample_recording
+from heschl.types import Clip, HeschlError
 
 RATE = 128.0  # Hz of the recordings
 SAMPLE_RATE = 16000
@@ -39,28 +40,35 @@ SOURCES = 200  # of brain noise
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def story(seconds: float, seed: int = 0, pause: tuple[float, float] = (0.15, 0.45)) -> Array:
-    """Packaged sentences by many voices, strung together with pauses: (time,) float32 at `SAMPLE_RATE`.
+def story(
+    seconds: float,
+    seed: int = 0,
+    pause: tuple[float, float] = (0.15, 0.45),
+    clips: Sequence[Clip] | None = None,
+) -> Array:
+    """Sentences by many voices, strung together with pauses: (time,) float32 at `SAMPLE_RATE`.
+
+    clips: recordings, each once; None are the packaged sentences of synthetic speech.
 
     Raises
     ------
-    HeschlError: longer than the packaged sentences are in all.
+    HeschlError: longer than they are in all.
     """
     rng = np.random.default_rng(seed)
-    clips = spoken.read(kind="sentence").clips
-    there = sum(float(clip.stop or 0) - clip.start + pause[0] for clip in clips)
-    if seconds > there:
-        raise HeschlError(
-            f"{seconds:g} s were asked for, and the packaged sentences are {there:.0f} s: ask for less"
-        )
+    clips = spoken.read(kind="sentence").clips if clips is None else clips
     parts, held = [], 0
     for k in rng.permutation(len(clips)):
-        wave, _ = read_audio(clips[k].signal, clips[k].start, clips[k].stop)
-        parts += [wave, np.zeros(round(rng.uniform(*pause) * SAMPLE_RATE), np.float32)]
-        held += len(parts[-1]) + len(wave)
+        wave, rate = read_audio(clips[k].signal, clips[k].start, clips[k].stop)
+        parts += [
+            resample_recording(wave, rate, SAMPLE_RATE),
+            np.zeros(round(rng.uniform(*pause) * SAMPLE_RATE), np.float32),
+        ]
+        held += len(parts[-2]) + len(parts[-1])
         if held >= seconds * SAMPLE_RATE:
-            break
-    return np.concatenate(parts)[: round(seconds * SAMPLE_RATE)]
+            return np.concatenate(parts)[: round(seconds * SAMPLE_RATE)]
+    raise HeschlError(
+        f"{seconds:g} s were asked for, and the sentences are {held / SAMPLE_RATE:.0f} s: ask for less"
+    )
 
 
 def write(

@@ -195,6 +195,8 @@ def mosaic(
     """
     from matplotlib.collections import LineCollection
 
+    from heschl.figures.sheet import Sheet
+
     whole = drawn.grounds[0].picture.shape[1]
     pixels = pixels or whole
     size = pixels / whole
@@ -218,7 +220,7 @@ def mosaic(
             if k not in named:
                 name_areas(axes, borders[k], (x, top), size)
             named.add(k)
-    axes.imshow(sheet, extent=(0, sheet.shape[1], sheet.shape[0], 0), interpolation="none", aspect="auto")
+    Sheet(axes, sheet)
     axes.add_collection(LineCollection(lines, colors=colours, linewidths=1.6, capstyle="round"))
     return corners
 

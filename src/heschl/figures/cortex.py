@@ -26,12 +26,20 @@ class View(NamedTuple):
 
     corners, weights: (row, column, 3) of the triangle seen; corner 0 and weight 0 where there is none.
     seen: (row, column) whether there is cortex. light: (row, column) 0 to 1.
+    reach: (vertex, 4) the first and last row and the first and last column in which a corner has part; of one that is not
+        seen, a first beyond the last.
     """
 
     corners: Array
     weights: Array
     seen: Array
     light: Array
+    reach: Array
+
+    def part(self, box: tuple[slice, slice]) -> View:
+        """A rectangle of samples alone."""
+        corners, weights, seen, light = (one[box] for one in self[:-1])
+        return View(corners, weights, seen, light, self.reach)
 
 
 def look(points: Array, faces: Array, to_viewer: Sequence[float], up: Sequence[float], width: int) -> View:
@@ -60,7 +68,11 @@ def look(points: Array, faces: Array, to_viewer: Sequence[float], up: Sequence[f
     direction = LIGHT[0] * right + LIGHT[1] * upward + LIGHT[2] * eye
     light = np.clip(bent @ (direction / np.linalg.norm(direction)), 0, 1)
     view = View(
-        np.zeros((*shape, 3), np.int64), np.zeros((*shape, 3)), np.zeros(shape, bool), np.zeros(shape)
+        np.zeros((*shape, 3), np.int64),
+        np.zeros((*shape, 3)),
+        np.zeros(shape, bool),
+        np.zeros(shape),
+        _reach(pixels, corners, shape, len(points)),
     )
     for picture, held in zip(view, (corners, weights, True, light)):
         picture.reshape(height * size, *picture.shape[2:])[pixels] = held
@@ -117,7 +129,7 @@ def painted_part(
     threshold: float,
 ) -> Array:
     """As `paint`, of one rectangle (see `where`): (row, column, 4)."""
-    part = View(*(one[box] for one in view))
+    part = view.part(box)
     height = _at(part.corners, part.weights, values)
     low, high = limits
     tint = np.asarray(colours((height - low) / (high - low)))[..., :3]
@@ -127,10 +139,9 @@ def painted_part(
     return _smaller(rgb + fade * 0.94 * (lit - rgb), part.seen)
 
 
-def _span(touched: Array) -> slice:
-    """From the first to the last, in whole pixels of the picture."""
-    where = np.flatnonzero(touched)
-    return slice(int(where[0]) // SAMPLES * SAMPLES, -(-(int(where[-1]) + 1) // SAMPLES) * SAMPLES)
+def _span(first: int, last: int) -> slice:
+    """From the first sample to the last, in whole pixels of the picture."""
+    return slice(first // SAMPLES * SAMPLES, -(-(last + 1) // SAMPLES) * SAMPLES)
 
 
 def _smaller(rgb: Array, seen: Array) -> Array:
@@ -148,19 +159,19 @@ def inside(view: View, members: Array) -> Array:
     box = where(view, members)
     if box is None:
         return found
-    part = View(*(one[box] for one in view))
+    part = view.part(box)
     found[smaller(box)] = _means(_at(part.corners, part.weights, members.astype(float)) * part.seen)
     return found
 
 
 def where(view: View, members: Array) -> tuple[slice, slice] | None:
     """The rectangle of samples, whole pixels, in which some corners (vertex,) bool are seen; None where none is."""
-    at = members[view.corners]
-    touched = (at[..., 0] | at[..., 1] | at[..., 2]) & view.seen
-    if not touched.any():
+    reach = view.reach[members]
+    reach = reach[reach[:, 0] <= reach[:, 1]]
+    if not len(reach):
         return None
-    rows, columns = (_span(np.asarray(touched.any(axis))) for axis in (1, 0))
-    return rows, columns
+    low, high = reach.min(0).tolist(), reach.max(0).tolist()
+    return _span(low[0], high[1]), _span(low[2], high[3])
 
 
 def smaller(box: tuple[slice, slice]) -> tuple[slice, slice]:
@@ -253,6 +264,16 @@ def _seen(flat: Array, depth: Array, faces: Array, shape: tuple[int, int]) -> tu
     pixels = np.flatnonzero(nearest >= 0)
     best = nearest[pixels]
     return pixels, triangle[best], np.concatenate(grids)[row[best]]
+
+
+def _reach(pixels: Array, corners: Array, shape: tuple[int, int], n: int) -> Array:
+    """`View.reach` of n corners, from the pixels that show something and the corners (pixel, 3) of what they show."""
+    found = np.tile(np.array([shape[0], -1, shape[1], -1]), (n, 1))
+    for k, at in enumerate(np.divmod(pixels, shape[1])):
+        for own in corners.T:
+            np.minimum.at(found[:, 2 * k], own, at)
+            np.maximum.at(found[:, 2 * k + 1], own, at)
+    return found
 
 
 def _means(picture: Array) -> Array:

@@ -284,7 +284,7 @@ def save(figure: Figure, path: Path, svg: bool = True, png: bool = True) -> list
         figure.set_dpi(before)
         picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
         with replacing(pixels) as temporary:
-            picture.save(temporary, "PNG", compress_level=3, dpi=(DPI, DPI))
+            picture.save(temporary, "PNG", compress_level=1, dpi=(DPI, DPI))
     return [vector, pixels] if svg else [pixels]
 
 

@@ -33,7 +33,7 @@ from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps import align_files as files
 from heschl.steps import align_group as over
-from heschl.steps.align_fit import Listener, Response, Settings, in_areas, layer, listener, response, shares
+from heschl.steps.align_fit import Listener, Response, Settings, in_areas, layer, listener, response
 from heschl.steps.heard import Layers, layers, sounds
 from heschl.steps.workers import backend
 from heschl.types import Corpus, HeschlError
@@ -124,11 +124,10 @@ def align(
     if trained is not None:
         inner = inner or layers(trained, clips, settings.rate, settings.components, settings.seeds, say)
         notes += inner.notes
-        found = _fits(spots, sound, inner, settings, workers, say, progress)
+        fitted = _fits(spots, sound, inner, settings, workers, say, progress)
+        found = {key: gain for key, (gain, _) in fitted.items()}
+        parts = {key: part for key, (_, part) in fitted.items()}
         result |= files.write_layers(folder, spots, found, list(inner.trained), settings)
-        keys = list(found)
-        jobs = [(spots[k], sound, inner.trained[name], settings) for k, name in keys]
-        parts = {keys[n]: one for n, one in _each(shares, jobs, workers, None)}
         result["variance"] = files.write_partition(folder, spots, parts)
         if result["group"] and not corpus.synthetic:
             notes.append(
@@ -196,7 +195,7 @@ def _fits(
     workers: int,
     say: Say,
     progress: Told | None,
-) -> dict[tuple[int, str], LayerGain]:
+) -> dict[tuple[int, str], tuple[LayerGain, dict[str, Array]]]:
     """Every subject's every layer; the first by itself, so that the time of all can be told."""
     keys = [(k, name) for k in range(len(spots)) for name in inner.trained]
     jobs = [
@@ -212,9 +211,9 @@ def _fits(
         f"{settings.shifts} shifts"
     )
     found = {keys[0]: first}
-    for k, gain in _each(layer, jobs[1:], workers, progress):
-        found[keys[k + 1]] = gain
-    return found
+    for k, one in _each(layer, jobs[1:], workers, progress):
+        found[keys[k + 1]] = one
+    return {key: found[key] for key in keys}
 
 
 def _places(

@@ -208,6 +208,17 @@ def response(one: Listener, sound: Mapping[str, Array], settings: Settings) -> R
     )
 
 
+def layer(
+    one: Listener,
+    sound: Mapping[str, Array],
+    trained: Mapping[str, Array],
+    untrained: Sequence[Mapping[str, Array]],
+    settings: Settings,
+) -> tuple[LayerGain, dict[str, Array]]:
+    """A layer as a difference over acoustics and over untrained networks; and whose variance it is (`shares`)."""
+    return gains(one, sound, trained, untrained, settings), shares(one, sound, trained, settings)
+
+
 def shares(
     one: Listener, sound: Mapping[str, Array], trained: Mapping[str, Array], settings: Settings
 ) -> dict[str, Array]:
@@ -236,7 +247,7 @@ def shares(
     }
 
 
-def layer(
+def gains(
     one: Listener,
     sound: Mapping[str, Array],
     trained: Mapping[str, Array],

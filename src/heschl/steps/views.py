@@ -15,7 +15,7 @@ from heschl.figures.brain import LOOKS, PIXELS, Drawn, Hemisphere, draw
 from heschl.figures.cortex import LIGHT, SAMPLES, Ground, View
 from heschl.files import cache_folder, replacing
 
-_MADE = 3  # raise it when what is drawn changes
+_MADE = 4  # raise it when what is drawn changes
 
 
 def drawn_brain(anatomy: Anatomy | None = None, pixels: int = PIXELS) -> Drawn:
@@ -69,6 +69,7 @@ def _write(path: Path, drawn: Drawn) -> None:
     for k, (view, ground) in enumerate(zip(drawn.views, drawn.grounds)):
         kind = np.min_scalar_type(int(view.corners.max()))
         held |= {f"corners{k}": view.corners.astype(kind), f"seen{k}": view.seen}
+        held |= {f"reach{k}": view.reach.astype(np.int16)}
         held |= {f"{name}{k}": getattr(view, name).astype(np.float16) for name in ("weights", "light")}
         held |= {f"{name}{k}": part.astype(np.float16) for name, part in ground._asdict().items()}
     with replacing(path) as temporary, temporary.open("wb") as file:

@@ -58,8 +58,8 @@ def decode(
     for name, scores in (
         ("network", held["network"]),
         ("linear decoder", held["linear"]),
-        ("network, words shuffled", held["shuffled"]["network"]),
-        ("linear, words shuffled", held["shuffled"]["linear"]),
+        ("network, shuffled", held["shuffled"]["network"]),
+        ("linear, shuffled", held["shuffled"]["linear"]),
     ):
         say(f"  {name:<24} {_line(scores)}")
     for test in held["triplets"]["tests"]:

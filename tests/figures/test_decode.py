@@ -41,7 +41,7 @@ TIME = {"seconds": [0.1, 0.3, 0.5], "top_1": [0.1, 0.3, 0.2], "each": [[0.1, 0.3
 PLACES = 0.09 * np.array([[0, 1, 0.3], [1, 0, 0.3], [0, -1, 0.3], [-1, 0, 0.3], [0, 0, 1], [0.5, 0.5, 0.8]])
 CURVES = {
     name: np.linspace(low, 1, N)
-    for name, low in (("network", 0.6), ("linear decoder", 0.4), ("network, words shuffled", 0.05))
+    for name, low in (("network", 0.6), ("linear decoder", 0.4), ("network, shuffled", 0.05))
 }
 DRAWN: dict[str, Callable[[float], Figure]] = {
     "ranks": partial(ranks_figure, CURVES, "How often the word is among the first k"),

@@ -64,6 +64,21 @@ def run(brains: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.mark.slow
+def test_controls_of_matching_go_by_blocks_of_training(run: Run, tmp_path: Path) -> None:
+    simulated_listener.simulate(tmp_path / "d", words=4, subjects=2, blocks=5, voices=2, response="evoked")
+    recipe = run.recipe.model_dump(mode="json", exclude_defaults=True)
+    changes = {
+        "corpus.root": str(tmp_path / "d"),
+        "split.folds": 5,
+        "task.sounds": {"use": "spoken", "voices": 10},
+    }
+    other = train(recipe, changes, runs=tmp_path / "runs", quiet=True)
+    held = decode(other, controls=True, permutations=0)["controls"]
+    assert [row["blocks"] for row in held["learning"]] == [1, 2, 3]
+    assert held["learning"][0]["hours"] == pytest.approx(held["learning"][2]["hours"] / 3)
+
+
+@pytest.mark.slow
 def test_a_run_matches_what_it_never_heard(run: Run, brains: Path) -> None:
     assert len(run.labels) == 24  # four words by six voices, a third of them in training
     held = run.model().candidates

@@ -33,8 +33,8 @@ LETTER = 0.125  # inches that a name takes along the matrix
 CURVES = {
     "network": (BLUE, "-"),
     "linear decoder": (ORANGE, "-"),
-    "network, words shuffled": (BLUE, ":"),
-    "linear, words shuffled": (ORANGE, ":"),
+    "network, shuffled": (BLUE, ":"),
+    "linear, shuffled": (ORANGE, ":"),
 }
 
 
@@ -60,6 +60,7 @@ def ranks_figure(curves: Mapping[str, np.ndarray], title: str, width: float = TE
             )
         if n > LINEAR:
             axis.set_xscale("log")
+            axis.xaxis.set_major_formatter("{x:,.0f}")  # no powers of ten
         if width < TEXT:  # beside the lines there is no room for their names
             figure.legend(loc="outside lower left", frameon=False, ncols=1, fontsize=8.5, labelcolor=INK)
         else:

@@ -64,8 +64,8 @@ def decoded_facts(run: Run, held: Mapping[str, Any]) -> dict[str, Any]:
     for name, scores in (
         ("This network", held["network"]),
         ("A linear decoder", held["linear"]),
-        ("This network, words shuffled", shuffled.get("network")),
-        ("A linear decoder, words shuffled", shuffled.get("linear")),
+        ("This network, shuffled", shuffled.get("network")),
+        ("A linear decoder, shuffled", shuffled.get("linear")),
     ):
         if scores:
             five = scores.get("top_5")

@@ -63,10 +63,12 @@ def methods(
         sentences += _scoring(held, needed)
     if decoded:
         needed.append("permutation")
+        unit = decoded.get("unit", "word")
+        linear = {"word": "shrinkage LDA", "stretch": "ridge regression to the candidates"}[unit]
         sentences.append(
-            f"Each of {decoded['trials']:,} trials was scored with all {decoded['words']:,} {UNITS[decoded.get('unit', 'word')]}, beside a linear decoder (shrinkage "
-            "LDA on the power of bands and time bins, fitted on the training part alone); p is by permutation of words within "
-            f"blocks, intervals are 95\u202f% percentile intervals of a bootstrap {decoded['interval']}."
+            f"Each of {decoded['trials']:,} trials was scored with all {decoded['words']:,} {UNITS[unit]}, beside a linear decoder "
+            f"({linear}, on time bins of the same input, fitted on the training part alone); p is by permutation of {UNITS[unit]} "
+            f"within blocks, intervals are 95\u202f% percentile intervals of a bootstrap {decoded['interval']}."
         )
     if explained:
         sentences += _explaining(run, explained, needed)

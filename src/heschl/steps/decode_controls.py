@@ -181,8 +181,8 @@ def learning_curve(
         some, hours = [], []
         for one, (blocks, order) in zip(power, orders):
             kept = np.isin(blocks, order[:count])
-            some.append(one._replace(x=one.x[kept], y=one.y[kept]))
             own = [clip for clip, keep in zip(one.clips, kept) if keep]
+            some.append(one._replace(x=one.x[kept], y=one.y[kept], clips=own))
             hours.append(sum((clip.stop or 0.0) - clip.start for clip in own) / 3600)
         found = scored(linear_scores(held, some), held.truth)["top_1"]
         rows.append({"blocks": count, "hours": float(np.mean(hours)), **found})

@@ -68,7 +68,7 @@ def show_ranks(
     ]
     write_csv(folder / "trials.csv", rows, list(rows[0]))
     named = {"network": found["network"], "linear decoder": found["linear"]}
-    named |= {f"{name}, words shuffled": one for name, one in null.items()}
+    named |= {f"{name}, shuffled": one for name, one in null.items()}
     curves = {name: curve(one, n) for name, one in named.items()}
     title = f"How often the {unit} is among the first k, {of}"
     save_both(partial(ranks_figure, curves, title), folder / "ranks", TEXT)

@@ -16,6 +16,7 @@ from heschl.corpora.split import fractions
 from heschl.corpora.trials import trials
 from heschl.features.speech import Speech
 from heschl.features.vad import energy
+from heschl.files import read_csv, write_csv
 from heschl.tasks.textgrid import write_textgrid
 from heschl.training.apart import kept_apart
 from heschl.types import HeschlError, Span
@@ -266,15 +267,27 @@ def test_a_window_holds_what_the_brain_did_a_delay_after_its_sound(tmp_path: Pat
 
 
 def test_overlapping_windows_never_stand_on_two_sides(tmp_path: Path) -> None:
+    """Neither in the brain, nor in the sound, whoever heard it."""
     listening.write_tiny(tmp_path)
-    corpus = listening.read(tmp_path, seconds=1.0, hop=0.25, rate=64.0, band=(4.0, 25.0))
+    rows = read_csv(tmp_path / "recordings.csv")
+    rows[2]["stop"] = str(float(rows[2]["start"]) + 9)  # the second listener heard half of the first sound
+    write_csv(tmp_path / "recordings.csv", rows, list(rows[0]))
+    corpus = listening.read(tmp_path, seconds=1.0, hop=0.25, rate=64.0, band=(4.0, 25.0), block=4.0)
+    assert len({clip.labels["block"] for clip in corpus.clips}) == 8
     split, lost = kept_apart(corpus, fractions(corpus, group="block", validation=0.2, test=0.3, seed=0))
     assert lost and all("shares samples" in one.why for one in lost)
     times = {str(one.clip): one for recording in corpus.recordings for one in recording.heard}
+
+    def heard(name: str) -> tuple[str, float]:
+        sound, second = corpus.by_id[name].labels["heard"].rsplit("@")
+        return sound, float(second)
+
     for mine in split.train:
         for other in (*split.test, *split.validation):
             if mine.split("/")[0] == other.split("/")[0]:
                 assert times[mine].stop <= times[other].start or times[other].stop <= times[mine].start
+            (a, start), (b, begin) = heard(mine), heard(other)
+            assert a != b or abs(start - begin) > 1 - 1e-4
 
 
 def test_what_has_no_window_is_told(tmp_path: Path) -> None:
@@ -283,6 +296,11 @@ def test_what_has_no_window_is_told(tmp_path: Path) -> None:
         listening.read(tmp_path, seconds=5.0, speech=Speech(energy))
     with pytest.raises(HeschlError, match="must be above zero"):
         listening.read(tmp_path, seconds=0.0)
+    rows = read_csv(tmp_path / "recordings.csv")
+    rows = [{**rows[0], "audio_start": ""}, {**rows[0], "start": "20", "stop": "", "audio_start": "5"}]
+    write_csv(tmp_path / "other.csv", rows, list(rows[0]))
+    with pytest.raises(HeschlError, match="heard from several of its seconds"):
+        listening.read(tmp_path / "other.csv", seconds=1.0)
     with np.load(tmp_path / "sub-01.npz") as file:
         held = dict(file)
     np.savez(tmp_path / "sub-01.npz", **held, bad=np.array([[8.0, 10.0]]))

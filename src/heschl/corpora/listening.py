@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +39,20 @@ def read(
     delay: float = 0.15,
     rate: float = 120.0,
     band: tuple[float, float] = (0.5, 40.0),
-    blocks: int = 10,
+    block: float = 30.0,
     speech: Any = None,
 ) -> Corpus:
     """Trials as clips, one recording a listener's; each is cut once, into heschl's cache.
 
-    Labels: word and heard (SOUND@SECOND, the same for all who heard it), block (so many stretches of each sound), subject,
+    Labels: word and heard (SOUND@SECOND, the same for all who heard it), block (a stretch of its sound), subject,
     recording. Values are volts or tesla.
 
     Parameters
     ----------
     seconds: of a window. hop: from one window to the next, None: as long as a window, so that none overlap.
     delay: seconds by which the brain's window is later than the sound's.
-    rate: Hz of the trials. band: Hz of the filter. blocks: into how many stretches each sound is divided, for splits.
+    rate: Hz of the trials. band: Hz of the filter.
+    block: seconds, about, of the stretches into which each sound is divided for splits; no window lies in two.
     speech: `heschl.features.speech.Speech`; the recipe's `corpus.speech` fills it in.
 
     Raises
@@ -57,19 +60,19 @@ def read(
     HeschlError: mne is not there, nothing can be read, or no window fits.
     """
     root, hop = Path(root), seconds if hop is None else hop
-    if not (seconds > 0 and hop > 0 and rate > 0 and blocks > 0):
+    if not (seconds > 0 and hop > 0 and rate > 0 and block > 0):
         raise HeschlError(
-            f"listening: seconds {seconds:g}, hop {hop:g}, rate {rate:g} and blocks {blocks} must be above zero"
+            f"listening: seconds {seconds:g}, hop {hop:g}, rate {rate:g} and block {block:g} must be above zero"
         )
     heard = brain.read(root)
-    starts, told = _laid(heard, seconds, hop, speech)
+    starts, told = _laid(heard, seconds, hop, block, speech)
     options = {
         "seconds": seconds,
         "delay": delay,
         "rate": rate,
         "band": band,
-        "blocks": blocks,
-        "listening": 1,
+        "block": block,
+        "listening": 2,
     }
     clips: list[Clip] = []
     recordings: list[Recording] = []
@@ -112,16 +115,28 @@ def windows(spans: Sequence[tuple[float, float]], seconds: float, hop: float) ->
     return starts
 
 
-def _laid(corpus: Corpus, seconds: float, hop: float, speech: Any) -> tuple[dict[str, list[float]], str]:
+def _blocks(clip: Clip, block: float) -> np.ndarray:
+    """Edges of a sound's blocks, seconds, as even as they can be."""
+    length = float(clip.stop or 0.0) - clip.start
+    return np.linspace(0.0, length, max(1, round(length / block)) + 1)
+
+
+def _laid(
+    corpus: Corpus, seconds: float, hop: float, block: float, speech: Any
+) -> tuple[dict[str, list[float]], str]:
     """Sound -> where its windows begin, and a sentence on what they hold and leave out."""
+    if twice := [path for path, n in Counter(clip.signal for clip in corpus.clips).items() if n > 1]:
+        raise HeschlError(
+            f"{twice[0]} was heard from several of its seconds on, and blocks could not tell them apart: give each start a file"
+        )
     lengths = [float(clip.stop or 0.0) - clip.start for clip in corpus.clips]
     spans = [[(0.0, one)] for one in lengths]
     if speech is not None:
         spans = [one.spans for one in speech.stretches(corpus.clips)]
-    starts = {
-        clip.id: [round(one, 4) for one in windows(own, seconds, hop)]
-        for clip, own in zip(corpus.clips, spans, strict=True)
-    }
+    starts = {}
+    for clip, own in zip(corpus.clips, spans, strict=True):
+        parts = [(max(a, c), min(b, d)) for c, d in pairwise(_blocks(clip, block)) for a, b in own]
+        starts[clip.id] = [round(float(one), 4) for one in windows(parts, seconds, hop)]
     count = sum(len(one) for one in starts.values())
     if not count:
         raise HeschlError(
@@ -143,7 +158,7 @@ def _write(
     options: Mapping[str, Any],
     out: Path,
 ) -> None:
-    seconds, delay, rate, blocks = (options[key] for key in ("seconds", "delay", "rate", "blocks"))
+    seconds, delay, rate = (options[key] for key in ("seconds", "delay", "rate"))
     first = {str(one.clip): one for one in reversed(recording.heard)}  # of a sound that was heard twice
     recording = replace(recording, heard=tuple(sorted(first.values(), key=lambda one: one.start)))
     loaded = load_runs(recording, corpus, rate, options["band"], least=seconds)
@@ -152,14 +167,13 @@ def _write(
     lost: list[tuple[str, str]] = []
     for sound, own in starts.items():
         held = [one for one in loaded.stretches if one.clip == sound]
-        length = first[sound].stop - first[sound].start
-        missing = 0
+        edges, missing = _blocks(corpus.by_id[sound], options["block"]), 0
         for start in own:
             row = round((start + delay) * rate)
             inside = [one for one in held if one.first <= row and row + size <= one.first + len(one.x)]
             missing += not inside
             for one in inside:
-                block = f"{sound}#{min(blocks - 1, int(blocks * start / length)):02d}"
+                block = f"{sound}#{np.searchsorted(edges, start + seconds / 2) - 1:02d}"
                 at = first[sound].start + row / rate
                 found.append((one.x[row - one.first :][:size].T, f"{sound}@{start:.4f}", block, at))
         if missing:

@@ -228,7 +228,7 @@ def _skipped(run: Run) -> str:
         return ""
     n = len(read_csv(path))
     return (
-        f"{counted(n, 'recording')} could not be used; skipped.csv in the run folder lists each with its reason."
+        f"{n:,} {'thing was' if n == 1 else 'things were'} left out; skipped.csv in the run folder lists each with its reason."
         if n
         else ""
     )

@@ -338,8 +338,8 @@ def test_lrp_and_occlusion_find_the_planted_shortcut(tmp_path):
     bench = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bench)
     names = bench.HELD_TO_IT
-    kept = {name: method for name, method in bench.methods().items() if name in names}
-    bench.methods = lambda: kept
+    every = bench.methods
+    bench.methods = lambda quiet: {name: every(quiet)[name] for name in names}
     found = [bench.measured(tone, tmp_path, 24) for tone in (True, False)]
     assert bench.missed(found[:1], found[1:]) == []
     assert all(found[0]["shares"][name] > 10 * found[1]["shares"][name] for name in names)

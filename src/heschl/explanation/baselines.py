@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from heschl.explanation.gradient import model_and_x_checked
-from heschl.explanation.target import check_target, each_target, logits_of
+from heschl.explanation.asking import answers, prepared
+from heschl.explanation.target import check_target, each_target
 from heschl.types import HeschlError
 
 
@@ -37,7 +37,7 @@ def deeplift(
     HeschlError: captum is not installed or cannot explain this network, or bad input.
     """
     attr = _captum()
-    model_and_x_checked(model, x)
+    model, x = prepared(model, x)
     target, x = check_target(target, x), x.detach()
     begin = _like(baseline, x)
 
@@ -72,7 +72,7 @@ def gradient_shap(
     HeschlError: captum is not installed or cannot explain this network, or bad input.
     """
     attr = _captum()
-    model_and_x_checked(model, x)
+    model, x = prepared(model, x)
     if samples < 1:
         raise HeschlError(f"samples is {samples}: it must be at least 1")
     if noise < 0:
@@ -106,8 +106,7 @@ class _Explained(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         target = self.target.expand(len(x), *self.target.shape[1:])  # one clip at a time, so all are its own
-        out = self.model(x) if self.lengths is None else self.model(x, self.lengths.expand(len(x)))
-        logits = logits_of(out)
+        logits = answers(self.model, x, None if self.lengths is None else self.lengths.expand(len(x)))
         wanted = each_target(logits, target)
         picked: Tensor = logits.gather(-1, wanted.clamp(min=0)[..., None])[..., 0] * (wanted >= 0)
         return picked if picked.ndim == 1 else picked.sum(1)
@@ -118,6 +117,8 @@ def _clip_by_clip(one: Callable[[slice], Tensor], x: Tensor, name: str) -> Tenso
         with warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")  # that it sets hooks, and that x needs gradients
             parts = [one(slice(k, k + 1)).detach() for k in range(len(x))]
+    except HeschlError:
+        raise
     except (RuntimeError, AssertionError, TypeError, AttributeError) as error:
         said = " ".join(str(error).split())[:160] or type(error).__name__
         raise HeschlError(

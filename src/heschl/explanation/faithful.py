@@ -17,8 +17,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from heschl.explanation.asking import answers, in_parts, prepared
 from heschl.explanation.cells import KEPT, WINDOW, Kind, View, fill, look, uniform
-from heschl.explanation.target import check_input, check_model, check_target, each_target, logits_of
+from heschl.explanation.target import check_target, each_target
 from heschl.types import HeschlError
 
 Order = Literal["relevance", "random", "energy"]
@@ -93,9 +94,10 @@ def deletion_curve(
     ------
     HeschlError: one sentence for bad input.
     """
-    check_model(model)
-    check_input(x)
+    model, x = prepared(model, x)
     target, x = check_target(target, x), x.detach()
+    if not len(x):
+        raise HeschlError("there are no clips to take apart: give one at least")
     if order not in ("relevance", "random", "energy"):
         raise HeschlError(f"order is {order!r}: choose relevance, random or energy")
     if score not in ("logit", "probability", "right"):
@@ -237,18 +239,19 @@ def _scored(
     gone = torch.round(shares[None] * view.n[:, None].double()).long()  # (batch, k) cells
     pairs = torch.cartesian_prod(torch.arange(clips), torch.arange(points)).reshape(-1, 2)
     wide = (-1,) + (1,) * (view.values.ndim - 1)
-    out = []
+
+    def some(part: slice) -> Tensor:
+        clip, point = (one.to(view.values.device) for one in pairs[part].unbind(1))
+        moved = rank[clip] < gone[clip, point].reshape(wide)
+        if insert:
+            moved = ~moved
+        moved &= rank[clip] != KEPT
+        heard = view.back(torch.where(moved, blank[clip], view.values[clip]))
+        logits = answers(model, heard, None if lengths is None else lengths[clip.to(lengths.device)])
+        return _score(logits, target[clip], score)
+
     with torch.no_grad():
-        for part in torch.split(pairs, _AT_ONCE):
-            clip, point = part[:, 0].to(view.values.device), part[:, 1].to(view.values.device)
-            moved = rank[clip] < gone[clip, point].reshape(wide)
-            if insert:
-                moved = ~moved
-            moved &= rank[clip] != KEPT
-            heard = view.back(torch.where(moved, blank[clip], view.values[clip]))
-            answer = model(heard) if lengths is None else model(heard, lengths[clip.to(lengths.device)])
-            out.append(_score(logits_of(answer), target[clip], score))
-    return torch.cat(out).reshape(clips, points) if out else shares.new_zeros(0, points)
+        return torch.cat(in_parts(some, len(pairs), _AT_ONCE)).reshape(clips, points)
 
 
 def _score(logits: Tensor, target: Tensor, score: Score) -> Tensor:

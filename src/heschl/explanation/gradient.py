@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from heschl.explanation.target import check_input, check_model, check_target, each_target, logits_of
+from heschl.explanation.asking import answers, in_parts, prepared
+from heschl.explanation.target import check_target, each_target
 from heschl.types import HeschlError
 
 _CHUNK = 32  # clips, or copies of clips, at once
@@ -21,13 +22,14 @@ _CHUNK = 32  # clips, or copies of clips, at once
 
 def gradient(model: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None = None) -> Tensor:
     """d logit / d x. Here and below, lengths (batch,) goes to networks that take it as a second argument."""
-    model_and_x_checked(model, x)
+    model, x = prepared(model, x)
     target = check_target(target, x)
     return _by_chunks(_slope, model, x, target, lengths)
 
 
 def gradient_x_input(model: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None = None) -> Tensor:
     """x d logit / d x."""
+    model, x = prepared(model, x)
     return x.detach() * gradient(model, x, target, lengths)
 
 
@@ -46,7 +48,7 @@ def integrated_gradients(
         spectrogram.
     """
     _at_least("steps", steps, 1)
-    model_and_x_checked(model, x)
+    model, x = prepared(model, x)
     target = check_target(target, x)
     x = x.detach()
     begin = _baseline(baseline, x)
@@ -74,7 +76,7 @@ def smoothgrad(
     _at_least("samples", samples, 1)
     if noise < 0:
         raise HeschlError(f"noise is {noise}: it is a share of the clip's range and must not be negative")
-    model_and_x_checked(model, x)
+    model, x = prepared(model, x)
     target = check_target(target, x)
     x = x.detach()
     flat = x.flatten(1)
@@ -109,11 +111,13 @@ def occlusion(
     _at_least("step", step, 1)
     if step > width:
         raise HeschlError(f"step {step} is wider than the window {width}: it would leave values unexplained")
-    model_and_x_checked(model, x)
+    model, x = prepared(model, x)
     target = check_target(target, x)
     x = x.detach()
     if not -x.ndim < axis < x.ndim or axis % x.ndim == 0:
         raise HeschlError(f"axis is {axis}: x has the axes 1 to {x.ndim - 1} (or -1 down to {1 - x.ndim})")
+    if not len(x):
+        return torch.zeros_like(x)
     length = x.shape[axis]
     fill = _baseline(baseline, x)
     wide = (-1,) + (1,) * (x.ndim - 1)
@@ -184,12 +188,6 @@ def moved(x: Tensor, fill: Tensor, lengths: Tensor | None = None) -> Tensor:
     return (far / torch.where(most > 0, most, 1.0)).square()
 
 
-def model_and_x_checked(model: nn.Module, x: Tensor) -> None:
-    """One sentence for a network in train mode, numbers that are not finite, x that is no batch."""
-    check_model(model)
-    check_input(x)
-
-
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise HeschlError(f"{name} is {value}: it must be at least {least}")
@@ -234,7 +232,7 @@ def _explained(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def _answer(model: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None) -> Tensor:
-    return _explained(logits_of(model(x) if lengths is None else model(x, lengths)), target)
+    return _explained(answers(model, x, lengths), target)
 
 
 def _slope(model: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None) -> Tensor:
@@ -261,8 +259,8 @@ def _by_chunks(
     target: Tensor,
     lengths: Tensor | None,
 ) -> Tensor:
-    parts = []
-    for first in range(0, len(x), _CHUNK):
-        part = slice(first, first + _CHUNK)
-        parts.append(call(model, x[part], target[part], None if lengths is None else lengths[part]))
+    def one(part: slice) -> Tensor:
+        return call(model, x[part], target[part], None if lengths is None else lengths[part])
+
+    parts = in_parts(one, len(x), _CHUNK)
     return torch.cat(parts) if parts else torch.zeros_like(x)

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from heschl import signal
+from heschl.explanation.asking import answers, in_parts, prepared
 from heschl.explanation.cells import uniform
-from heschl.explanation.target import check_input, check_model, check_target, each_target, logits_of
+from heschl.explanation.target import check_target, each_target
 from heschl.types import HeschlError
 
 By = Literal["random", "amplitude", "relevance"]
@@ -78,8 +79,7 @@ def zeroing_curve(
 
     ``draws`` random choices are averaged. Of a network over frames, the share of frames that are right.
     """
-    check_model(model)
-    check_input(x)
+    model, x = prepared(model, x)
     target = check_target(target, x)
     seeds = range(seed, seed + draws) if by == "random" else (seed,)
     runs = [
@@ -93,15 +93,16 @@ def zeroing_curve(
 
 def right(model: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None = None) -> Tensor:
     """1 where the network gives the target, else 0, (batch,); over frames, the share of those with a target."""
-    out = []
+
+    def some(part: slice) -> Tensor:
+        logits = answers(model, x[part], None if lengths is None else lengths[part])
+        aim = each_target(logits, target[part])
+        hit = ((logits.argmax(-1) == aim) & (aim >= 0)).double()
+        known = (aim >= 0).double()
+        return hit if hit.ndim == 1 else hit.sum(1) / known.sum(1).clamp_min(1)
+
     with torch.no_grad():
-        for first in range(0, len(x), _CHUNK):
-            part = slice(first, first + _CHUNK)
-            logits = logits_of(model(x[part]) if lengths is None else model(x[part], lengths[part]))
-            aim = each_target(logits, target[part])
-            hit = ((logits.argmax(-1) == aim) & (aim >= 0)).double()
-            known = (aim >= 0).double()
-            out.append(hit if hit.ndim == 1 else hit.sum(1) / known.sum(1).clamp_min(1))
+        out = in_parts(some, len(x), _CHUNK)
     return torch.cat(out) if out else torch.zeros(0, dtype=torch.float64)
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from heschl.explanation.asking import answers, in_parts, prepared
 from heschl.explanation.cells import KEPT, fill, look
-from heschl.explanation.gradient import model_and_x_checked, moved
+from heschl.explanation.gradient import moved
 from heschl.explanation.removal import (
     FADE,
     WINDOW,
@@ -30,7 +31,7 @@ from heschl.explanation.removal import (
 )
 from heschl.explanation.segments import Segment
 from heschl.explanation.shapley import kernel_shapley
-from heschl.explanation.target import check_target, each_target, logits_of
+from heschl.explanation.target import check_target, each_target
 from heschl.types import HeschlError
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
 ]
 
 Method = Literal["alone", "shapley"]
+_AT_ONCE = 64  # copies of a clip that the network hears at once
 Answer = Callable[[Tensor], Tensor]  # waves (n, time) -> scores (n,)
 
 
@@ -180,7 +182,7 @@ def aligned_occlusion(
     ------
     HeschlError: one sentence for bad input.
     """
-    model_and_x_checked(model, x)
+    model, x = prepared(model, x)
     target, x = check_target(target, x), x.detach()
     if method not in get_args(Method):
         raise HeschlError(f"method is {method!r}: choose {', '.join(get_args(Method))}")
@@ -198,15 +200,17 @@ def aligned_occlusion(
 
         def scores(present: np.ndarray, own: slice = own, length: Tensor | None = length) -> np.ndarray:
             kept = torch.from_numpy(np.append(present, np.ones((len(present), 1), bool), 1)).to(x.device)
-            parts = []
-            for some in torch.split(kept, 64):
-                ids = view.ids[own][0]
+            ids = view.ids[own][0]
+
+            def answered(part: slice) -> Tensor:
+                some = kept[part]
                 mixed = torch.where(
                     some[:, torch.where(ids == KEPT, some.shape[1] - 1, ids)], x[own], blank[own]
                 )
                 many = None if length is None else length.expand(len(some))
-                parts.append(_logit(model, mixed, target[own].expand(len(some), *target.shape[1:]), many))
-            return np.concatenate(parts)
+                return _logit(model, mixed, target[own].expand(len(some), *target.shape[1:]), many)
+
+            return np.asarray(torch.cat(in_parts(answered, len(kept), _AT_ONCE)).cpu().double())
 
         if method == "shapley":
             values = kernel_shapley(scores, n, samples, seed).values
@@ -221,9 +225,9 @@ def aligned_occlusion(
     return out
 
 
-def _logit(model: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None) -> Any:
+def _logit(model: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None) -> Tensor:
     with torch.no_grad():
-        logits = logits_of(model(x) if lengths is None else model(x, lengths))
+        logits = answers(model, x, lengths)
     wanted = each_target(logits, target)
     picked = logits.gather(-1, wanted.clamp(min=0)[..., None])[..., 0] * (wanted >= 0)
-    return (picked if picked.ndim == 1 else picked.sum(1)).cpu().double().numpy()
+    return picked if picked.ndim == 1 else picked.sum(1)

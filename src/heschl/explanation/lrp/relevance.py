@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,11 +11,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from heschl.explanation.asking import not_taken, out_of_memory, prepared
 from heschl.explanation.lrp.own import attached, read_rules
 from heschl.explanation.lrp.presets import PRESETS
 from heschl.explanation.lrp.rules import nearest
 from heschl.explanation.lrp.tape import Tape
-from heschl.explanation.target import Start, begin, check_input, check_model, check_target, logits_of
+from heschl.explanation.target import Start, begin, check_target, logits_of
 from heschl.types import HeschlError
 
 _FIRST_CHUNK, _LARGEST_CHUNK = 16, 256  # clips
@@ -123,12 +123,9 @@ def _check_options(options: Options) -> None:
 
 def _explain(model: nn.Module, x: Tensor, target: Any, options: Options) -> tuple[Tensor, list[Layer]]:
     _check_options(options)
-    check_model(model)
-    check_input(x)
+    model, x = prepared(model, x)
     target, lengths = check_target(target, x), options.lengths
     own = read_rules(model, options.rules)
-    model, x = _full_precision(model, x)
-    target = target.to(x.device)
     if len(x) == 0:
         return torch.zeros_like(x), []
     rules = (*dict(PRESETS[options.preset]).values(), *own.values())
@@ -144,7 +141,7 @@ def _explain(model: nn.Module, x: Tensor, target: Any, options: Options) -> tupl
         try:
             given.append(_run(tape, inputs, target[part], options.start, part_box))
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _out_of_memory(error) or size == 1:
+            if not out_of_memory(error) or size == 1:
                 raise
             size = most = max(1, min(size, len(x) - done) // 2)
             if x.is_cuda:
@@ -172,14 +169,9 @@ def _run(
             with tape:
                 out = tape.model(signal, *lengths)
         except (RuntimeError, ValueError) as error:
-            if isinstance(error, HeschlError) or _out_of_memory(error):
+            if isinstance(error, HeschlError) or out_of_memory(error):
                 raise
-            first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-            sizes = any(word in first.lower() for word in ("size", "shape", "kernel", "length"))
-            raise HeschlError(
-                f"the network cannot take an input of shape {tuple(x.shape)}: {first}"
-                + ("; is the clip shorter than the network's receptive field?" if sizes else "")
-            ) from error
+            raise not_taken(error, x) from error
         logits = tape.followed(logits_of(out))
         unused = [key for key in tape.rules if key not in tape.used]
         if unused:
@@ -204,23 +196,6 @@ def _run(
         )
     # flat and w2 share without regard to x: where there is no sound, nothing was relied on
     return outcome * (x != 0).flatten(1).any(1).reshape(-1, *(1,) * (x.ndim - 1))
-
-
-def _full_precision(model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
-    """Model and x on one device in one precision, at least float32; the caller's model is not touched."""
-    kinds = [t for t in model.parameters() if t.is_floating_point()]
-    half = (torch.float16, torch.bfloat16)
-    if any(t.dtype in half for t in kinds) or (x.dtype in half and not kinds):
-        warnings.warn("half precision is too coarse for relevance: it is computed in float32", stacklevel=4)
-        model = copy.deepcopy(model).float()
-        return model, x.float().to(kinds[0].device if kinds else x.device)
-    if kinds:
-        if x.dtype in half:
-            warnings.warn(
-                "half precision is too coarse for relevance: it is computed in float32", stacklevel=4
-            )
-        x = x.to(kinds[0].device, kinds[0].dtype)
-    return model, x
 
 
 def _box(x: Tensor, low: Any, high: Any) -> tuple[Tensor, Tensor]:
@@ -261,10 +236,6 @@ def _exact(x: Tensor) -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
 def _summed(chunks: list[list[Any]]) -> list[Layer]:

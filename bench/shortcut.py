@@ -5,7 +5,8 @@
 A small network learns ten digits of synthetic speech, once with a tone that gives the digit away and once without
 (`heschl.corpora.shortcut`). The share of positive relevance that lies in the tone's cells should be high with the tone,
 and in the same cells without it near the share of all cells that these are. In the input, log(1 + power of a mel
-band), silence is 0, which is every method's baseline. About two minutes on one core.
+band), silence is 0, which is every method's baseline. A second table has networks whose input is another: in decibels, or
+with each row's mean taken off, zero is not silence. About six minutes on one core.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ from heschl.run import Run
 from heschl.signal import hz_to_mel, mel_to_hz
 
 AT_LEAST = 0.8  # of positive relevance, for LRP (its default preset) and for occlusion of aligned segments
-HELD_TO_IT = ("LRP epsilon_plus", "occlusion, aligned segments")
+IN_TIME, IN_FREQUENCY = "occlusion in time, 50 ms by halves", "occlusion in frequency, 4 mel by halves"
+HELD_TO_IT = ("LRP epsilon_plus", IN_TIME, IN_FREQUENCY, "occlusion, aligned segments")
 NEAR = 2.0  # without the tone: at most so many times the area's share, or as little of it
 RECIPE = {
     "format": 1,
@@ -48,6 +50,10 @@ RECIPE = {
         "schedule": {"use": "cosine", "warmup": 0.1},
     },
     "machine": {"device": "cpu", "workers": 0, "threads": 1},
+}
+INPUTS = {  # where zero is not silence
+    "log power (silence far below zero)": {"floor": 1e-6},
+    "log power less each row's mean": {"floor": 1e-6, "normalise": "mean"},
 }
 Method = Callable[
     [nn.Module, Tensor, Tensor, Tensor], Tensor
@@ -71,18 +77,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tone, plain = (
             [measured(tone, runs, given.clips, seed) for seed in range(given.seeds)] for tone in (True, False)
         )
-    text = table(tone, plain, seconds=time.process_time() - begin)
+        others = {name: measured(True, runs, given.clips, 0, feature) for name, feature in INPUTS.items()}
+    text = table(tone, plain, seconds=time.process_time() - begin) + "\n\n" + zeros(tone[0], others)
     print(text)
     if given.out:
         write_text(given.out, text + "\n")
     return int(bool(missed(tone, plain)))
 
 
-def measured(tone: bool, runs: Path, clips: int, seed: int = 0) -> dict:
+def measured(tone: bool, runs: Path, clips: int, seed: int = 0, feature: dict | None = None) -> dict:
     """Shares by method on one of the twins, over clips of test speakers that the network gets right."""
     recipe = RECIPE | {
         "name": "shortcut" if tone else "shortcut-without",
         "corpus": {"use": "shortcut", "tone": tone},
+        "feature": RECIPE["feature"] | (feature or {}),
         "seed": seed,
     }
     run = heschl.train(recipe, runs=runs, quiet=True)
@@ -91,7 +99,9 @@ def measured(tone: bool, runs: Path, clips: int, seed: int = 0) -> dict:
     with torch.no_grad():
         right = model(x)[0].argmax(-1) == target
     x, target, cells = x[right], target[right], cells[right]
-    shares = {name: share(method(model, x, target, cells), cells) for name, method in methods().items()}
+    quiet = x.flatten(1).amin(1)[:, None, None].expand(x.shape)  # silence, as `heschl explain` takes it
+    found = methods(quiet).items()
+    shares = {name: share(method(model, x, target, cells), cells) for name, method in found}
     return {
         "shares": shares,
         "area": float(cells.double().mean()),
@@ -119,22 +129,25 @@ def examples(run: Run, clips: int) -> tuple[nn.Module, Tensor, Tensor, Tensor, l
     return model, x, target, torch.from_numpy(cells), [c.labels["speaker"] for c in chosen]
 
 
-def methods() -> dict[str, Method]:
+def methods(quiet: Tensor) -> dict[str, Method]:
+    """quiet: what stands for silence, the shape of x: the baseline of those that have one."""
+
+    def occluded(x: Tensor, segments: Tensor, m: nn.Module, t: Tensor) -> Tensor:
+        return aligned_occlusion(m, x, t, segments, quiet)
+
     rows: dict[str, Method] = {
         f"LRP {preset}": lambda m, x, t, _, preset=preset: lrp(m, x, t, preset) for preset in PRESETS
     }
     rows["gradient x input"] = lambda m, x, t, _: gradient.gradient_x_input(m, x, t)
-    rows["integrated gradients"] = lambda m, x, t, _: gradient.integrated_gradients(m, x, t, steps=32)
+    rows["integrated gradients"] = lambda m, x, t, _: gradient.integrated_gradients(m, x, t, 32, quiet)
     rows["SmoothGrad x input"] = lambda m, x, t, _: gradient.smoothgrad(m, x, t, times_input=True)
-    rows["occlusion in time, 50 ms by halves"] = lambda m, x, t, _: gradient.occlusion_time(m, x, t, 5, 2)
-    rows["occlusion in frequency, 4 mel by halves"] = lambda m, x, t, _: gradient.occlusion_frequency(
-        m, x, t, 4, 2
-    )
-    rows["occlusion, 50 ms x 1 mel"] = lambda m, x, t, _: windows(m, x, t, 1, 5)
-    rows["occlusion, 50 ms x 2 mel"] = lambda m, x, t, _: windows(m, x, t, 2, 5)
-    rows["occlusion, 100 ms x 4 mel"] = lambda m, x, t, _: windows(m, x, t, 4, 10)
-    rows["occlusion, aligned segments"] = lambda m, x, t, c: aligned_occlusion(m, x, t, aligned(x, c), 0.0)
-    rows["(no method: the input, squared)"] = lambda m, x, t, _: x.square()
+    rows[IN_TIME] = lambda m, x, t, _: gradient.occlusion_time(m, x, t, 5, 2, quiet)
+    rows[IN_FREQUENCY] = lambda m, x, t, _: gradient.occlusion_frequency(m, x, t, 4, 2, quiet)
+    rows["occlusion, 50 ms x 1 mel"] = lambda m, x, t, _: occluded(x, grid(x, 1, 5), m, t)
+    rows["occlusion, 50 ms x 2 mel"] = lambda m, x, t, _: occluded(x, grid(x, 2, 5), m, t)
+    rows["occlusion, 100 ms x 4 mel"] = lambda m, x, t, _: occluded(x, grid(x, 4, 10), m, t)
+    rows["occlusion, aligned segments"] = lambda m, x, t, c: occluded(x, aligned(x, c), m, t)
+    rows["(no method: how loud a cell is, squared)"] = lambda m, x, t, _: (x - quiet).square()
     return rows
 
 
@@ -142,10 +155,6 @@ def grid(x: Tensor, mels: int, frames: int) -> Tensor:
     """Numbers of windows side by side, the shape of x."""
     rows, columns = torch.arange(x.shape[1]) // mels, torch.arange(x.shape[2]) // frames
     return (rows[:, None] * (int(columns.max()) + 1) + columns).expand(x.shape)
-
-
-def windows(model: nn.Module, x: Tensor, target: Tensor, mels: int, frames: int) -> Tensor:
-    return aligned_occlusion(model, x, target, grid(x, mels, frames), 0.0)
 
 
 def aligned(x: Tensor, cells: Tensor) -> Tensor:
@@ -211,9 +220,31 @@ def table(tone: Sequence[dict], plain: Sequence[dict], seconds: float) -> str:
     lost = missed(tone, plain)
     lines += [
         "",
-        f"In every training, LRP by its default preset and occlusion of aligned segments are held to at least "
+        f"In every training, LRP by its default preset and occlusion in time, in frequency and of aligned segments are held to at least "
         f"{100 * AT_LEAST:.0f} % with the tone; without it, on the mean, to {1 / NEAR:g} to {NEAR:g} times the cells' own "
-        f"share: {'missed by ' + ', '.join(lost) if lost else 'both hold'}.",
+        f"share: {'missed by ' + ', '.join(lost) if lost else 'all hold'}.",
+    ]
+    return "\n".join(lines)
+
+
+def zeros(zero: dict, others: dict[str, dict]) -> str:
+    """What becomes of the shares where zero is not silence: one training each."""
+    named = {"log(1 + power) (silence is zero)": zero} | others
+    lines = [
+        "Which zero? Some methods count from zero, whatever it stands for, others from a baseline that they are given, here "
+        "the lowest value of the clip. Networks on the same clips with another input, one training each; all are right on "
+        f"{100 * min(one['score']['scores']['accuracy']['value'] for one in named.values()):.0f} % or more.",
+        "",
+        "| share of positive relevance in the tone's cells | " + " | ".join(named) + " |",
+        "|---|" + "---:|" * len(named),
+    ]
+    for name in zero["shares"]:
+        shown = " | ".join(f"{100 * one['shares'][name]:.1f} %" for one in named.values())
+        lines.append(f"| {name} | {shown} |")
+    lines += [
+        "",
+        "In a plain logarithm silence is the largest number, and LRP, gradient x input and SmoothGrad x input point at it. Where "
+        "each row's mean is taken off, the tone lowers its whole row beside it, so that its cells are no longer all that tells it.",
     ]
     return "\n".join(lines)
 

@@ -33,7 +33,7 @@ recipe = {
     "corpus": {"use": "shortcut", "voices": VOICES},
     "split": {"use": "fractions", "validation": 0.15, "test": 0.2, "label": "digit"},
     "clip": {"seconds": 1.0, "long": "centre", "short": "centre"},
-    "feature": {"use": "spectrogram.LogMel", "n_mels": 40, "normalise": "mean"},
+    "feature": {"use": "spectrogram.LogMel", "n_mels": 40, "floor": 1.0},
     "model": {"use": "kws.KWS", "width": 32, "depth": 2},
     "task": {"use": "classify.Classify", "label": "digit"},
     "train": {"steps": STEPS, "batch": 32, "optimiser": {"use": "AdamW", "lr": 0.003}},
@@ -57,7 +57,9 @@ print(f"the same clips without the tones: {100 * np.mean(right):.0f} % of {len(r
 # ## Which methods point at the tone?
 #
 # The share of positive relevance that lies in the tone's cells, over clips of the test part that the network gets right;
-# beside it, the share of the picture that those cells take up: what pointing at random would give.
+# beside it, the share of the picture that those cells take up: what pointing at random would give. The network's input is
+# log(1 + power), so that silence is zero, from which every method counts. In a plain logarithm silence is the largest number,
+# and LRP and gradient x input then point at it: `bench/shortcut.py` has the shares.
 
 # %%
 corpus, feature = run.corpus(), run.feature()
@@ -79,7 +81,7 @@ for method in ("lrp:epsilon_plus", "gradient_x_input", "integrated_gradients", "
         )
 
 # %% [markdown]
-# `occlusion_time` hides whole moments and cannot tell frequencies apart: its share is bounded by what the tone's moment holds.
+# `occlusion_time` hides whole moments and cannot tell frequencies apart: within a moment it points at what is loud.
 #
 # ## The test without a known truth
 #

@@ -69,7 +69,7 @@ def test_a_question_that_is_refused_leaves_nothing_behind(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     soundfile.write("noise.wav", np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
-    Path("text.wav").write_text("no sound")
+    Path("text.wav").write_text("no sound", encoding="utf-8")
     there = sorted(Path().rglob("*"))
     with pytest.raises(HeschlError):
         ask()

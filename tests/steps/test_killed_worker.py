@@ -81,7 +81,7 @@ def counting(log: Path) -> Callable[..., Run]:
         before = {path.parent.parent for path in Path(runs).glob("*/checkpoints/best.safetensors")}
         run = train(recipe, overrides, runs=runs, quiet=quiet, **more)
         if run.folder not in before:
-            with log.open("a") as file:
+            with log.open("a", encoding="utf-8") as file:
                 file.write(f"{run.folder.name}\n")
         return run
 

@@ -31,13 +31,14 @@ def test_jobs_of_a_queue_do_the_units_and_are_given_back(
     """`sbatch` here starts the job at once as a process of its own; `scancel` ends it. The scripts are kept to be read."""
     monkeypatch.chdir(tmp_path)
     Path("sbatch").write_text(
-        f"#!/bin/sh\ncp $1 {tmp_path}/$$.sh\nsetsid sh {tmp_path}/$$.sh >/dev/null 2>&1 &\necho Submitted batch job $!\n"
+        f"#!/bin/sh\ncp $1 {tmp_path}/$$.sh\nsetsid sh {tmp_path}/$$.sh >/dev/null 2>&1 &\necho Submitted batch job $!\n",
+        encoding="utf-8",
     )
-    Path("scancel").write_text(f'#!/bin/sh\necho $1 >> {tmp_path}/ended\nkill -- "-$1"\n')
+    Path("scancel").write_text(f'#!/bin/sh\necho $1 >> {tmp_path}/ended\nkill -- "-$1"\n', encoding="utf-8")
     for name in ("sbatch", "scancel"):
         Path(name).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    Path("slurm.yaml").write_text(FILE)
+    Path("slurm.yaml").write_text(FILE, encoding="utf-8")
 
     def squared(number: int) -> tuple[int, str | None]:
         return number**2, os.environ.get("HESCHL_SEEN")
@@ -48,7 +49,7 @@ def test_jobs_of_a_queue_do_the_units_and_are_given_back(
     assert {seen for _, seen in found} == {"yes"}
     scripts = [path.read_text() for path in tmp_path.glob("*.sh")]
     assert len(scripts) == 2 and all("#SBATCH -p normal" in one and "--exclusive" in one for one in scripts)
-    assert len(Path("ended").read_text().split()) == 2
+    assert len(Path("ended").read_text(encoding="utf-8").split()) == 2
 
 
 @pytest.mark.parametrize(

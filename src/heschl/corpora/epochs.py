@@ -323,4 +323,6 @@ def write_tiny(root: Path, seed: int = 0) -> None:
         lines = ["onset\tduration\ttrial_type"] + [
             f"{1 + 3 * k}\t0.3\t{word}" for k, word in enumerate(words)
         ]
-        (folder / f"sub-{subject}_task-words_events.tsv").write_text("\n".join(lines) + "\n")
+        (folder / f"sub-{subject}_task-words_events.tsv").write_text(
+            "\n".join(lines) + "\n", encoding="utf-8"
+        )

@@ -170,4 +170,4 @@ def write_tiny(root: Path, seed: int = 0) -> None:
                 f"{k}\tphoneme\t{word[0]}_B\t{1 + 2.5 * k}\t0.1",
             ]
         lines.append("6\tphoneme\tsil\t17.0\t1.0")
-        (top / "events" / f"{name}_events.tsv").write_text("\n".join(lines) + "\n")
+        (top / "events" / f"{name}_events.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -317,4 +317,4 @@ def write_tiny(root: Path, seed: int = 0) -> None:
             raw.save(folder / f"sub-{subject}_task-{task}_meg.fif", overwrite=True)
         lines = [f"{subject}\t1\t{kind}\t{code}\t{round(at / UNIT)}\t0\t2\t\t" for kind, code, at in rows]
         name = root / "sourcedata" / "meg_task" / f"MEG-MOUS-{short}{subject}.log"
-        name.write_text(head + "\n".join(lines) + "\n\n\nEvent Type\tCode\n")
+        name.write_text(head + "\n".join(lines) + "\n\n\nEvent Type\tCode\n", encoding="utf-8")

@@ -92,8 +92,9 @@ def align(
 
 def _told(held: dict[str, Any]) -> None:
     minutes = sum(held["minutes"].values())
+    n = len(held["subjects"])
     say(
-        f"{held['recordings']}: {len(held['subjects'])} subjects, {minutes:.1f} min of {held['kind']}; {held['status']}"
+        f"{held['recordings']}: {n} subject{'s' * (n != 1)}, {minutes:.1f} min of {held['kind']}; {held['status']}"
     )
     for place, one in held.get("strongest", {}).items():
         say(

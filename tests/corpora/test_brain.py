@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from heschl.corpora._brain_files import electrodes, facts, open_raw
-from heschl.corpora._brain_runs import load_runs
+from heschl.corpora._brain_runs import _bad, load_runs
 from heschl.corpora._brain_sync import measure
 from heschl.corpora.brain import check, is_recordings, read, write_tiny
 from heschl.files import write_csv, write_text, write_wav
@@ -82,6 +82,23 @@ def test_bad_stretches_are_borders_and_nothing_crosses_them(tmp_path: Path) -> N
     assert len(first.x) / 64 == pytest.approx(25, abs=0.1) and second.first / 64 == pytest.approx(28, abs=0.1)
     assert max(np.abs(first.x).max(), np.abs(second.x).max()) < 1e-5
     assert loaded.left_out == pytest.approx(3, abs=0.2)
+
+
+@pytest.mark.parametrize("dated", [False, True])
+def test_bad_stretches_lie_where_mne_cuts_them(tmp_path: Path, dated: bool) -> None:
+    """Of a recording that was cut at its beginning, with and without a date."""
+    mne = pytest.importorskip("mne")
+    raw = mne.io.RawArray(
+        np.arange(6000.0)[None], mne.create_info(["a"], 100.0, "eeg"), 1000, verbose="error"
+    )
+    raw.set_meas_date(1.6e9 if dated else None)
+    raw.set_annotations(mne.Annotations([5.0], [2.0], ["BAD_x"]))
+    raw.save(tmp_path / "a_raw.fif", verbose="error")
+    held = open_raw(tmp_path / "a_raw.fif")
+    kept = held.get_data(reject_by_annotation="omit", verbose="error")[0]
+    gone = np.setdiff1d(np.arange(6000), kept.round()) / 100
+    ((start, stop),) = _bad(held)
+    assert (start, stop) == (pytest.approx(gone[0]), pytest.approx(gone[-1] + 0.01))
 
 
 @pytest.mark.parametrize(("offset", "drift"), [(0.0, 0.0), (0.123, 150e-6), (-0.2, -80e-6)])

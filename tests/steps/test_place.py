@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from heschl.brain.place import place
-from heschl.files import read_audio, read_json, write_wav
+from heschl.files import read_audio, read_json, write_text, write_wav
 from heschl.run import Run
 from heschl.steps.networks import open_network
 from heschl.steps.place import CAVEAT, map_of, place_run
@@ -169,11 +169,16 @@ def test_networks_without_areas_times_or_sound_are_refused() -> None:
 
 @pytest.mark.slow
 def test_slips_are_told_before_anything_is_heard(run: Run, tmp_path: Path) -> None:
+    write_text(tmp_path / "broken.fif", "nonsense")
     for given, words in (
         ({"sensors": "biosemi65"}, "did you mean 'biosemi64'"),
         ({"areas": tmp_path / "none.yaml"}, "is not there"),
         ({"rate": "median"}, "'norm' or 'mean'"),
         ({"clips": 0}, "one is the least"),
+        ({"part": "tset"}, "there is no part 'tset'"),
+        ({"noise": float("nan")}, "noise is nan dB"),
+        ({"noise": float("inf")}, "noise is inf dB"),
+        ({"sensors": tmp_path / "broken.fif"}, "broken.fif holds no sensors"),
         ({"clips": ["nobody/said"]}, "neither a clip"),
     ):
         with pytest.raises(HeschlError, match=words):

@@ -30,8 +30,14 @@ def sensors_info(sensors: Any, head_position: Sequence[float] = HEAD_POSITION, r
     elif isinstance(sensors, str | Path) and Path(sensors).suffix in (".fif", ".gz"):
         if not Path(sensors).is_file():
             raise HeschlError(f"{sensors} is not there: check the path of the sensors' file")
-        with quiet():
-            info = mne.io.read_info(sensors)
+        try:
+            with quiet():
+                info = mne.io.read_info(sensors)
+        except Exception as error:  # of a damaged file MNE raises whatever it meets
+            said = (str(error).strip().splitlines() or [""])[0][:120]
+            raise HeschlError(
+                f"{sensors} holds no sensors that MNE reads ({said}): give a .fif file of M/EEG"
+            ) from None
     elif sensors in MEG_ARRAYS:
         return _helmet(str(sensors), tuple(float(v) for v in head_position), rate).copy()
     elif (montage := _montage(sensors)) is not None:

@@ -149,8 +149,9 @@ def _taps(rate: float, band: tuple[float | None, float | None]) -> np.ndarray | 
 
 
 def _bad(raw: Any) -> list[tuple[float, float]]:
-    """Stretches that are marked BAD, or where data were cut, seconds from the recording's first sample."""
-    shift = raw.first_time if raw.annotations.orig_time is not None else 0.0
+    """Stretches that are marked BAD, or where data were cut, seconds from the recording's first sample. MNE counts onsets
+    from the moment at which acquisition began, `first_time` before that sample, whether the date is known or not."""
+    shift = raw.first_time
     found = []
     for onset, duration, what in zip(
         raw.annotations.onset, raw.annotations.duration, raw.annotations.description

@@ -120,8 +120,10 @@ def check(path: Path) -> list[str]:
     corpus = read(path)
     heard = sum(one.stop - one.start for recording in corpus.recordings for one in recording.heard)
     people = len({recording.subject for recording in corpus.recordings})
+    files = len(corpus.recordings)
     lines = [
-        f"{corpus.name}: {len(corpus.recordings)} recordings of {people} subjects, {heard / 60:.1f} minutes heard"
+        f"{corpus.name}: {files} recording{'s' * (files != 1)} of {people} subject{'s' * (people != 1)}, "
+        f"{heard / 60:.1f} minutes heard"
     ]
     for one in corpus.recordings:
         minutes = sum(h.stop - h.start for h in one.heard) / 60
@@ -162,8 +164,12 @@ def _sources(
 
 def _table(path: Path) -> list[Source]:
     rows = read_csv(path)
+    if not rows:
+        raise HeschlError(
+            f"{path} has no rows: give one for every stretch of sound, under {','.join(COLUMNS)}"
+        )
     for column in COLUMNS:
-        if not rows or column not in rows[0]:
+        if column not in rows[0]:
             raise HeschlError(f"{path} has no column `{column}`: it needs {', '.join(COLUMNS)}")
     if strange := [name for name in rows[0] if name not in (*COLUMNS, *_MORE)]:
         raise HeschlError(f"{path} has a column `{strange[0]}`: it may have {', '.join((*COLUMNS, *_MORE))}")

@@ -48,6 +48,11 @@ class Settings:
     alphas: tuple[float, ...] | None = None
     level: float = 0.05
 
+    def __post_init__(self) -> None:
+        for name in ("rate", "mels", "components"):
+            if getattr(self, name) < 1:
+                raise HeschlError(f"{name} is {getattr(self, name)}: give a whole number above zero")
+
     def plain(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -28,6 +28,7 @@ from heschl.brain.inverse import cross_talk, estimate, inverse_operator, peak
 from heschl.brain.noise import trials
 from heschl.brain.place import MOMENT, ClipCourses, Rate, clip_courses, population_rate, topographies
 from heschl.brain.sensors import sensors_info
+from heschl.corpora.manifest import PARTS
 from heschl.files import replacing, write_csv, write_json, write_wav
 from heschl.run import Run, open_run
 from heschl.steps.explain_clips import find_clips
@@ -39,6 +40,7 @@ from heschl.types import Activity, BrainMap, Clip, HeschlError, Skipped
 CLIPS = 40
 ASKED = 16  # clips among which the one that is shown is looked for
 TRIALS = 100
+LOUDEST = 200.0  # dB: beyond it noise or signal is lost in rounding
 STATUS: Literal["illustrative"] = "illustrative"
 CAVEAT = "Illustrative: a table puts this network's layers at these areas; no recording of a brain does."
 
@@ -109,6 +111,12 @@ def place_run(
     run = open_run(run)
     if rate not in ("norm", "mean"):
         raise HeschlError(f"rate is '{rate}': choose 'norm' or 'mean'")
+    if part not in PARTS:
+        raise HeschlError(f"there is no part '{part}': choose train, validation or test")
+    if noise is not None and not abs(noise) <= LOUDEST:
+        raise HeschlError(
+            f"noise is {noise:g} dB: give a signal-to-noise ratio between -{LOUDEST:g} and {LOUDEST:g} dB"
+        )
     kinds = list(sensors) if isinstance(sensors, list | tuple) else [sensors]
     infos = {
         _sensors_name(one): sensors_info(one) for one in kinds

@@ -96,6 +96,13 @@ def _told(held: dict[str, Any]) -> None:
     say(
         f"{held['recordings']}: {n} subject{'s' * (n != 1)}, {minutes:.1f} min of {held['kind']}; {held['status']}"
     )
+    for row in held.get("by_area", []):
+        if row["measure"] == "r of the envelope":
+            n = row["subjects"]
+            say(
+                f"  {row['area']}: r {row['mean']:+.3f} of the envelope"
+                + (f", mean of {n} subjects" if n > 1 else "")
+            )
     for place, one in held.get("strongest", {}).items():
         say(
             f"  {place}: {one['layer']} gains most, {one['gain']:+.4f} r over acoustics"

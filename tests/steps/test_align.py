@@ -246,6 +246,24 @@ def test_the_layer_that_drove_a_channel_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_envelope_is_told_by_area_of_sensors_outside_the_head(tmp_path: Path) -> None:
+    """Two made-up listeners whose left inferior frontal gyrus follows the envelope, in heads unlike the one that reads them."""
+    from heschl.brain.listener import story, write
+
+    wave = story(40.0)
+    loud = acoustics(torch.from_numpy(wave), 16000, 128)[0][:, 0].numpy()
+    write(tmp_path / "heard", wave, {"IFG": loud}, snr=0.0, subjects=2)
+    held = align("acoustics", tmp_path / "heard", QUICK, areas="default", runs=tmp_path / "runs")
+    assert held["status"] == "fitted to simulated data"
+    rows = read_csv(Path(held["folder"]) / "areas.csv")
+    assert {row["measure"] for row in rows} == {"r of the envelope", "r of acoustics"}
+    r = {row["area"]: float(row["mean"]) for row in rows if row["measure"] == "r of the envelope"}
+    assert len(r) == len(held["areas"]["groups"]) and r["IFG"] > 0.5
+    assert all(r[area] < 0.6 * r["IFG"] for area in r if area not in ("IFG", "TP"))  # TP sees its neighbour
+    assert all(row["subjects"] == "2" and "electrodes" not in row for row in rows)
+
+
+@pytest.mark.slow
 def test_electrodes_by_area_on_a_real_table(shared: Path, folder: Path, tmp_path: Path) -> None:
     """Real places of electrodes, made-up signals: the one in the superior temporal gyrus follows the envelope."""
     import shutil

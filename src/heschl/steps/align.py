@@ -10,7 +10,7 @@ over the same architecture untrained, channel by channel (or area by area), per 
     layers.csv      subject, layer, place: both differences with their p                     layers.svg
     partition.csv   subject, layer, place: variance of acoustics alone, of the layer alone, shared   partition.svg
     group.csv       layer, place: means over subjects with corrected p                       clusters.csv
-    areas.csv       area: electrodes in it, their mean over subjects, for recordings in the brain
+    areas.csv       area: means over subjects of the envelope's r and of what layers gain, where areas are asked for
     sync.csv        where an audio channel was recorded: offset and drift
 """
 
@@ -133,12 +133,10 @@ def align(
             notes.append(
                 "a layer that gains over both controls carries what the recording follows; it need not be how the brain does it"
             )
-    if read_as is not None and "electrodes" in read_as:
-        names = list(dict.fromkeys(layer_name for _, layer_name in found))
-        rows = over.by_area(spots, answers, found, names, read_as["electrodes"])
-        if rows:
+    if read_as is not None:
+        result["by_area"] = _by_area(spots, answers, found, read_as, sound, settings, workers)
+        if rows := result["by_area"]:
             write_csv(folder / "areas.csv", rows, list(rows[0]))
-        result["by_area"] = rows
     result["notes"] = list(dict.fromkeys(notes))
     sync = [row for one in listeners for row in one.syncs]
     result["verified"] = sum(row["verified"] for row in sync)
@@ -265,6 +263,25 @@ def _places(
         "groups": [list(group) for group in groups],
         "notes": told,
     }
+
+
+def _by_area(
+    spots: list[Listener],
+    answers: list[Response],
+    found: dict[tuple[int, str], LayerGain],
+    read_as: dict[str, Any],
+    sound: dict[str, Array],
+    settings: Settings,
+    workers: int,
+) -> list[dict[str, Any]]:
+    """Means over subjects, area by area: of the electrodes in it, or of what sensors outside the head read in it."""
+    names = list(dict.fromkeys(name for _, name in found))
+    if "electrodes" in read_as:
+        return over.by_area(spots, answers, found, names, read_as["electrodes"])
+    own = dict(_each(response, [(one, sound, settings) for one in spots], workers, None))
+    whole = {one.subject: {place: place for place in one.channels} for one in spots}
+    rows = over.by_area(spots, [own[k] for k in range(len(spots))], found, names, whole)
+    return [{key: value for key, value in row.items() if key != "electrodes"} for row in rows]
 
 
 def _slug(text: str) -> str:

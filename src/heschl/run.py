@@ -267,17 +267,25 @@ def open_run(folder: Path | str | Run, *, trusted_only: bool = False) -> Run:
         raise HeschlError(f"{folder / 'recipe.yaml'}: {str(error).removeprefix('the recipe: ')}") from None
     try:
         expected = run_name(recipe, facts["corpus"]["fingerprint"], facts.get("init_fingerprint", ""))
-        name, _ = facts["run"], facts["labels"]
+        name, labels, shape = facts["run"], facts["labels"], facts["in_shape"]
     except (KeyError, TypeError) as error:
         raise HeschlError(
             f"{folder / 'origin.json'} lacks {error}: it is not a run's, or it was changed"
         ) from None
+    if not (_all(labels, str) and _all(shape, int)):
+        raise HeschlError(
+            f"{folder / 'origin.json'}: labels are names and in_shape is whole numbers, and these were changed: restore the file"
+        )
     if expected != name:
         raise HeschlError(
             f"{folder / 'recipe.yaml'} is not the recipe that was trained ({name}): "
             "put it back, or train the changed recipe as a run of its own"
         )
     return Run(target, recipe, facts, trusted_only, source)
+
+
+def _all(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(isinstance(one, kind) for one in values)
 
 
 def packaged_runs() -> dict[str, Path]:

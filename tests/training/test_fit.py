@@ -316,6 +316,10 @@ def test_what_is_no_run_is_refused_in_a_sentence(recipe: Recipe, tmp_path: Path)
     with pytest.raises(HeschlError, match="not the recipe that was trained"):
         open_run(b.folder)
     facts = json.loads((a.folder / "origin.json").read_text(encoding="utf-8"))
+    facts["labels"] = "no"
+    (a.folder / "origin.json").write_text(json.dumps(facts), encoding="utf-8")
+    with pytest.raises(HeschlError, match="labels are names"):
+        open_run(a.folder)
     del facts["labels"]
     (a.folder / "origin.json").write_text(json.dumps(facts), encoding="utf-8")
     with pytest.raises(HeschlError, match="labels"):

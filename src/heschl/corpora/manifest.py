@@ -117,6 +117,8 @@ def read_split(path: Path | str) -> Split:
         split = Split(
             ids["train"], ids["validation"], ids["test"], groups, value["by"], tuple(value["notes"])
         )
+        if not isinstance(split.by, str):
+            raise TypeError(f"by: {split.by!r}")
     except (KeyError, TypeError, AttributeError) as error:
         raise HeschlError(
             f"{path} is not a split of heschl ({error!r}): train again, or restore the file"

@@ -24,7 +24,7 @@ from heschl.models.frame_mlp import FrameMLP
 from heschl.run import Run
 from heschl.steps.explain import by_default, compare, explain, explain_run
 from heschl.steps.explain_clips import find_clips, spread_clips
-from heschl.steps.explain_show import slug
+from heschl.steps.explain_show import _asked, slug
 from heschl.steps.explaining import (
     Input,
     answers_to,
@@ -248,6 +248,12 @@ def test_all_is_written_and_can_be_recomputed(unseen, digits):
 
 
 @pytest.mark.slow
+def test_what_is_explained_is_told_in_words():
+    assert _asked("six", frames=False) == "“six”" and _asked("AH", frames=True) == "“AH”"
+    assert _asked("predicted", frames=True).startswith("its answers")
+    assert _asked("predicted", frames=False) == "“predicted”"  # a word that a network may know
+
+
 def test_methods_are_compared_on_the_same_clips(unseen, digits):
     ids = list(digits.split.test[:2])
     held = compare(digits, ["lrp", "gradient_x_input"], clips=ids, sound=False)

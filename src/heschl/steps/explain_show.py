@@ -259,10 +259,8 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
                 seen, label = stored_picture(file, network, one_input), _called(name, clips[clip])
                 pictures[label] = Seen(*seen, *_wave(network, one_input), spans=clips[clip].spans)
                 notes[label] = _note(Path(held[name]["folder"]) / "clips" / slug(clip) / "answer.json")
-            title = (
-                f"Why “{files[name][slug(clip)].attrs['target']}”? {len(pictures)} methods on one recording: "
-                "orange speaks for it, blue against"
-            )
+            asked = _asked(files[name][slug(clip)].attrs["target"], network.frames)
+            title = f"Why {asked}? {len(pictures)} methods on one recording: orange speaks for it, blue against"
             for file_name, width in (("", WIDE), ("-column", TEXT)):
                 save_all(compared(pictures, notes, title, width), folder / f"{slug(clip)}{file_name}")
     finally:
@@ -271,6 +269,12 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
     result = {"folder": str(folder), "clips": len(ids), "agreement": rows, "methods": list(held)}
     write_json(folder / "compare.json", result)
     return result
+
+
+def _asked(target: str, frames: bool) -> str:
+    """What is explained, in words; of a network over frames no one answer."""
+    every = {"predicted": "its answers, moment by moment", "true": "what was said, moment by moment"}
+    return every.get(target, f"“{target}”") if frames else f"“{target}”"
 
 
 def _called(method: str, clip: Clip) -> str:

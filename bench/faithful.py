@@ -10,6 +10,7 @@ from the files in the run folders.
 from __future__ import annotations
 
 import argparse
+import pkgutil
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
@@ -18,14 +19,17 @@ from typing import Any
 
 import torch
 
+import heschl.models
 from heschl.figures.faithful import CELLS, NAMES
 from heschl.files import read_csv, read_json, write_text
+from heschl.run import open_run
 from heschl.steps.faithful import faithful
 from heschl.steps.faithful_files import CONTROLS
 from heschl.steps.intervals import mean_over
 from heschl.tasks.scores import told
 
 Held = dict[str, Any]
+BRAINS = {"neural", "segment", "matcher", "spectral"}  # in the names of networks of brain recordings
 INTRODUCTION = (
     "Are the explanations true? Cells of the network's input are taken out, most important first, and the probability of "
     "the network's own answer is watched; the mean fall over the whole curve (AOPC) is high where an explanation finds what "
@@ -72,24 +76,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _page(found: dict[str, tuple[Path, Held]]) -> list[str]:
     lines = [
+        INTRODUCTION,
+        "",
         "Networks and the clips that were taken apart (test speakers, the network's own answer explained):",
         "",
     ]
     lines += [
-        "| network | speech | clips | speakers | classes | replaced by |",
-        "|---|---|---:|---:|---:|---|",
+        "| run | network | speech | clips | speakers | classes | replaced by |",
+        "|---|---|---|---:|---:|---:|---|",
     ]
-    for name, (_, held) in found.items():
+    shown = set()
+    for name, (run, held) in found.items():
+        network = open_run(run).recipe.model.use
+        shown.add(network.split(".")[0])
         speech = f"{held['corpus']}, {'synthetic' if held['synthetic'] else 'real'}"
         lines.append(
-            f"| {name} | {speech} | {held['clips']} | {held['speakers'] or 'unknown'} | {held['classes']} | {held['baseline']} |"
+            f"| {name} | {network} | {speech} | {held['clips']} | {held['speakers'] or 'unknown'} | {held['classes']} | {held['baseline']} |"
         )
+    lines += ["", _absent(shown)]
     for cells in CELLS:
         if any(row["cells"] == cells for _, held in found.values() for row in held["rows"]):
             lines += ["", *_table(found, cells)]
     lines += ["", *_trust(found), "", "### In plain words", ""]
     lines += [f"- {sentence}" for sentence in _words(found)]
     return lines
+
+
+def _absent(shown: set[str]) -> str:
+    """The networks that come along and are not in these tables."""
+    every = {module.name for module in pkgutil.iter_modules(heschl.models.__path__)}
+    brains = {name for name in every if BRAINS & set(name.split("_"))}
+    parts = every - brains - shown - {"inputs", "timing", "timing_rules", "spatial"}
+    missing = (
+        f" Not here: {', '.join(sorted(parts))}." if parts else " Every network that hears speech is here."
+    )
+    return (
+        f"Networks of brain recordings ({', '.join(sorted(brains))}) are asked by `heschl decode RUN --explain`, "
+        f"not by this test.{missing}"
+    )
 
 
 def _table(found: dict[str, tuple[Path, Held]], cells: str) -> list[str]:

@@ -181,8 +181,12 @@ def test_frames_are_asked_about_what_was_said_or_one_label(phones):
 
 def test_silence_rests_on_nothing(digits, tmp_path):
     soundfile.write(tmp_path / "quiet.wav", np.zeros(16000), 16000)
-    found = explain(digits, tmp_path / "quiet.wav")[0]
-    assert bool(torch.isfinite(found.relevance).all()) and found.clip == "quiet.wav"
+    for method in ("lrp", "lrp:epsilon_gamma_box", "occlusion", "gradient_x_input"):
+        found = explain(digits, tmp_path / "quiet.wav", method)[0]
+        assert not found.relevance.any() and found.clip == "quiet.wav" and found.x.any()
+    held = explain_run(digits, files=[tmp_path / "quiet.wav"])
+    row = read_csv(Path(held["folder"]) / "regions.csv")
+    assert held["clips"] == 1 and all(np.isfinite(float(one["relevance"] or 0)) for one in row)
 
 
 # --- what a run is given -----------------------------------------------------------------------------------

@@ -206,7 +206,8 @@ def _figure(page: _Page, clip: str, folder: Path, target: str, name: str) -> dic
     with h5py.File(page.found.folder / "relevance.h5", "r") as file:
         group = file[slug(clip)]
         x, relevance = (torch.from_numpy(group[key][()]) for key in ("x", "relevance"))
-        one = Input(known, x, float(group.attrs["rate"]), float(group.attrs["start"]))
+        silent = wave is not None and not wave.any()
+        one = Input(known, x, float(group.attrs["rate"]), float(group.attrs["start"]), silent)
     seen = Seen(*picture_of(page.network, one, relevance), wave, rate, known.spans)
     alt = f"what spoke for {target} in the spectrogram, and what against"
     drawn: dict[str, Any] = {"time": {}}

@@ -260,7 +260,9 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
                 pictures[label] = Seen(*seen, *_wave(network, one_input), spans=clips[clip].spans)
                 notes[label] = _note(Path(held[name]["folder"]) / "clips" / slug(clip) / "answer.json")
             asked = _asked(files[name][slug(clip)].attrs["target"], network.frames)
-            title = f"Why {asked}? {len(pictures)} methods on one recording: orange speaks for it, blue against"
+            title = (
+                f"Why {asked}? {len(pictures)} methods on one recording: orange speaks for it, blue against"
+            )
             for file_name, width in (("", WIDE), ("-column", TEXT)):
                 save_all(compared(pictures, notes, title, width), folder / f"{slug(clip)}{file_name}")
     finally:

@@ -38,12 +38,14 @@ class Input(NamedTuple):
 
     x: the network's input, without the batch axis. rate: steps of its last axis a second, Hz.
     start: middle of its first step, seconds from the clip's start; below zero where zeros were put before the clip.
+    silent: every sample is zero. Its input need not be: what a feature makes of silence is rounding, or its floor.
     """
 
     clip: Clip
     x: Tensor
     rate: float
     start: float
+    silent: bool = False
 
     @property
     def times(self) -> np.ndarray:
@@ -73,7 +75,8 @@ def read_input(network: Network, clip: Clip) -> Input:
         else:
             x = (feature.frame if getattr(feature, "per_frame", False) else feature)(wave)  # type: ignore[operator]
     start += float(getattr(feature, "start", 0.0))
-    return Input(clip, x[0].clone(), float(feature.rate), start)  # type: ignore[arg-type]
+    silent = clip.form != "frames" and not bool(wave.any())
+    return Input(clip, x[0].clone(), float(feature.rate), start, silent)  # type: ignore[arg-type]
 
 
 def answers_to(network: Network, x: Tensor) -> Tensor:
@@ -169,7 +172,7 @@ def _segments(one: Input, kind: str, frequencies: Tensor | None) -> Tensor:
 def relevances(
     network: Network, method: Method, inputs: Sequence[Input], targets: Sequence[Tensor]
 ) -> list[Tensor]:
-    """Relevance of each clip; those of one shape are computed together."""
+    """Relevance of each clip, zeros of a silent one; those of one shape are computed together."""
     model, out = explained(network), [torch.zeros(0)] * len(inputs)
     shapes: dict[Any, list[int]] = {}
     for k, (one, target) in enumerate(zip(inputs, targets, strict=True)):
@@ -184,7 +187,7 @@ def relevances(
             segments = torch.stack([_segments(inputs[k], kind, frequencies) for k in places])
         found = relevance_of(model, method, x, target, inputs[0].rate, segments=segments)
         for k, r in zip(places, found, strict=True):
-            out[k] = r
+            out[k] = torch.zeros_like(r) if inputs[k].silent else r
     return out
 
 
@@ -225,7 +228,7 @@ def picture_of(network: Network, one: Input, relevance: Tensor) -> Picture:
     frequencies = getattr(network.feature, "frequencies", None)
     known = isinstance(frequencies, Tensor) and len(frequencies) == rows.shape[1]
     return Picture(
-        rows[0].numpy(),
+        (torch.zeros_like(rows[0]) if one.silent else rows[0]).numpy(),
         relevance.reshape(rows.shape)[0].numpy(),
         frequencies.double().numpy() if known and isinstance(frequencies, Tensor) else None,
         one.times,

@@ -333,7 +333,7 @@ def test_scores_of_all_trials_are_never_in_memory_together(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_the_recipe_finds_what_was_heard(tmp_path: Path) -> None:
-    """A third of the epochs of simulated-match: far above chance among 480, on stretches that were never in training."""
+    """An eighth of the epochs of simulated-match: far above chance among 480, on stretches that were never in training."""
     run = train("simulated-match", {"train.epochs": 5, "machine.threads": 1}, runs=tmp_path, quiet=True)
     found = evaluate(run)["retrieval"]
     assert found["candidates"] == 480 and found["p_mrr"] < 0.01

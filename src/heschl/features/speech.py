@@ -89,7 +89,9 @@ class Speech:
             wave, rate = read_audio(clip.signal, clip.start, clip.stop)
             return Found(self(wave, rate), len(wave) / rate)
         except HeschlError as error:
-            return Found([], 0.0, str(error))
+            return Found(
+                [], 0.0, str(error).replace(str(clip.signal), clip.signal.name)
+            )  # a label, the same anywhere
 
 
 def _stamps(values: Iterable[Any]) -> list[tuple[str, int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from json import dumps as quoted
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,12 +116,17 @@ def corpora_check(
     """
     from heschl.corpora import brain
 
+    after: tuple[str, ...] = ("recipes",)
     if use in ("table", "brain") and brain.is_recordings(path):
         lines = brain.check(path)
     elif use == "table":
         from heschl.corpora import table
 
         lines = table.check(path)
+        label = table.first_class(lines)
+        if label is not None:
+            given = f"corpus={{use: table, root: {quoted(str(path), ensure_ascii=False)}}}"
+            after = ("check", "kws-small", given, f"task.label={label}", f"split.label={label}")
     else:
         from heschl.corpora import read_corpus
 
@@ -143,7 +149,7 @@ def corpora_check(
             fail(wrong[0] if str(path) in wrong[0] else f"{path}: {wrong[0]}")
         fail(f"{len(wrong)} things to mend in {path}: they are marked with !")
     if not json:
-        say(next_line("heschl", "recipes"))
+        say(next_line("heschl", *after))
 
 
 def _described(corpus: Any) -> list[str]:

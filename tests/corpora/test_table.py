@@ -284,6 +284,7 @@ def test_check_says_what_is_wrong(folder: Path) -> None:
     assert table.check(folder / "none.csv") == [
         f"! the folder {folder / 'none.csv'} is not there: check the path of the corpus"
     ]
+    assert table.first_class(lines) == "word"
 
 
 @pytest.mark.slow

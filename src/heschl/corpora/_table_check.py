@@ -36,6 +36,12 @@ def findings(
     return [*lines, *(f"? {doubt}" for doubt in doubts), *(f"! {problem}" for problem in problems)]
 
 
+def first_class(lines: Sequence[str]) -> str | None:
+    """The column that can be learned, the first where there are several, of the lines of `findings`; None where there is none."""
+    found = (re.match(r"label `(.+)`: (?!1 class:)", line) for line in lines)
+    return next((one[1] for one in found if one), None)
+
+
 def _left_out(skipped: Sequence[Skipped]) -> list[str]:
     shown = [f"{where}: {why}" for where, why in skipped[:5]]
     return (

@@ -15,13 +15,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from heschl.corpora import _headers, _tiny
-from heschl.corpora._table_check import findings
+from heschl.corpora._table_check import findings, first_class
 from heschl.corpora._table_pattern import from_pattern, unmatched
 from heschl.corpora._table_rows import clips_of, find_columns, find_table, read_rows
 from heschl.files import audio_info, read_audio, write_csv
 from heschl.types import Clip, Corpus, HeschlError, Skipped
 
-__all__ = ["check", "find_table", "from_pattern", "read", "unmatched", "write_tiny"]
+__all__ = ["check", "find_table", "first_class", "from_pattern", "read", "unmatched", "write_tiny"]
 
 NO_SPEAKER = "the table has no column of speakers (name it with `speaker:` if there is one)"
 

@@ -250,6 +250,11 @@ def selectivity_figure(
     outdone = {area: f"{own[which]['median_of_best']:.0f}" for area, own in areas.items()}
     with styled():
         title = f"Half of {best}'s units set their favourite {what} apart from {outdone[best]} of {most} others or more"
+        if not areas[best][which]["median_of_best"]:  # half of the units, or more, prefer nothing anywhere
+            share = {area: own[which]["selective_units"] for area, own in areas.items()}
+            best = max(share, key=lambda area: share[area])
+            title = f"Few units prefer a {what} to any other: {100 * share[best]:.0f} % of {best}'s, the most of all"
+            title = title if share[best] else f"No unit prefers a {what} to any other"
         turned = width < 5
         figure = new_figure(
             width, (0.19 * len(names) if turned else 0.32 * len(areas)) + (1.2 if turned else 1.75), title

@@ -177,6 +177,9 @@ def test_every_step_hears_the_same_stretch(run: Run, tmp_path: Path) -> None:
     (clip,) = find_clips(run, [Path(scored[0]["file"])])
     assert (clip.start, clip.stop) == pytest.approx((float(scored[0]["start"]), float(scored[0]["stop"])))
     soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
+    soundfile.write(tmp_path / "nan.wav", np.full(RATE, np.nan), RATE, subtype="FLOAT")
+    found = predict(run, [tmp_path / "nan.wav", tmp_path / "silent.wav"])
+    assert found["start"].tolist()[0] == 0.0 and "not numbers" in found["error"].iloc[-1]
     network = open_network(run)
     assert network.heard_part(tmp_path / "silent.wav", 1.0) == (0.0, 1.0)
     assert network.counts == {"without speech, heard whole": 1}

@@ -146,11 +146,11 @@ def _windows(
     for path in paths:
         try:
             info = audio_info(path)
+            low, high = network.heard_part(path, info.frames / info.rate)
         except HeschlError as error:
             skipped.append(Skipped(str(path), str(error)))
             continue
         seconds[path] = info.frames / info.rate
-        low, high = network.heard_part(path, seconds[path])
         for k, (start, stop) in enumerate(_parts(network, low, high, hop)):
             clips.append(Clip(f"{path}#{k}", path, info.rate, {}, start=start, stop=stop))
     return clips, seconds

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import heschl
+from heschl.brain import areas
 from heschl.brain.anatomy import Anatomy, template
 from heschl.brain.areas import Area, patch, read_areas
 from heschl.brain.bem import icosphere, inside
@@ -311,6 +312,13 @@ def test_patches_are_discs_along_the_cortex(head: Anatomy) -> None:
         assert 0.3 < found.kept < 0.9  # folding cancels
     label = mne.Label(np.arange(100, 140), hemi="rh", name="mine-rh", subject="fsaverage")
     assert list(patch(Area("mine", hemisphere="right", label=label)).sources) == list(range(2662, 2702))
+
+
+def test_a_kept_patch_is_the_measured_one(head: Anatomy) -> None:
+    area = replace(read_areas().area("IFG"), radius=0.0123)  # no other test's
+    for _ in range(2):  # made, and read
+        np.testing.assert_array_equal(areas._round_sources(area, head), areas._measured_sources(area, head))
+    assert len(areas._round_sources(replace(area, radius=0.02), head)) > len(areas._round_sources(area, head))
 
 
 def test_areas_that_are_nowhere_are_refused_by_name() -> None:

@@ -6,6 +6,7 @@ A layer stands at an area because a table says so: that is illustrative, never a
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -16,7 +17,7 @@ import numpy as np
 
 from heschl.brain.anatomy import HEMISPHERES, Anatomy, need_mne, quiet, template, to_mni305
 from heschl.brain.geodesic import geodesic, surface_graph
-from heschl.files import read_text
+from heschl.files import cache_folder, read_text, replacing
 from heschl.types import HeschlError
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).with_name("areas.yaml")
 OUTSIDE = 0.015  # m: a centre so far from its hemisphere's cortex lies outside the brain
+_MADE = 1  # raise it when patches change
 _FLAT = 0.05  # a patch that keeps less than this of its moment has no direction
 _KEYS = {"centre", "space", "radius", "hemisphere", "delay", "source", "note", "label", "mirror"}
 
@@ -203,7 +205,19 @@ def centre_vertex(area: Area) -> int:
 
 
 def _round_sources(area: Area, anatomy: Anatomy) -> NDArray[np.int64]:
-    """Sources of the head that lie within the area's radius on the template."""
+    """Sources of the head that lie within the area's radius on the template; those of the template itself are kept."""
+    head = template()
+    if anatomy is head:
+        facts = repr((_MADE, head.key, area.centre, area.space, area.radius, area.hemisphere))
+        kept = cache_folder() / "brain" / f"patch-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.npy"
+        if not kept.exists():
+            with replacing(kept) as temporary, temporary.open("wb") as file:
+                np.save(file, _measured_sources(area, head))
+        return np.asarray(np.load(kept))
+    return _measured_sources(area, anatomy)
+
+
+def _measured_sources(area: Area, anatomy: Anatomy) -> NDArray[np.int64]:
     head = template()
     side = HEMISPHERES.index(area.hemisphere)
     graph = _graph(head.subjects_dir, head.subject, area.hemisphere)

@@ -56,9 +56,12 @@ def _scalp(held: bytes, n: int) -> Scalp:
     whole = np.ones((n + 1, n + 1))
     whole[:n, :n] = np.interp(units @ units.T, cosines, spline) + _SMOOTH * np.eye(n)
     whole[n, n] = 0
-    seen = np.interp(there.reshape(-1, 3) @ units.T, cosines, spline)
-    matrix = np.c_[seen, np.ones(len(seen))] @ np.linalg.pinv(whole)[:, :n]
-    return Scalp(matrix, np.clip((1 - away) * PIXELS / 2 + 0.5, 0, 1))
+    share = np.clip((1 - away) * PIXELS / 2 + 0.5, 0, 1)
+    head = share.ravel() > 0
+    seen = np.interp(there.reshape(-1, 3)[head] @ units.T, cosines, spline)
+    matrix = np.zeros((PIXELS**2, n))  # what lies outside the head is not shown
+    matrix[head] = np.c_[seen, np.ones(len(seen))] @ np.linalg.pinv(whole)[:, :n]
+    return Scalp(matrix, share)
 
 
 def draw(

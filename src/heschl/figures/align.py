@@ -183,7 +183,7 @@ def partition_figure(
     shown = list(places) if few else [f"mean of {len(places)} places"]
     held = {what: 100 * (values if few else values.mean(2, keepdims=True)) for what, values in parts.items()}
     with styled():
-        columns = min(4, len(shown))
+        columns = min(5, len(shown))
         lines = -(-len(shown) // columns)
         title = f"What layers share with acoustics, and what is their own ({status}; {who})"
         figure = new_figure(WIDE if columns > 2 else TEXT, 0.5 + 2.3 * lines, title)

@@ -91,11 +91,11 @@ def layers(
             told[0] = None
             notes.update(dict.fromkeys(found.notes))
             for layer, one in found.activity.items():
-                by_layer.setdefault(layer, []).append(one.values[0].double().numpy())
+                by_layer.setdefault(layer, []).append(one.values[0].numpy())  # an hour of it is gigabytes
                 times.setdefault(layer, []).append(np.asarray(one.times))
         return {
             layer: {
-                clip.id: on_grid(x, t, rate).astype(np.float32)
+                clip.id: on_grid(x.astype(float), t, rate).astype(np.float32)
                 for clip, x, t in zip(clips, principal(runs, min(components, runs[0].shape[1])), times[layer])
             }
             for layer, runs in by_layer.items()

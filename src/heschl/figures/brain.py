@@ -161,12 +161,12 @@ def tallest(drawn: Drawn, cells: Sequence[Sequence[tuple[int, Any]]], pixels: in
 
 
 def smaller(picture: Array, size: float) -> Array:
-    """A picture (row, column, 4) 0 to 1 as bytes, made smaller."""
+    """A picture (row, column, 4) uint8 made smaller."""
     from PIL import Image
 
-    whole = Image.fromarray(np.round(255 * picture).astype(np.uint8))
     if size == 1:
-        return np.asarray(whole)
+        return picture
+    whole = Image.fromarray(picture)
     return np.asarray(
         whole.resize((round(whole.width * size), round(whole.height * size)), Image.Resampling.LANCZOS)
     )
@@ -235,7 +235,7 @@ def edges(share: Array) -> list[Array]:
 
 
 def painted(drawn: Drawn, k: int, values: Array | None, limit: float) -> Array:
-    """(row, column, 4) of one look: ``values`` (vertex,) over lit cortex."""
+    """(row, column, 4) uint8 of one look: ``values`` (vertex,) over lit cortex."""
     half = drawn.of(LOOKS[k][0])
     return paint(
         drawn.views[k], half.sulci, values, sequential(), (0.0, limit), FADED * limit, drawn.grounds[k]

@@ -80,7 +80,7 @@ def look(points: Array, faces: Array, to_viewer: Sequence[float], up: Sequence[f
 
 
 class Ground(NamedTuple):
-    """Bare cortex of one view: sampled (row, column, 3), and as a picture (row, column, 4)."""
+    """Bare cortex of one view: sampled (row, column, 3) 0 to 1, and as a picture (row, column, 4) uint8."""
 
     sampled: Array
     picture: Array
@@ -90,7 +90,12 @@ def ground(view: View, sulci: Array) -> Ground:
     """Bare lit cortex, to be painted on. sulci: (vertex,) 0 on gyri to 1 in sulci."""
     base = GYRUS + (SULCUS - GYRUS) * _at(view.corners, view.weights, sulci)[..., None]
     rgb = np.clip(base * (0.42 + 0.66 * view.light)[..., None], 0, 1)
-    return Ground(rgb, _smaller(rgb, view.seen))
+    return Ground(rgb, in_bytes(_smaller(rgb, view.seen)))
+
+
+def in_bytes(picture: Array) -> Array:
+    """0 to 1 as 0 to 255."""
+    return np.round(255 * picture).astype(np.uint8)
 
 
 def paint(
@@ -102,7 +107,7 @@ def paint(
     threshold: float = 0.0,
     on: Ground | None = None,
 ) -> Array:
-    """(row, column, 4) red, green, blue, alpha in 0 to 1: lit cortex, with values over it where they are large enough.
+    """(row, column, 4) red, green, blue, alpha, uint8: lit cortex, with values over it where they are large enough.
 
     Parameters
     ----------
@@ -112,10 +117,10 @@ def paint(
     on: the view's `ground`, where it is kept.
     """
     on = on or ground(view, sulci)
-    picture = on.picture.astype(float)
+    picture = on.picture.copy()
     box = None if values is None else where(view, np.abs(values) > threshold)
     if values is not None and box is not None:  # only the rectangle that holds something is painted
-        picture[smaller(box)] = painted_part(view, on, box, values, colours, limits, threshold)
+        picture[smaller(box)] = in_bytes(painted_part(view, on, box, values, colours, limits, threshold))
     return picture
 
 
@@ -128,7 +133,7 @@ def painted_part(
     limits: tuple[float, float],
     threshold: float,
 ) -> Array:
-    """As `paint`, of one rectangle (see `where`): (row, column, 4)."""
+    """As `paint`, of one rectangle (see `where`): (row, column, 4) 0 to 1."""
     part = view.part(box)
     height = _at(part.corners, part.weights, values)
     low, high = limits

@@ -23,7 +23,7 @@ from heschl.figures.brain import (
     on_mesh,
     sequential,
 )
-from heschl.figures.cortex import painted_part, smaller, where
+from heschl.figures.cortex import in_bytes, painted_part, smaller, where
 from heschl.figures.style import INK, PAPER, new_figure, styled
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -69,7 +69,7 @@ def moving(
     for k, (side, _) in enumerate(LOOKS):
         view, on, ours = drawn.views[k], drawn.grounds[k], mesh[side]
         over = _overlay(on.picture.shape, borders[k], area_hues(areas))
-        still = _bytes(_laid(np.asarray(on.picture, float), over))
+        still = in_bytes(_laid(on.picture / 255, over))
         box = where(view, np.asarray((ours > FADED * limit).any(1)))
         if box is None:
             made.append(Look(still, (0, 0), np.zeros((0, 0, 0, 4), np.uint8)))
@@ -79,7 +79,7 @@ def moving(
             painted_part(view, on, box, moment, sequential(), (0.0, limit), FADED * limit)
             for moment in ours.T
         )
-        moments = np.stack([_bytes(_laid(one, over[part])) for one in painted])
+        moments = np.stack([in_bytes(_laid(one, over[part])) for one in painted])
         made.append(Look(still, (part[0].start, part[1].start), moments))
     return made
 
@@ -110,10 +110,6 @@ def film_pictures(looks: Sequence[Look], times: Sequence[float], pixels: int = 1
         sheet[:head] = words[..., :3] * 255 * words[..., 3:] + _PAPER * (1 - words[..., 3:])
         made.append(np.round(sheet).astype(np.uint8))
     return made
-
-
-def _bytes(picture: Array) -> Array:
-    return np.round(255 * picture).astype(np.uint8)
 
 
 def _overlay(shape: tuple[int, ...], borders: Any, hues: Mapping[str, str]) -> Array:

@@ -15,7 +15,7 @@ from heschl.figures.brain import LOOKS, PIXELS, Drawn, Hemisphere, draw
 from heschl.figures.cortex import LIGHT, SAMPLES, Ground, View
 from heschl.files import cache_folder, replacing
 
-_MADE = 4  # raise it when what is drawn changes
+_MADE = 5  # raise it when what is drawn changes
 
 
 def drawn_brain(anatomy: Anatomy | None = None, pixels: int = PIXELS) -> Drawn:
@@ -61,8 +61,8 @@ def _half(anatomy: Anatomy, side: str) -> Hemisphere:
 
 
 def _write(path: Path, drawn: Drawn) -> None:
-    """Corners as the smallest integers; weights, light and bare cortex in half precision, a step of which is a tenth of a
-    grey level."""
+    """Corners as the smallest integers; weights, light and sampled cortex in half precision, a step of which is a tenth of
+    a grey level."""
     held: dict[str, Any] = {}
     for side, half in (("left", drawn.left), ("right", drawn.right)):
         held |= {f"{side}-{name}": part for name, part in half._asdict().items()}
@@ -71,7 +71,7 @@ def _write(path: Path, drawn: Drawn) -> None:
         held |= {f"corners{k}": view.corners.astype(kind), f"seen{k}": view.seen}
         held |= {f"reach{k}": view.reach.astype(np.int16)}
         held |= {f"{name}{k}": getattr(view, name).astype(np.float16) for name in ("weights", "light")}
-        held |= {f"{name}{k}": part.astype(np.float16) for name, part in ground._asdict().items()}
+        held |= {f"sampled{k}": ground.sampled.astype(np.float16), f"picture{k}": ground.picture}
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **held)
 

@@ -9,14 +9,15 @@ from types import ModuleType
 import h5py
 import numpy as np
 import pytest
+import torch
 from scipy.io import loadmat, savemat
 
 from heschl.corpora import brennan, broderick, libribrain, listening, mous
 from heschl.corpora.split import fractions
 from heschl.corpora.trials import trials
 from heschl.features.speech import Speech
-from heschl.features.vad import energy
-from heschl.files import read_csv, write_csv
+from heschl.features.vad import Detected, energy
+from heschl.files import read_audio, read_csv, write_csv
 from heschl.tasks.textgrid import write_textgrid
 from heschl.training.apart import kept_apart
 from heschl.types import HeschlError, Span
@@ -301,6 +302,16 @@ def test_what_has_no_window_is_told(tmp_path: Path) -> None:
     write_csv(tmp_path / "other.csv", rows, list(rows[0]))
     with pytest.raises(HeschlError, match="heard from several of its seconds"):
         listening.read(tmp_path / "other.csv", seconds=1.0)
+    second = float(read_audio(tmp_path / "audio" / "story-1.wav")[0][0])
+
+    def deaf(wave: torch.Tensor, rate: float) -> Detected:
+        if float(wave[0]) == second:
+            raise HeschlError("too short for it")
+        return energy(wave, rate)
+
+    found = listening.read(tmp_path, seconds=1.0, rate=64.0, band=(4.0, 25.0), speech=Speech(deaf))
+    assert ("audio/story-1.wav", "too short for it") in found.skipped
+    assert {clip.labels["heard"].split("@")[0] for clip in found.clips} == {"audio/story-0.wav"}
     with np.load(tmp_path / "sub-01.npz") as file:
         held = dict(file)
     np.savez(tmp_path / "sub-01.npz", **held, bad=np.array([[8.0, 10.0]]))

@@ -65,7 +65,8 @@ def read(
             f"listening: seconds {seconds:g}, hop {hop:g}, rate {rate:g} and block {block:g} must be above zero"
         )
     heard = brain.read(root)
-    starts, told = _laid(heard, seconds, hop, block, speech)
+    skipped: list[Skipped] = [*heard.skipped]
+    starts, told = _laid(heard, (seconds, hop, block), speech, skipped)
     options = {
         "seconds": seconds,
         "delay": delay,
@@ -76,13 +77,15 @@ def read(
     }
     clips: list[Clip] = []
     recordings: list[Recording] = []
-    skipped: list[Skipped] = [*heard.skipped]
     for recording in heard.recordings:
         own = {str(one.clip): starts[str(one.clip)] for one in recording.heard}
-        times = [[one.start, one.stop] for one in recording.heard]
+        told_by: list[Any] = [recording.id, own, [(one.start, one.stop) for one in recording.heard]]
+        told_by += [
+            heard.by_id[name].signal.stat().st_mtime_ns for name in own
+        ]  # a clock may be that of the sound
         try:
             make = partial(_write, recording, heard, own, options)
-            made = kept(recording.signal, {**options, "id": recording.id, "own": own, "times": times}, make)
+            made = kept(recording.signal, {**options, "told_by": told_by}, make)
             cut, found = corpus_parts(made, recording.id, recording.subject)
         except HeschlError as error:
             if disk_full(error):
@@ -122,9 +125,10 @@ def _blocks(clip: Clip, block: float) -> np.ndarray:
 
 
 def _laid(
-    corpus: Corpus, seconds: float, hop: float, block: float, speech: Any
+    corpus: Corpus, sizes: tuple[float, float, float], speech: Any, skipped: list[Skipped]
 ) -> tuple[dict[str, list[float]], str]:
-    """Sound -> where its windows begin, and a sentence on what they hold and leave out."""
+    """Sound -> where its windows begin, and a sentence on what they hold and leave out; ``sizes``: seconds, hop, block."""
+    seconds, hop, block = sizes
     if twice := [path for path, n in Counter(clip.signal for clip in corpus.clips).items() if n > 1]:
         raise HeschlError(
             f"{twice[0]} was heard from several of its seconds on, and blocks could not tell them apart: give each start a file"
@@ -132,7 +136,11 @@ def _laid(
     lengths = [float(clip.stop or 0.0) - clip.start for clip in corpus.clips]
     spans = [[(0.0, one)] for one in lengths]
     if speech is not None:
-        spans = [one.spans for one in speech.stretches(corpus.clips)]
+        found = speech.stretches(corpus.clips)
+        spans = [one.spans for one in found]
+        skipped += [
+            Skipped(clip.id, one.why) for clip, one in zip(corpus.clips, found, strict=True) if one.why
+        ]
     starts = {}
     for clip, own in zip(corpus.clips, spans, strict=True):
         parts = [(max(a, c), min(b, d)) for c, d in pairwise(_blocks(clip, block)) for a, b in own]

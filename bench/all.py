@@ -2,7 +2,7 @@
 
     python bench/all.py            (make bench)
 
-What needs real recordings, or runs, is apart: bench/real.py, bench/auditory.py and bench/faithful.py say how.
+What needs real recordings, or runs, is apart: bench/real.py, bench/auditory.py, bench/faithful.py and bench/listening.py say how.
 """
 
 from __future__ import annotations

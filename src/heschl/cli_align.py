@@ -116,6 +116,9 @@ def _told(held: dict[str, Any]) -> None:
         where, who = sum(by.values()), len(by)
         places = f"{where} place{'s' * (where != 1)} of {who} subject{'s' * (who != 1)}"
         say(f"  {layer}: beyond acoustics and untrained networks at {places}")
+    if "text" in held.get("areas", {}):
+        say("  what these sensors can tell apart, worst of all subjects:")
+        say("  " + held["areas"]["text"].replace("\n", "\n  "))
     for note in [*held["notes"][:12], *held.get("group_notes", [])]:
         say(f"note: {note}")
     if len(held["notes"]) > 12:

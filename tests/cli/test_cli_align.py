@@ -14,6 +14,7 @@ from heschl.brain.acoustics import acoustics
 from heschl.cli import app
 from heschl.corpora.brain import read, write_tiny
 from heschl.files import read_csv, write_text, write_wav
+from heschl.report.align import align_section
 from heschl.run import open_run
 from heschl.steps.align import align
 from heschl.steps.align_fit import Settings
@@ -175,6 +176,8 @@ def test_a_network_on_a_bids_tree_in_areas(tmp_path: Path, monkeypatch: pytest.M
         assert (folder / f"{name}.png").exists() and (folder / f"{name}.svg").exists()
     assert any("clip" in note for note in held["notes"])  # a network of one second does not hear a story
     assert not any(any(by.values()) for by in held["claims"].values())  # ten seeds cannot claim at .05
+    page = str(align_section(network))
+    assert "What is read in one area" in page and page.count(">1.00</td>") >= len(held["areas"]["names"])
 
 
 @pytest.mark.slow

@@ -17,7 +17,10 @@ _TEXT = """<section id="aligned"><h2>Do recordings agree?</h2>
 <p class="soft small">Share of the variance of stretches that were not used in fitting, mean over subjects and places.</p>{% endif %}
 <p class="soft small phone">The pictures are shown on a wider screen.</p>
 {% for picture in pictures %}<figure class="wide desk">{{ picture }}</figure>{% endfor %}
-{% if notes %}<details><summary>What must be said of it</summary><ul>{% for note in notes %}<li>{{ note }}</li>{% endfor %}</ul></details>{% endif %}
+{% if notes %}<details><summary>What must be said of it</summary><ul>{% for note in notes %}<li>{{ note }}</li>{% endfor %}</ul>{% if talk %}
+<div class="desk"><p>What is read in one area (a row) while another (a column) is active, as a share of the active one's own:</p>
+<table class="small"><tr><th></th>{% for name in talk.names %}<th class="n">{{ name }}</th>{% endfor %}</tr>
+{% for name, row in talk.rows %}<tr><th>{{ name }}</th>{% for value in row %}<td class="n">{{ '%.2f' % value }}</td>{% endfor %}</tr>{% endfor %}</table></div>{% endif %}</details>{% endif %}
 </section>"""
 _KINDS = {"eeg": "EEG", "meg": "MEG", "ecog": "ECoG", "seeg": "sEEG"}
 _MEANING = {
@@ -47,7 +50,7 @@ def _facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
 
     found, n = held["envelope"], len(held["subjects"])
     minutes = sum(held["minutes"].values())
-    tops = list(held["ceiling"].values())
+    tops, areas = list(held["ceiling"].values()), held.get("areas", {})
     return {
         "status": held["status"],
         "meaning": _MEANING[held["status"]],
@@ -73,6 +76,9 @@ def _facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
             )
             for one in held["pictures"]
         ],
+        "talk": {"names": areas["names"], "rows": list(zip(areas["names"], areas["cross_talk"]))}
+        if "cross_talk" in areas
+        else None,
         "notes": [*held["notes"], *held.get("group_notes", [])],
     }
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from heschl.brain.areas import assign, patch, read_areas
-from heschl.brain.inverse import joined
+from heschl.brain.inverse import CrossTalk, joined
 from heschl.brain.layers import LEAST_SEEDS, LayerGain
 from heschl.brain.readout import Readout, electrodes_by_area, readout
 from heschl.corpora.brain import read
@@ -261,6 +261,7 @@ def _places(
         "names": names,
         "cross_talk": talk.round(3).tolist(),
         "groups": [list(group) for group in groups],
+        "text": str(CrossTalk(tuple(names), talk, groups)),
         "notes": told,
     }
 

@@ -170,7 +170,8 @@ def _trust(found: dict[str, tuple[Path, Held]]) -> list[str]:
 def _words(found: dict[str, tuple[Path, Held]]) -> list[str]:
     """What the tables say, computed from the clips: wins over both controls, and where LRP loses to another method."""
     wins: dict[str, list[int]] = defaultdict(lambda: [0, 0])
-    lost, won = [], []
+    lost: dict[str, dict[str, list[tuple[str, float]]]] = defaultdict(lambda: defaultdict(list))
+    won = 0
     for name, (run, held) in found.items():
         clips = read_csv(run / "explain" / "faithful" / "test" / "clips.csv")
         for cells in dict.fromkeys(row["cells"] for row in held["rows"]):
@@ -186,14 +187,10 @@ def _words(found: dict[str, tuple[Path, Held]]) -> list[str]:
                 if row in ours:
                     continue
                 apart = _paired(clips, cells, row["method"], best["method"])
-                sentence = (
-                    f"{name}, {CELLS[cells]}: {NAMES[row['method']]} {{}} {NAMES[best['method']]} by "
-                    f"{told({k: apart[k] for k in ('value', 'low', 'high')}, percent=False)}"
-                )
                 if _above(apart):
-                    lost.append(sentence.format("beats"))
+                    lost[name][NAMES[row["method"]]].append((CELLS[cells], float(apart["value"])))
                 elif apart["high"] is not None and apart["high"] < 0:
-                    won.append(sentence)
+                    won += 1
     lines = [
         "Finds what matters better than both chance and loudness (interval over speakers above zero), of all networks and "
         "kinds of cells where it was tried: "
@@ -203,11 +200,22 @@ def _words(found: dict[str, tuple[Path, Held]]) -> list[str]:
         )
         + "."
     ]
+    times = sum(len(cells) for methods in lost.values() for cells in methods.values())
     lines.append(
-        f"Against LRP's better preset (chosen after the fact, which favours LRP), another method is better in {len(lost)} cases, and worse in {len(won)}; elsewhere the "
-        "interval over speakers holds zero."
+        f"Against LRP's better preset (chosen after the fact, which favours LRP), another method is better in {times} cases, "
+        f"and worse in {won}; elsewhere the interval over speakers holds zero."
     )
-    lines.append("Where LRP loses: " + ("; ".join(lost) + "." if lost else "nowhere in this table."))
+    lines.append(
+        "Where LRP loses, by how much of the probability's fall"
+        + (":" if lost else ": nowhere in this table.")
+    )
+    for name, methods in lost.items():
+        each = []
+        for method, cells in methods.items():
+            least, most = (f"{end(value for _, value in cells):.2f}" for end in (min, max))
+            by = least if least == most else f"{least} to {most}"
+            each.append(f"{method} by {by} ({', '.join(cell for cell, _ in cells)})")
+        lines.append(f"{name}: to {'; to '.join(each)}.")
     return lines
 
 

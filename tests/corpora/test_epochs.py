@@ -106,6 +106,9 @@ def test_events_are_checked(tmp_path: Path) -> None:
     for text, said in (
         ("onset\tduration\n1\t2\n", "no column trial_type"),
         ("onset\ttrial_type\nsoon\tsea\n", "line 2: the onset is 'soon'"),
+        ("onset\ttrial_type\nnan\tsea\n", "line 2: the onset is 'nan'"),
+        ("trial_type\tonset\nsea\n", "line 2: the onset is ''"),
+        ("onset\ttrial_type\n1\t{'kind'}\n", "line 2: trial_type is no dictionary"),
         ("onset\ttrial_type\n1\t{'kind': \n", "line 2: trial_type is no dictionary"),
     ):
         path.write_text(text)

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from heschl.corpora._brain_files import SUFFIXES, tsv
+from heschl.corpora._headers import seconds_of
 from heschl.files import AUDIO_SUFFIXES, audio_info
 from heschl.types import HeschlError
 
@@ -122,13 +121,3 @@ def _stimulus(root: Path, name: str) -> Path:
         if file.is_file():
             return file
     raise HeschlError(f"{root / 'stimuli' / name} is not there: put the sound that was heard into stimuli/")
-
-
-def seconds_of(text: str, what: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not np.isfinite(value):
-        raise HeschlError(f"{what} is '{text}': give seconds as a number")
-    return value

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,7 +90,7 @@ def _arrays(path: Path) -> Any:
     try:
         with np.load(path, allow_pickle=False) as file:
             held = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise HeschlError(
             f"{path} is no .npz file of plain arrays ({str(error)[:80]}): save it again"
         ) from None

@@ -11,6 +11,7 @@ import math
 import pickle
 import re
 import struct
+import tokenize
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -31,7 +32,7 @@ _NAMES = {
 _DTYPE = re.compile(r"[<>|=]?(?:f[248]|[iu][1248]|b1|O8?|O4)")
 _DAMAGED = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError, MemoryError,
-    RecursionError, OverflowError, struct.error, UnicodeError,
+    RecursionError, OverflowError, struct.error, UnicodeError, SyntaxError, tokenize.TokenError,
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -114,6 +115,17 @@ def refuse_nothing_left(root: Path, what: str, skipped: Iterable[Skipped]) -> No
     raise HeschlError(
         f"{root} holds no recordings laid out as {what}: check the path, or name another corpus"
     )
+
+
+def seconds_of(text: str, what: str) -> float:
+    """A cell of a table as seconds. Raises HeschlError where it is no number, or none that is finite."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise HeschlError(f"{what} is '{text}': give seconds as a number")
+    return value
 
 
 def counted(number: int, one: str, many: str = "") -> str:

@@ -27,8 +27,9 @@ from typing import Any
 import numpy as np
 
 from heschl.corpora import _tiny
-from heschl.corpora._brain_bids import Row, Source, bids_sources, seconds_of
+from heschl.corpora._brain_bids import Row, Source, bids_sources
 from heschl.corpora._brain_files import KINDS, facts, open_raw
+from heschl.corpora._headers import seconds_of
 from heschl.files import audio_info, read_csv, read_json, write_csv
 from heschl.types import Clip, Corpus, Heard, HeschlError, Recording, Skipped
 

@@ -10,6 +10,7 @@ BIDS trees are one's own, or published; `masc` reads that of Gwilliams et al. Li
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
 import io
 import re
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from heschl.corpora._headers import seconds_of
 from heschl.corpora.trials import corpus_parts, kept, lone_words, places, runs, write_trials
 from heschl.files import disk_full, read_text
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
@@ -135,19 +137,11 @@ def _beside(path: Path) -> Path | None:
 def _convert(path: Path, options: dict[str, Any], out: Path) -> None:
     import mne
 
-    try:
-        with mne.utils.use_log_level("error"):
-            if path.stem.endswith(("-epo", "_epo")):
-                values, events, rate, info, around = _epochs(path, options["rate"])
-            else:
-                values, events, rate, info, around = _raw(path, options)
-    except HeschlError:
-        raise
-    except Exception as error:  # whatever a damaged file makes of MNE's many readers
-        said = (str(error).splitlines() or [""])[0][:150]
-        raise HeschlError(
-            f"{path} cannot be read by MNE ({said}): copy it again, or convert it to .fif"
-        ) from None
+    with _read_by_mne(path):
+        if path.stem.endswith(("-epo", "_epo")):
+            values, events, rate, info, around = _epochs(path, options["rate"])
+        else:
+            values, events, rate, info, around = _raw(path, options)
     names = [channel["ch_name"] for channel in info["chs"]]
     kinds = {mne.channel_type(info, k) for k in range(len(names))}
     kind = next((one for one in ("seeg", "ecog", "eeg") if one in kinds), "meg")
@@ -173,14 +167,31 @@ def _convert(path: Path, options: dict[str, Any], out: Path) -> None:
     )
 
 
+@contextlib.contextmanager
+def _read_by_mne(path: Path) -> Iterator[None]:
+    import mne
+
+    try:
+        with mne.utils.use_log_level("error"):
+            yield
+    except HeschlError:
+        raise
+    except Exception as error:  # whatever a damaged file makes of MNE's many readers
+        said = (str(error).splitlines() or [""])[0][:150]
+        raise HeschlError(
+            f"{path} cannot be read by MNE ({said}): copy it again, or convert it to .fif"
+        ) from None
+
+
 def _finite(path: Path, values: Iterator[np.ndarray], names: Sequence[str]) -> Iterator[np.ndarray]:
-    for number, value in enumerate(values):
-        bad = np.flatnonzero(~np.isfinite(value).all(1))
-        if len(bad):
-            raise HeschlError(
-                f"{path}: channel {names[bad[0]]} of trial {number} holds values that are not finite: mark it as bad"
-            )
-        yield value
+    with _read_by_mne(path):  # trials are read as they are asked for
+        for number, value in enumerate(values):
+            bad = np.flatnonzero(~np.isfinite(value).all(1))
+            if len(bad):
+                raise HeschlError(
+                    f"{path}: channel {names[bad[0]]} of trial {number} holds values that are not finite: mark it as bad"
+                )
+            yield value
 
 
 def _epochs(
@@ -263,7 +274,7 @@ def read_events(path: Path, column: str = "trial_type", kind: str | None = None)
     ------
     HeschlError: a column is missing, or an onset is not a number.
     """
-    rows = list(csv.DictReader(io.StringIO(read_text(path)), delimiter="\t"))
+    rows = list(csv.DictReader(io.StringIO(read_text(path)), delimiter="\t", restval=""))
     found = []
     for number, row in enumerate(rows, start=2):
         if "onset" not in row or column not in row:
@@ -273,8 +284,8 @@ def read_events(path: Path, column: str = "trial_type", kind: str | None = None)
         text, heard, block = (row[column] or "").strip(), "", ""
         if text.startswith("{"):
             try:
-                cell = ast.literal_eval(text)
-            except (ValueError, SyntaxError):
+                cell = dict(ast.literal_eval(text))
+            except (ValueError, SyntaxError, TypeError):
                 raise HeschlError(
                     f"{path}, line {number}: {column} is no dictionary: mend that line"
                 ) from None
@@ -288,12 +299,8 @@ def read_events(path: Path, column: str = "trial_type", kind: str | None = None)
                 heard = f"{block}@{float(cell['start']):.3f}"
         if not text or text == "n/a":
             continue
-        try:
-            found.append(Event(float(row["onset"]), text, heard, block))
-        except ValueError:
-            raise HeschlError(
-                f"{path}, line {number}: the onset is '{row['onset']}', not seconds: mend it"
-            ) from None
+        onset = seconds_of(row["onset"], f"{path}, line {number}: the onset")
+        found.append(Event(onset, text, heard, block))
     return found
 
 

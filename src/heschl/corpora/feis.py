@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from functools import partial
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def _npz(path: Path) -> tuple[np.ndarray, list[str], float, list[str]]:
         with np.load(path, allow_pickle=False) as file:
             eeg, labels = np.asarray(file["eeg"], np.float64), [str(one) for one in file["label"]]
             rate, channels = float(file["sfreq"]), [str(one) for one in file["ch_names"]]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise HeschlError(
             f"{path} is damaged, or not of eeg, label, sfreq and ch_names ({error}): copy it again"
         ) from None

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from heschl.corpora._headers import seconds_of
 from heschl.corpora._listening import Heard, Long, Source, gathered
 from heschl.corpora.trials import opened
 from heschl.files import read_text
@@ -81,7 +82,7 @@ def _drawing(root: Path) -> Path | None:
 
 
 def _load(path: Path, table: Path, kind: str, block: str, drawing: Path | None) -> Long:
-    rows = list(csv.DictReader(io.StringIO(read_text(table)), delimiter="\t"))
+    rows = list(csv.DictReader(io.StringIO(read_text(table)), delimiter="\t", restval=""))
     absent = [name for name in ("timemeg", "kind", "segment") if not rows or name not in rows[0]]
     if absent:
         raise HeschlError(f"{table} has no column {absent[0]}: download it again")
@@ -90,12 +91,7 @@ def _load(path: Path, table: Path, kind: str, block: str, drawing: Path | None) 
         text = row["segment"]
         if row["kind"] != kind or text in ("", "sil", "oov_S"):
             continue
-        try:
-            onset = float(row["timemeg"])
-        except ValueError:
-            raise HeschlError(
-                f"{table}, line {number + 2}: timemeg is '{row['timemeg']}', not seconds: mend it"
-            ) from None
+        onset = seconds_of(row["timemeg"], f"{table}, line {number + 2}: timemeg")
         heard.append(
             Heard(
                 onset,

@@ -103,22 +103,26 @@ def trials(recording: Recording) -> Trials:
     )
 
 
-def opened(path: Path) -> Any:
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
     """An HDF5 file, for a ``with``.
 
     Raises
     ------
-    HeschlError: it is missing, truncated, or not HDF5.
+    HeschlError: it is missing, truncated, not HDF5, or damaged where it is read.
     """
     import h5py
 
     try:
-        return h5py.File(path, "r")
+        with h5py.File(path, "r") as file:
+            yield file
     except FileNotFoundError:
         raise HeschlError(f"{path} is not there: check the path") from None
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # h5py has either for what it cannot make out
         why = "is truncated" if "truncated" in str(error) else "is no HDF5 file, or damaged"
         raise HeschlError(f"{path} {why}: copy or download it again") from None
+    except KeyError as error:  # a part that is damaged, or is not there
+        raise HeschlError(f"{path} cannot be read ({error.args[0]}): copy or download it again") from None
 
 
 def _table(path: Path, file: Any, channels: int | None) -> tuple[tuple[int, ...], dict[str, tuple[str, ...]]]:

@@ -12,6 +12,7 @@ device, on several (`gathered`), or in pieces that do not fit into memory togeth
 from __future__ import annotations
 
 import math
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -270,7 +271,7 @@ def _candidates(path: Path) -> Iterator[Any]:
         else:
             with np.load(path, allow_pickle=False) as held:
                 yield held
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise HeschlError(
             f"{path} is no file of candidates ({error}): it needs `embeddings` (candidate, ...) and `ids`"
         ) from None

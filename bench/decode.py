@@ -2,9 +2,9 @@
 
     python bench/decode.py [--out TABLE.md] [--feis FOLDER] [--seeds 5]
 
-Some fifteen minutes of one core, and ``--whole`` some fifteen more. Tables: (1) the recipe simulated-words, one listener of
+Some fifteen minutes of one core, and ``--whole`` some forty more. Tables: (1) the recipe simulated-words, one listener of
 it and 16 epochs, at four noise levels, the codebook network beside shrinkage LDA on band power; with ``--whole`` the recipe
-simulated-match as it is shipped, by noise, beside ridge regression to the candidates; (2) simulated-words at its own noise
+simulated-match as it is shipped, by noise, beside ridge regression to the candidates, and what the sources alone would tell; (2) simulated-words at its own noise
 level by five seeds, and trained on words that are shuffled within blocks; with ``--whole`` the recipe as it is shipped, what it rests on,
 and its controls; (3) where the truth is linear (evoked answers, known noise): LDA with
 the estimated covariance beside LDA with the true one, computed from the simulation's formula, and the deep encoder on the same

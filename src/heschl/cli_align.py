@@ -91,11 +91,14 @@ def align(
 
 
 def _told(held: dict[str, Any]) -> None:
+    from heschl.steps.align_group import can_tell as enough
+
     minutes = sum(held["minutes"].values())
     n = len(held["subjects"])
     say(
         f"{held['recordings']}: {n} subject{'s' * (n != 1)}, {minutes:.1f} min of {held['kind']}; {held['status']}"
     )
+    can_tell = n == 1 or enough(n, held["settings"]["level"])
     for row in held.get("by_area", []):
         if row["measure"] == "r of the envelope":
             n = row["subjects"]
@@ -104,18 +107,19 @@ def _told(held: dict[str, Any]) -> None:
                 + (f", mean of {n} subjects" if n > 1 else "")
             )
     for place, one in held.get("strongest", {}).items():
-        say(
-            f"  {place}: {one['layer']} gains most, {one['gain']:+.4f} r over acoustics"
-            + (
-                ", and over untrained networks"
-                if one["beyond_both"]
-                else "; not shown to be beyond both controls"
-            )
+        told = (
+            "not shown to be beyond both controls"
+            if can_tell
+            else f"{n} subjects are too few to test over them"
         )
+        said = ", and over untrained networks" if one["beyond_both"] else f"; {told}"
+        say(f"  {place}: {one['layer']} gains most, {one['gain']:+.4f} r over acoustics{said}")
     for layer, by in held.get("claims", {}).items():
-        where, who = sum(by.values()), len(by)
-        places = f"{where} place{'s' * (where != 1)} of {who} subject{'s' * (who != 1)}"
-        say(f"  {layer}: beyond acoustics and untrained networks at {places}")
+        where, all_of = sum(by.values()), sum(held["places"].values())
+        who = "" if len(by) == 1 else f" of {len(by)} subjects"
+        say(
+            f"  {layer}: beyond acoustics and untrained networks at {where} of {all_of} places{who}, each by itself"
+        )
     if "text" in held.get("areas", {}):
         say("  what these sensors can tell apart, worst of all subjects:")
         say("  " + held["areas"]["text"].replace("\n", "\n  "))

@@ -209,6 +209,7 @@ def _notes(model: nn.Module, feature: Any, hear: _Hearing) -> tuple[str, ...]:
         warnings.warn(notes[0], stacklevel=3)
     if hear.held:
         notes.append(
-            f"{', '.join(hear.held)} of {name} have no time axis: one answer for each window, at its middle"
+            f"{', '.join(hear.held)} of {name} {'has' if len(hear.held) == 1 else 'have'} no time axis: one answer for each "
+            "window, at its middle"
         )
     return tuple(notes)

@@ -66,7 +66,7 @@ def _facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "name": name,
                 "parts": [100 * parts[what] for what in ("acoustics_alone", "shared", "layer_alone")],
-                "claimed": _claimed(sum(held["claims"][name].values())),
+                "claimed": _claimed(sum(held["claims"][name].values()), sum(held.get("places", {}).values())),
             }
             for name, parts in held.get("variance", {}).items()
         ],
@@ -83,6 +83,6 @@ def _facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _claimed(places: int) -> str:
-    """Of all subjects together."""
-    return "nowhere" if not places else f"{places} place{'' if places == 1 else 's'} in all"
+def _claimed(places: int, of: int) -> str:
+    """Of all subjects together; an earlier heschl did not write of how many."""
+    return f"at {places}{f' of {of}' if of else ''} places" if places else "nowhere"

@@ -128,6 +128,7 @@ def write_layers(
     return {
         "layers": list(names),
         "claims": claims,
+        "places": {one.subject: len(one.channels) for one in spots},
         "group": group.rows
         if len(spots[0].channels) <= 12
         else [row for row in group.rows if row["beyond_both"]],
@@ -145,8 +146,9 @@ def draw(
     found: dict[tuple[int, str], LayerGain],
     parts: Mapping[tuple[int, str], Mapping[str, Any]],
     status: str,
+    group: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, str]]:
-    """Gives each picture's file and what it says, in order."""
+    """Gives each picture's file and what it says, in order. group: rows over subjects, where these can be tested."""
     from heschl.figures.align import layers_figure, partition_figure, response_figure
     from heschl.figures.style import save
 
@@ -172,7 +174,12 @@ def draw(
     alike = [k for k, one in enumerate(spots) if one.channels == spots[0].channels]
     gain = np.array([[found[k, name].gain for name in names] for k in alike])
     other = np.array([[found[k, name].gain_untrained.mean(0) for name in names] for k in alike])
-    shown = [name for name in names if found[0, name].claimed.any()] if len(spots) == 1 else None
+    shown = None
+    if len(spots) == 1:
+        shown = [name for name in names if found[0, name].claimed.any()]
+    elif group:
+        beyond = {row["layer"] for row in group if row["beyond_both"]}
+        shown = [name for name in names if name in beyond]
     figure = layers_figure(gain, other, names, spots[0].channels, spots[0].info, status, shown)
     save(figure, folder / "layers")
     told.append({"file": "layers.svg", "alt": title_of(figure)})

@@ -88,6 +88,15 @@ def group(
     )
 
 
+def can_tell(subjects: int, level: float) -> bool:
+    """Whether so many subjects have patterns of signs enough for a p at ``level``.
+
+    >>> can_tell(4, 0.05), can_tell(5, 0.05)
+    (False, True)
+    """
+    return 0.5**subjects <= level
+
+
 def among_networks(gains: Sequence[Sequence[LayerGain]]) -> Array:
     """p (layer, place) that the trained network gains more, mean over subjects, than untrained ones: its rank.
 

@@ -165,6 +165,7 @@ def test_a_run_says_what_was_cut(run: Run) -> None:
     assert other.name != run.name and not (other.folder / "silence.csv").exists()
 
 
+@pytest.mark.slow
 def test_every_step_hears_the_same_stretch(run: Run, tmp_path: Path) -> None:
     evaluate(run)
     scored = read_csv(run.folder / "evaluate" / "test" / "predictions.csv")
@@ -198,6 +199,7 @@ def test_check_tells_it_and_refuses_what_cannot_be(run: Run) -> None:
     assert "`wave` of energy comes from the data" in said(use="energy", wave=3)
 
 
+@pytest.mark.slow
 def test_answers_for_frames_stand_where_they_are_in_the_file(tmp_path: Path) -> None:
     source = {"use": "spoken", "kind": "sentence", "voices": 4, "speech": {"use": "energy", "pad": 0.05}}
     recipe = {

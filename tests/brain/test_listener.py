@@ -63,6 +63,23 @@ def test_a_story_of_recordings_is_theirs_each_once_at_one_rate(tmp_path: Path) -
         listener.story(60.0, clips=clips)
 
 
+def test_areas_that_read_each_other_upside_down_are_seen_as_one() -> None:
+    """Two that face each other, and a third alone: by weights from patterns, against what they must read."""
+    from heschl.brain.readout import Readout
+
+    rng = np.random.default_rng(0)
+    patterns = rng.standard_normal((8, 3))
+    patterns[:, 1] = -0.9 * patterns[:, 0] + 0.3 * patterns[:, 1]
+    weights = (patterns / (patterns**2).sum(0)).T  # each reads its own as one
+    signed = weights @ patterns
+    assert signed[0, 1] < -0.5 and signed[1, 0] < -0.5
+    read = Readout(("a", "b", "c"), weights, np.abs(signed), (("a", "b"), ("c",)), signed)
+    seen = read.of(("a", "b")) @ patterns[:, :2]
+    assert seen[0] > 0.9 and seen[1] < -0.9
+    assert np.abs(weights[:2].mean(0) @ patterns[:, :2]).max() < 0.35  # the mean is nearly blind to both
+    np.testing.assert_allclose(read.of(("c",)), weights[2])
+
+
 @pytest.mark.slow
 def test_areas_are_read_from_sensors_of_another_head(tmp_path: Path) -> None:
     from heschl.brain.areas import patch, read_areas

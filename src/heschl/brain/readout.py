@@ -26,12 +26,22 @@ NEAR = 0.010  # m: an electrode so near to a patch belongs to it
 
 class Readout(NamedTuple):
     """weights: (area, channel), each row for unit signal of its own area. talk: (read in, active) relative to the active
-    one's own. groups: areas that cannot be told apart, the others alone."""
+    one's own. groups: areas that cannot be told apart, the others alone. signed: (read in, active) what each row of the
+    weights reads of each area, with its sign: neighbours that face each other read one another upside down."""
 
     names: tuple[str, ...]
     weights: Array
     talk: Array
     groups: tuple[tuple[str, ...], ...]
+    signed: Array
+
+    def of(self, group: Sequence[str]) -> Array:
+        """Weights (channel,) that read a group of areas as one: the sum of theirs, up to signs and sizes, that sees most of
+        all of them (the first singular vector). Their mean would be blind to two that face each other."""
+        where = [self.names.index(name) for name in group]
+        among = self.signed[np.ix_(where, where)]
+        shares = np.linalg.svd(among)[0][:, 0]
+        return np.asarray(shares * np.sign(shares @ among[:, 0]) @ self.weights[where])
 
 
 def readout(patches: Sequence[Patch], info: Any, snr: float = 3.0) -> Readout:
@@ -70,7 +80,7 @@ def readout(patches: Sequence[Patch], info: Any, snr: float = 3.0) -> Readout:
     own = np.diag(seen)
     talk = np.abs(seen / own)
     names = tuple(one.area.name for one in patches)
-    return Readout(names, weights / own[:, None], talk, joined(names, talk))
+    return Readout(names, weights / own[:, None], talk, joined(names, talk), seen / own[:, None])
 
 
 def electrodes_by_area(

@@ -146,7 +146,7 @@ def listener(recordings: Sequence[Recording], corpus: Corpus, settings: Settings
 
 def in_areas(one: Listener, read: Readout, groups: Sequence[Sequence[str]]) -> Listener:
     """The same subject with areas in place of sensors; areas that cannot be told apart are one."""
-    weights = np.stack([read.weights[[read.names.index(n) for n in group]].mean(0) for group in groups])
+    weights = np.stack([read.of(group) for group in groups])
     stretches = [s._replace(x=(s.x @ weights.T).astype(np.float32)) for s in one.stretches]
     scale = np.concatenate([s.x for s in stretches]).std(0)
     stretches = [s._replace(x=s.x / scale) for s in stretches]

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 
+from heschl.app.answering import open_model, understand
 from heschl.corpora import _tiny
 from heschl.features.speech import Speech, cut_corpus
 from heschl.features.vad import energy
@@ -177,6 +178,14 @@ def test_every_step_hears_the_same_stretch(run: Run, tmp_path: Path) -> None:
         assert answer["stop"] == pytest.approx(float(row["stop"]))
     (clip,) = find_clips(run, [Path(scored[0]["file"])])
     assert (clip.start, clip.stop) == pytest.approx((float(scored[0]["start"]), float(scored[0]["stop"])))
+    understood = understand(open_model(run.folder), scored[0]["file"])
+    assert len(understood.wave) / RATE == pytest.approx(clip.stop - clip.start)  # type: ignore[operator]
+    assert understood.shares[scored[0]["answered"]] == pytest.approx(
+        float(scored[0]["probability"]), abs=1e-4
+    )
+    assert understood.notes[0].startswith(
+        f"Silence is cut, as in training: what is heard goes from {clip.start:.2f} to"
+    )
     soundfile.write(tmp_path / "silent.wav", np.zeros(RATE), RATE)
     soundfile.write(tmp_path / "nan.wav", np.full(RATE, np.nan), RATE, subtype="FLOAT")
     found = predict(run, [tmp_path / "nan.wav", tmp_path / "silent.wav"])

@@ -171,6 +171,8 @@ def understand(model: Model, path: Path | str, method: str = "lrp", target: str 
     network, notes = model.network, []
     wave, rate = read_audio(path)
     start, stop = network.heard_part(path, len(wave) / rate)
+    if stop - start < len(wave) / rate:
+        notes.append(f"Silence is cut, as in training: what is heard goes from {start:.2f} to {stop:.2f} s.")
     if network.seconds is not None and not network.frames and stop - start > WHOLE * network.seconds:
         start += loudest(wave[round(start * rate) : round(stop * rate)], rate, network.seconds)
         notes.append(

@@ -232,8 +232,8 @@ def zeros(zero: dict, others: dict[str, dict]) -> str:
     named = {"log(1 + power) (silence is zero)": zero} | others
     lines = [
         "Which zero? Some methods count from zero, whatever it stands for, others from a baseline that they are given, here "
-        "the lowest value of the clip. Networks on the same clips with another input, one training each; all are right on "
-        f"{100 * min(one['score']['scores']['accuracy']['value'] for one in named.values()):.0f} % or more.",
+        "the lowest value of the clip. Networks on the same clips with another input, one training each; all are right on at least "
+        f"{100 * min(one['score']['scores']['accuracy']['value'] for one in named.values()):.0f} %.",
         "",
         "| share of positive relevance in the tone's cells | " + " | ".join(named) + " |",
         "|---|" + "---:|" * len(named),

@@ -35,6 +35,9 @@ def align(
     power: Annotated[
         str | None, typer.Option("--power", help="Amplitude of these Hz first: 70,150 for high gamma.")
     ] = None,
+    lags: Annotated[
+        str, typer.Option("--lags", help="Seconds by which the brain follows: as long as its response is.")
+    ] = "0,0.4",
     components: Annotated[int, typer.Option("--components", help="Of each layer.")] = 8,
     seeds: Annotated[
         int, typer.Option("--seeds", help="Untrained networks, 10 or more; a claim at .05 needs 19.")
@@ -60,6 +63,7 @@ def align(
         amplitude = (first, last)
     settings = Settings(
         rate=rate,
+        lags=_pair(lags, "--lags", "seconds, as 0,0.4"),
         band=(low or None, high),
         power=amplitude,
         components=components,
@@ -130,11 +134,11 @@ def _told(held: dict[str, Any]) -> None:
     say(f"Tables and pictures are in {held['folder']}")
 
 
-def _pair(text: str, what: str) -> tuple[float, float]:
+def _pair(text: str, what: str, of: str = "Hz, as 1,15") -> tuple[float, float]:
     from heschl.types import HeschlError
 
     try:
         low, high = (float(one) for one in text.split(","))
     except ValueError:
-        raise HeschlError(f"{what} is '{text}': give two numbers in Hz, as 1,15") from None
+        raise HeschlError(f"{what} is '{text}': give two numbers in {of}") from None
     return low, high

@@ -47,6 +47,7 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         (["--kind", "ear"], "kind is 'ear'"),
         (["--components", "0"], "components is 0"),
         (["--rate", "0"], "rate is 0"),
+        (["--lags", "long"], "--lags is 'long': give two numbers in seconds"),
     ):
         found = run(app, ["align", "acoustics", "--recordings", str(tmp_path), *words])
         assert found.exit_code == 1 and told in found.output.replace("\n", " ")

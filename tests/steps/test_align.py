@@ -13,7 +13,8 @@ from heschl.corpora.brain import read
 from heschl.files import read_csv, read_json, write_csv, write_json, write_wav
 from heschl.report.align import align_section
 from heschl.steps.align import align
-from heschl.steps.align_fit import Settings, heard_again, listener
+from heschl.steps.align_files import unfinished
+from heschl.steps.align_fit import Response, Settings, heard_again, listener
 from heschl.steps.align_group import max_sign
 from heschl.steps.heard import apart, on_grid, rows, sounds
 from heschl.types import HeschlError
@@ -85,6 +86,15 @@ def test_max_sign_by_explicit_loops() -> None:
     largest = np.array([t(values * np.array(s)[:, None]).max() for s in product([1, -1], repeat=5)])
     expected = [(largest >= one - 1e-9).mean() for one in t(values)]
     np.testing.assert_allclose(max_sign(values), expected)
+
+
+def test_a_response_that_goes_on_is_told() -> None:
+    lags, r = np.arange(5) / 10, np.array([0.1, 0.4])
+    ended, goes_on = np.array([0.0, 1.0, -0.9, 0.3, 0.1]), np.array([0.0, 0.2, 0.5, 0.9, -0.8])
+    for course, n in ((ended, 0), (goes_on, 1)):
+        weights = np.stack([goes_on, course], 1)  # the second channel is the best
+        notes = unfinished([Response(r, r, r, weights, lags, r)], (0.0, 0.4))
+        assert len(notes) == n and all("89 % of its highest at 0.4 s" in note for note in notes)
 
 
 def test_rows_belong_together(folder: Path) -> None:

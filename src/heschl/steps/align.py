@@ -112,6 +112,7 @@ def align(
     }
     say(files.sentence(result["envelope"], len(listeners)))
     files.write_response(folder, listeners, answers)
+    notes += files.unfinished(answers, settings.lags)
     result["ceiling"] = files.ceilings(listeners, answers)
     if not result["ceiling"]:
         notes.append("no sound was heard twice by one subject: there is no noise ceiling")

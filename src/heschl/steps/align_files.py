@@ -13,6 +13,8 @@ from heschl.files import write_csv
 from heschl.steps import align_group as over
 from heschl.steps.align_fit import Listener, Response, Settings
 
+ENDED = 0.5  # of a response's highest: what is left of it at the last lag that is fitted
+
 
 def envelope(listeners: Sequence[Listener], answers: Sequence[Response], level: float) -> dict[str, Any]:
     best = [float(one.r.max()) for one in answers]
@@ -33,6 +35,18 @@ def sentence(found: dict[str, Any], n: int) -> str:
         f"The envelope alone is followed in {found['subjects_with_a_response']} of {n} subjects: r {found['best_r_mean']:.3f} "
         f"at the best channel, chance {found['chance']:.3f} (95th percentile of shifts)"
     )
+
+
+def unfinished(answers: Sequence[Response], lags: tuple[float, float]) -> list[str]:
+    """A note where the envelope's response, at each subject's best channel, goes on at the last lag that is fitted."""
+    best = [np.abs(one.weights[:, int(one.r.argmax())]) for one in answers]
+    left = float(np.mean([course[-1] / course.max() for course in best]))
+    if left <= ENDED:
+        return []
+    return [
+        f"the response to the envelope still stands at {100 * left:.0f} % of its highest at {lags[1]:g} s, the last lag: fit "
+        "longer lags, or layers with a memory gain by what acoustics could not say"
+    ]
 
 
 def ceilings(listeners: Sequence[Listener], answers: Sequence[Response]) -> dict[str, Any]:

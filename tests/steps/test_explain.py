@@ -185,7 +185,8 @@ def test_silence_rests_on_nothing(digits, tmp_path):
     for method in ("lrp", "lrp:epsilon_gamma_box", "occlusion", "gradient_x_input"):
         found = explain(digits, tmp_path / "quiet.wav", method)[0]
         assert not found.relevance.any() and found.clip == "quiet.wav" and found.x.any()
-    held = explain_run(digits, files=[tmp_path / "quiet.wav"])
+    own = shutil.copytree(digits.folder, tmp_path / digits.name)
+    held = explain_run(own, files=[tmp_path / "quiet.wav"])
     row = read_csv(Path(held["folder"]) / "regions.csv")
     assert held["clips"] == 1 and all(np.isfinite(float(one["relevance"] or 0)) for one in row)
 

@@ -3,8 +3,9 @@
     python bench/training.py [--out TABLE.md] [--steps 40] [--clips 100000] [--threads 1]
 
 The peer is a loop of plain torch over one batch that stays in memory: the same feature, network, loss and
-optimiser, no reading, no lightning, no saving. Beside it, heschl's own training with its first batch held in memory
-instead of read: what the data cost. Rounds take turns, and each time is the best round's median step.
+optimiser, no reading, no lightning, no saving. Beside it, steps of heschl's own training that are given a batch from memory
+instead of reading one: what the data cost. These take turns step by step, those of plain torch round by round; times are
+medians over all rounds.
 Memory is the largest resident size of a process that trains on so many clips of a quarter second, less that of
 one that trains on a hundredth of them. Under two minutes on two cores.
 """
@@ -27,7 +28,7 @@ import numpy as np
 
 from heschl.files import write_text, write_wav
 
-RATE, BATCH, ROUNDS = 16000, 32, 3
+RATE, BATCH, ROUNDS = 16000, 32, 5
 NETWORKS = {
     "kws": {"feature": {"use": "mel.LogMel"}, "model": {"use": "kws.KWS"}},
     "CRNN": {
@@ -115,18 +116,20 @@ def recipe(table: Path, parts: dict[str, Any], steps: int, seconds: float, threa
 def speeds(
     table: Path, parts: dict[str, Any], steps: int, threads: int, folder: Path
 ) -> tuple[float, float, float]:
-    """Milliseconds a step of plain torch, of `heschl train` with its batch held in memory, and of `heschl train`: the
-    best of rounds that take turns."""
+    """Median milliseconds a step of plain torch, of `heschl train` with its batch held in memory, and of `heschl train`."""
     plain, held, ours = [], [], []
     for number in range(ROUNDS):
         made = recipe(table, parts, steps, 1.0, threads)
-        ours.append(trained({**made, "seed": number}, folder))
-        held.append(trained({**made, "seed": ROUNDS + number}, folder, held=True))
-        plain.append(looped(made, steps))
-    return min(plain), min(held), min(ours)
+        times = trained({**made, "seed": number}, folder)
+        ours += times[0::2]
+        held += times[1::2]
+        plain += looped(made, steps)
+    return statistics.median(plain), statistics.median(held), statistics.median(ours)
 
 
-def trained(made: dict[str, Any], folder: Path, held: bool = False) -> float:
+def trained(made: dict[str, Any], folder: Path) -> list[float]:
+    """Milliseconds of each step, of which every other one, from the second on, is given a batch that was read before: the two
+    are compared within the same moments."""
     from unittest.mock import patch
 
     from heschl.training import fit
@@ -138,20 +141,19 @@ def trained(made: dict[str, Any], folder: Path, held: bool = False) -> float:
             times.append(time.perf_counter())
 
     class Held(fit.TrainBatches):
-        first: Any = None
+        held: Any = None
 
         def __getitem__(self, step: int) -> Any:
-            if self.first is None:
-                self.first = super().__getitem__(step)
-            return self.first
+            if self.held is None:
+                self.held = super().__getitem__(step)
+            return super().__getitem__(step) if step % 2 == 0 else self.held
 
-    batches = Held if held else fit.TrainBatches
-    with patch.object(fit, "Pace", Clock), patch.object(fit, "TrainBatches", batches):
+    with patch.object(fit, "Pace", Clock), patch.object(fit, "TrainBatches", Held):
         fit.train(made, runs=folder / "runs", quiet=True)
-    return 1000 * statistics.median(np.diff(times[5:]))
+    return [1000 * float(one) for one in np.diff(times[5:])]  # the first of these is of step 6, which reads
 
 
-def looped(made: dict[str, Any], steps: int) -> float:
+def looped(made: dict[str, Any], steps: int) -> list[float]:
     import torch
 
     from heschl.recipe import load
@@ -170,7 +172,7 @@ def looped(made: dict[str, Any], steps: int) -> float:
         loss.backward()
         optimiser.step()
         times.append(time.perf_counter())
-    return 1000 * statistics.median(np.diff(times[5:]))
+    return [1000 * float(one) for one in np.diff(times[5:])]
 
 
 def measured_peak(table: Path, count: int) -> float:

@@ -37,12 +37,14 @@ def read_heard(part: CorpusPart, folder: Path | None = None, trusted_only: bool 
 
     read, _ = check_part(part.use, part.args, "corpus", at="corpus", folder=folder, trusted_only=trusted_only)
     find = speech_of(part, folder, trusted_only)
-    lays = (
+    given: dict[str, Any] = dict(part.args)
+    if (
         find is not None and "speech" in inspect.signature(read).parameters
-    )  # windows of its own, by speech
+    ):  # it lays windows of its own by it
+        given["speech"], find = find, None
     with importable(None if trusted_only else folder):
-        corpus = read_corpus(part.use, **part.args, **({"speech": find} if lays else {}))  # type: ignore[arg-type]
-    if find is not None and not lays:
+        corpus = read_corpus(part.use, **given)
+    if find is not None:
         from heschl.features.speech import cut_corpus
 
         corpus = cut_corpus(corpus, find)

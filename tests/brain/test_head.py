@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import heschl
-from heschl.brain import areas
+from heschl.brain import areas, forward
 from heschl.brain.anatomy import Anatomy, template
 from heschl.brain.areas import Area, patch, read_areas
 from heschl.brain.bem import icosphere, inside
 from heschl.brain.forward import forward_solution, leadfield, project, sphere
 from heschl.brain.inverse import cross_talk, inverse_operator, peak, point_spread
 from heschl.brain.sensors import sensor_distances, sensors_info
+from heschl.files import cache_folder
 from heschl.types import BrainMap, HeschlError
 
 mne = pytest.importorskip("mne")
@@ -364,3 +365,17 @@ def test_missing_mne_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("heschl.brain.anatomy.find_spec", lambda name: None)
     with pytest.raises(HeschlError, match=r"pip install 'heschl\[brain\]'"):
         heschl.project(BrainMap(np.zeros((1, 1)), np.zeros((1, 3)), np.zeros(1), "A m", "MNI305"))
+
+
+def test_a_damaged_cache_is_made_anew() -> None:
+    sensors = "biosemi16"
+    whole = leadfield(sensors, conductor="sphere")
+    area = read_areas().area("STG")
+    sources = areas._round_sources(area, template())
+    folder = cache_folder() / "brain"
+    key = forward._key(sensors_info(sensors, forward.HEAD_POSITION), template(), "sphere")
+    for damage in (b"", b"\x93NUMPY no more", (folder / f"leadfield-{key}.npy").read_bytes()[:200]):
+        for path in (folder / f"leadfield-{key}.npy", folder / f"{key}-fwd.fif", *folder.glob("patch-*.npy")):
+            path.write_bytes(damage)
+        np.testing.assert_array_equal(leadfield(sensors, conductor="sphere"), whole)
+        np.testing.assert_array_equal(areas._round_sources(area, template()), sources)

@@ -112,6 +112,9 @@ def test_what_cannot_be_cut_is_refused(tmp_path: Path) -> None:
     frames = corpus(Clip("a", tmp_path / "a.npy", 100.0, {}, form="frames"))
     with pytest.raises(HeschlError, match="holds stored frames: leave it out"):
         cut_corpus(frames, Speech(energy))
+    named = Clip("a", tmp_path / "a.wav", RATE, {"silence": "long"})
+    with pytest.raises(HeschlError, match="has one of its own: rename it"):
+        cut_corpus(corpus(named), Speech(energy))
     brain = Recording("r", "01", tmp_path / "r.npz", 64.0, "eeg", ("C",))
     with pytest.raises(HeschlError, match="take the corpus `listening`"):
         cut_corpus(corpus(Clip("a", tmp_path / "a.wav", 100.0, {}), recordings=(brain,)), Speech(energy))

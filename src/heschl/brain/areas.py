@@ -5,6 +5,7 @@ A layer stands at an area because a table says so: that is illustrative, never a
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -210,10 +211,12 @@ def _round_sources(area: Area, anatomy: Anatomy) -> NDArray[np.int64]:
     if anatomy is head:
         facts = repr((_MADE, head.key, area.centre, area.space, area.radius, area.hemisphere))
         kept = cache_folder() / "brain" / f"patch-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.npy"
-        if not kept.exists():
-            with replacing(kept) as temporary, temporary.open("wb") as file:
-                np.save(file, _measured_sources(area, head))
-        return np.asarray(np.load(kept))
+        with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged: it is made anew
+            return np.asarray(np.load(kept))
+        sources = _measured_sources(area, head)
+        with replacing(kept) as temporary, temporary.open("wb") as file:
+            np.save(file, sources)
+        return sources
     return _measured_sources(area, anatomy)
 
 

@@ -7,6 +7,7 @@ infinity until they are referenced.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import warnings
@@ -216,7 +217,7 @@ def _gain(info: Any, anatomy: Anatomy, conductor: Conductor) -> NDArray[np.float
     path = cache_folder() / "brain" / f"leadfield-{key}.npy"
     try:
         gain: NDArray[np.float64] = np.load(path)
-    except (OSError, ValueError):
+    except (OSError, ValueError, EOFError):  # not there, or damaged
         gain = _compute(info, anatomy, conductor)
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.save(file, gain)
@@ -256,7 +257,8 @@ def forward_solution(
     path = cache_folder() / "brain" / f"{_key(info, anatomy, conductor)}-fwd.fif"
     with quiet():
         if path.exists():
-            return mne.read_forward_solution(path)
+            with contextlib.suppress(Exception):  # MNE has no one error for a damaged file: it is made anew
+                return mne.read_forward_solution(path)
         forward = _forward(info, anatomy, conductor)
         with replacing(path) as temporary:
             mne.write_forward_solution(temporary, forward)

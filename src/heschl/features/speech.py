@@ -122,6 +122,10 @@ def cut_corpus(corpus: Corpus, find: Speech) -> Corpus:
             f"corpus.speech: recordings of {corpus.name} say when its sounds were heard, and would no longer fit them: take the "
             "corpus `listening`, whose windows are laid in speech"
         )
+    if any("silence" in clip.labels for clip in corpus.clips):
+        raise HeschlError(
+            f"corpus.speech: what is cut is told in a column `silence`, and corpus {corpus.name} has one of its own: rename it"
+        )
     found = find.stretches(corpus.clips)
     clips = tuple(_cut(clip, one) for clip, one in zip(corpus.clips, found, strict=True))
     spoken = [one for one in found if one.spans]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,8 @@ def _drawn(anatomy: Anatomy, pixels: int, cache: str) -> Drawn:
     for vertices in anatomy.vertices:
         digest.update(vertices.tobytes())
     path = Path(cache) / "brain" / f"views-{digest.hexdigest()[:16]}.npz"
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    # not there, or damaged: drawn anew
+    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return _read(path)
     left, right = (_half(anatomy, side) for side in HEMISPHERES)
     _write(path, draw(left, right, pixels))

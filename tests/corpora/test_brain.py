@@ -164,6 +164,15 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, change: dict[str, 
         read(tmp_path)
 
 
+def test_a_stretch_outside_the_recording_is_left_out_alone(tmp_path: Path) -> None:
+    row = {"recording": "sub-07_run.npz", "start": 5, "stop": 35, "audio": "story.wav"}
+    one(tmp_path, [row, row | {"start": 36, "stop": 66}, row | {"start": -40, "stop": -10}])
+    corpus = read(tmp_path)
+    assert [(heard.start, heard.stop) for heard in corpus.recordings[0].heard] == [(5, 35)]
+    assert [one.where for one in corpus.skipped] == ["sub-07_run.npz, story.wav"] * 2
+    assert "from -40.00 to -10.00 s, outside" in corpus.skipped[0].why
+
+
 @pytest.mark.parametrize(("value", "told"), [(np.nan, "channel B holds numbers"), (0.0, "channel B is flat")])
 def test_broken_channels_are_refused_by_name(tmp_path: Path, value: float, told: str) -> None:
     data = np.random.default_rng(0).standard_normal((2, round(40 * RATE)))
@@ -231,7 +240,7 @@ def test_bids_with_stim_files(tmp_path: Path) -> None:
         ({"derivative": "clean"}, "clean is not there: the derivatives are none"),
         ({"audio": "none.wav"}, "none.wav is not there"),
         ({"audio": "tale.wav", "event": "go"}, "no event 'go'"),
-        ({"audio": "tale.wav", "event": "word"}, "outside the recording"),
+        ({"audio": "tale.wav", "event": "word"}, "before stimuli/tale.wav ends"),
     ):
         with pytest.raises(HeschlError, match=told):
             read(tmp_path, **options)

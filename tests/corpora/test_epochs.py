@@ -92,13 +92,55 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     said = {one.where: one.why for one in corpus.skipped}
     assert len(corpus.recordings) == 1
     assert "cannot be read by MNE" in said["bad_raw.fif"]
-    assert "1 of 1 trials, the first at 19 s" in said["late_raw.fif"]
+    assert "1 of 1 trials, the first sea at 19.000 s" in said["late_raw.fif"]
     assert "neither events.tsv" in said["quiet_raw.fif"]
     assert "channel Cz of trial 0" in said["nan_raw.fif"]
     annotated(made_up(rate=64.0), [2.0], ["sea"]).save(tmp_path / "slow_raw.fif", verbose="error")
     with pytest.raises(HeschlError, match="rates of 64, 100 Hz"):
         reader.read(tmp_path)
     assert {one.rate for one in reader.read(tmp_path, rate=32.0).recordings} == {32.0}
+
+
+def test_events_outside_the_recording_are_left_out_one_by_one(tmp_path: Path) -> None:
+    """Of 20 s and windows of -0.5 to 2.5 s: one that reaches over the end, one after it, one before the beginning."""
+    folder = tmp_path / "sub-01" / "eeg"
+    folder.mkdir(parents=True)
+    raw = made_up()
+    raw.save(folder / "sub-01_task-a_eeg.fif", verbose="error")
+    table = folder / "sub-01_task-a_events.tsv"
+    onsets = {2.0: "sea", 6.0: "key", -3.0: "cat", 11.0: "sea", 17.5: "key", 17.6: "dog", 21.0: "sun"}
+    table.write_text("onset\ttrial_type\n" + "".join(f"{at}\t{word}\n" for at, word in onsets.items()))
+    corpus = reader.read(tmp_path)
+    x, labels, *_ = trials(corpus.recordings[0])
+    assert labels["word"] == ("sea", "key", "sea", "key")
+    for value, at in zip(x[:], (2.0, 6.0, 11.0, 17.5), strict=True):  # each word kept its own window
+        assert np.allclose(value, raw[:, round(100 * at) - 50 :][0][:, :300], atol=1e-10)
+    name = "sub-01/eeg/sub-01_task-a_eeg.fif"
+    assert [one.where for one in corpus.skipped] == [
+        f"{name}, cat at -3.000 s",
+        f"{name}, dog at 17.600 s",
+        f"{name}, sun at 21.000 s",
+    ]
+    assert "-0.5 to 2.5 s around it reach outside" in corpus.skipped[1].why
+    assert corpus.skipped[0].why == corpus.skipped[2].why == "lies outside the recording of 20.00 s"
+    assert [one.where for one in reader.read(tmp_path).skipped] == [one.where for one in corpus.skipped]
+    table.write_text("onset\ttrial_type\n2\tsea\n50\tkey\n60\tkey\n")
+    with pytest.raises(HeschlError, match="2 of 3 trials, the first key at 50.000 s"):
+        reader.read(tmp_path)
+
+
+def test_annotations_that_mne_drops_are_counted(tmp_path: Path) -> None:
+    """The markers of BrainVision files are text, and may name samples after the end."""
+    pytest.importorskip("pybv")
+    raw = annotated(made_up(), [2.0, 6.0, 11.0], ["sea", "key", "sea"])
+    mne.export.export_raw(tmp_path / "a.vhdr", raw, verbose="error")
+    marks = (tmp_path / "a.vmrk").read_text()
+    (tmp_path / "a.vmrk").write_text(marks.replace(",1101,", ",9901,"))
+    corpus = reader.read(tmp_path)
+    assert len(corpus.clips) == 2
+    assert ("a.vhdr, 1 annotations", "they lie outside the recording") in [
+        tuple(one) for one in corpus.skipped
+    ]
 
 
 def test_events_are_checked(tmp_path: Path) -> None:

@@ -57,8 +57,10 @@ def test_brennan(tmp_path: Path) -> None:
     raw = loadmat(tmp_path / "S01.mat", simplify_cells=True)["raw"]["trial"]
     assert np.allclose(x[3], 1e-6 * raw[:4, 850:950])  # MATLAB's sample 851 is at 8.5 s
     assert not corpus.skipped
-    (told,) = {one.why for one in brennan.read(tmp_path, start=-2.0, stop=1.0).skipped}
-    assert told == "1 words have no -2 to 1 s around them inside the recording"
+    short = brennan.read(tmp_path, start=-2.0, stop=1.0)
+    assert len(short.clips) == 14
+    assert [one.where for one in short.skipped] == [f"S0{k}.mat, Alice at 1.000 s" for k in (1, 2)]
+    assert short.skipped[0].why == "-2 to 1 s around it reach outside the recording of 25.00 s"
 
 
 def test_libribrain(tmp_path: Path) -> None:
@@ -201,13 +203,16 @@ def test_a_damaged_recording_is_skipped_and_named(tmp_path: Path, module: Module
 def test_words_of_another_recording_and_values_that_are_not_finite(tmp_path: Path) -> None:
     broderick.write_tiny(tmp_path)
     text = tmp_path / "Natural Speech" / "Stimuli" / "Text" / "Run2.mat"
-    savemat(text, {"wordVec": np.array(["he", "was"], object), "onset_time": [1.0, 99.0]})
+    savemat(text, {"wordVec": np.array(["he", "was", "old"], object), "onset_time": [1.0, 98.0, 99.0]})
     eeg = np.random.default_rng(0).standard_normal((2560, 4))
     eeg[600, 2] = np.nan
     path = tmp_path / "Natural Speech" / "EEG" / "Subject1" / "Subject1_Run1.mat"
     savemat(path, {"eegData": eeg, "fs": 128.0})
     why = {one.where.split("/")[-1]: one.why for one in broderick.read(tmp_path).skipped}
-    assert "'was' is heard at 99.00 s of a recording of 20.00 s" in why["Subject1_Run2.mat"]
+    assert (
+        "2 of 3 trials, the first was at 98.000 s, reach outside the recording of 20.00 s"
+        in why["Subject1_Run2.mat"]
+    )
     assert "channel A3 holds values that are not finite" in why["Subject1_Run1.mat"]
     savemat(path, {"eeg": eeg})
     assert "no variable eegData: it holds eeg" in broderick.read(tmp_path).skipped[0].why

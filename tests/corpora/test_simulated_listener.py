@@ -107,6 +107,33 @@ def test_a_lead_field_may_be_given(tmp_path: Path) -> None:
         sim.simulate(tmp_path, words=2, subjects=1, blocks=1, voices=1, leadfields=[np.zeros((3, 4))])
 
 
+def test_a_carrier_alone_hears_the_word(tmp_path: Path) -> None:
+    """Each source seen by a sensor of its own: the carrier's answers stay, the others' are those of other words of the block."""
+    field = np.zeros((28, 4))
+    field[np.arange(4), np.arange(4)] = 1.0
+    waves, told = [], []
+    for name in (None, "parietal"):
+        root = tmp_path / str(name)
+        sim.simulate(
+            root, 6, 1, 2, 2, snr=60.0, response="evoked", carrier=name, leadfields=[field]
+        )  # evoked answers draw nothing at random
+        with h5py.File(root / "sub-01.h5") as file:
+            x, blocks = np.asarray(file["x_data"], float)[:, :4], file["blocks"].asstr()[:]
+        waves.append(x / x.std())
+        told.append(sim.read(root).clips[0].labels["simulated"])
+    whole, alone = waves
+    apart = np.sqrt(np.square(whole[:, None] - alone[None]).mean(-1))  # (trial, trial, source)
+    assert (np.diagonal(apart[..., 3]) < 0.02).all()
+    for source in range(3):
+        nearest = apart[..., source].argmin(0)  # the trial whose answer each now has
+        assert sorted(nearest) == list(range(24)) and (blocks[nearest] == blocks).all()
+        assert (nearest != np.arange(24)).sum() > 12
+        assert apart[nearest, np.arange(24), source].max() < 0.02
+    assert "parietal source alone" in told[1] and "alone" not in told[0]
+    with pytest.raises(HeschlError, match="carrier is 'occipital': choose one of left temporal"):
+        sim.simulate(tmp_path / "x", carrier="occipital")
+
+
 def test_it_is_simulated_once_and_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HESCHL_CACHE", str(tmp_path))
     small = {"words": 2, "subjects": 1, "blocks": 1, "voices": 1}

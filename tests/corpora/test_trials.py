@@ -194,7 +194,7 @@ def test_an_epoch_of_feis_that_broke_off_is_left_out_and_told(tmp_path: Path) ->
     corpus = feis.read(tmp_path)
     assert len(corpus.clips) == 5
     ((where, why),) = corpus.skipped
-    assert where == "experiments/01/thinking.zip" and "1 epochs broke off" in why and "the first is 4" in why
+    assert where == "experiments/01/thinking.zip, epoch 4" and "broke off after" in why
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from heschl.corpora.trials import Kind, corpus_parts, kept, lone_words, opened, write_trials
+from heschl.corpora.trials import Kind, corpus_parts, inside, kept, left_out, lone_words, write_trials
 from heschl.files import disk_full
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
@@ -79,12 +79,7 @@ def gathered(
                 raise
             skipped.append(Skipped(one.path.relative_to(root).as_posix(), str(error)))
             continue
-        with opened(made) as file:
-            if left := int(file.attrs["left_out"]):
-                why = (
-                    f"{left} words have no {window[0]:g} to {window[1]:g} s around them inside the recording"
-                )
-                skipped.append(Skipped(one.path.relative_to(root).as_posix(), why))
+        skipped += left_out(made, one.path.relative_to(root).as_posix())
         recordings.append(recording)
         clips += own
     if not clips:
@@ -103,26 +98,14 @@ def gathered(
 def _writer(one: Source, kind: Kind, window: tuple[float, float]) -> Callable[[Path], None]:
     def write(out: Path) -> None:
         long = one.load()
-        start, stop = window
-        size, total = round((stop - start) * long.rate), long.x.shape[1]
-        first = [round((heard.onset + start) * long.rate) for heard in long.heard]
-        inside = [k for k, place in enumerate(first) if place >= 0 and place + size <= total]
-        late = [heard for heard in long.heard if heard.onset * long.rate > total]
-        if late:
-            raise HeschlError(
-                f"{one.path}: '{late[0].word}' is heard at {late[0].onset:.2f} s of a recording of {total / long.rate:.2f} s: "
-                "these words belong to another recording"
-            )
-        if not inside:
-            raise HeschlError(
-                f"{one.path}: no word has {size / long.rate:g} s around it inside the recording: shorten the window"
-            )
+        named = [(heard.onset, heard.word) for heard in long.heard]
+        rows, lost = inside(one.path, named, window, long.rate, long.x.shape[1])
+        size = round((window[1] - window[0]) * long.rate)
+        first = [round((long.heard[k].onset + window[0]) * long.rate) for k in rows]
 
         def values() -> Iterator[np.ndarray]:
-            for k in (
-                inside
-            ):  # words whose window reaches over an end are left out: their onset is not the question
-                value = long.unit * np.asarray(long.x[:, first[k] : first[k] + size], np.float64)
+            for k, begin in zip(rows, first, strict=True):
+                value = long.unit * np.asarray(long.x[:, begin : begin + size], np.float64)
                 bad = np.flatnonzero(~np.isfinite(value).all(1))
                 if len(bad):
                     raise HeschlError(
@@ -131,7 +114,7 @@ def _writer(one: Source, kind: Kind, window: tuple[float, float]) -> Callable[[P
                     )
                 yield value
 
-        there = [long.heard[k] for k in inside]
+        there = [long.heard[k] for k in rows]
         write_trials(
             out,
             values(),
@@ -141,10 +124,10 @@ def _writer(one: Source, kind: Kind, window: tuple[float, float]) -> Callable[[P
             long.positions,
             [heard.block for heard in there],
             [heard.name for heard in there],
-            [(first[k] / long.rate - long.reach, (first[k] + size) / long.rate + long.reach) for k in inside],
+            [(begin / long.rate - long.reach, (begin + size) / long.rate + long.reach) for begin in first],
+            lost,
             kind=kind,
             subject=one.subject,
-            left_out=str(len(long.heard) - len(inside)),
             **({} if long.positions is None else {"space": long.space}),
         )
 

@@ -78,13 +78,14 @@ def read(
     base = root if root.is_dir() else root.parent
     for one in listed:
         try:
-            recording, heard, told = _recording(one, base, kind)
+            recording, heard, told, lost = _recording(one, base, kind)
         except HeschlError as error:
             skipped.append(Skipped(one.id, str(error)))
             continue
         recordings.append(recording)
         clips |= {clip.id: clip for clip in heard}
         notes += told
+        skipped += lost
     if not recordings:
         why = f": {skipped[0].why}" if skipped else ": it has no recording"
         raise HeschlError(f"nothing in {root} can be read{why}")
@@ -215,7 +216,10 @@ def _table_source(path: Path, name: str, own: list[tuple[int, dict[str, str]]]) 
 # --- a recording -----------------------------------------------------------------------------------------
 
 
-def _recording(one: Source, base: Path, kind: str | None) -> tuple[Recording, list[Clip], list[str]]:
+def _recording(
+    one: Source, base: Path, kind: str | None
+) -> tuple[Recording, list[Clip], list[str], list[Skipped]]:
+    """A recording, what was heard in it, notes, and what is said to be heard outside it."""
     raw = open_raw(one.path)
     found = facts(raw, one.path, one.kind or kind, one.electrodes)
     rows = one.rows()
@@ -223,7 +227,9 @@ def _recording(one: Source, base: Path, kind: str | None) -> tuple[Recording, li
         raise HeschlError(
             f"{one.path} has no audio: nothing says what was heard; name it in the table, or in stim_file of the events"
         )
-    heard, clips = [], []
+    heard: list[Heard] = []
+    clips: list[Clip] = []
+    lost: list[Skipped] = []
     for row in sorted(rows, key=lambda row: row.start):
         clip, length = _clip(row, base)
         stop = row.start + length if row.stop is None else row.stop
@@ -234,12 +240,13 @@ def _recording(one: Source, base: Path, kind: str | None) -> tuple[Recording, li
             )
         stop = min(stop, row.start + length)
         if row.start < 0 or stop > found.seconds + 0.5 or stop <= row.start:
-            raise HeschlError(
-                f"{one.path}: {row.audio.name} is heard from {row.start:.2f} to {stop:.2f} s, outside the recording of "
-                f"{found.seconds:.2f} s: mend the events"
-            )
+            why = f"it is heard from {row.start:.2f} to {stop:.2f} s, outside the recording of {found.seconds:.2f} s: mend the events"
+            lost.append(Skipped(f"{one.id}, {row.audio.name}", why))
+            continue
         heard.append(Heard(row.start, min(stop, found.seconds), clip.id))
         clips.append(clip)
+    if not heard:
+        raise HeschlError(f"{one.path}: nothing was heard inside it: {lost[0].where}: {lost[0].why}")
     for a, b in pairwise(heard):
         if b.start < a.stop - 1e-6:
             raise HeschlError(
@@ -257,7 +264,7 @@ def _recording(one: Source, base: Path, kind: str | None) -> tuple[Recording, li
         found.space,
         tuple(heard),
     )
-    return recording, clips, told
+    return recording, clips, told, lost
 
 
 def _clip(row: Row, base: Path) -> tuple[Clip, float]:

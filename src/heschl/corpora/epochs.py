@@ -14,6 +14,7 @@ import contextlib
 import csv
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heschl.corpora._headers import seconds_of
-from heschl.corpora.trials import corpus_parts, kept, lone_words, places, runs, write_trials
+from heschl.corpora.trials import corpus_parts, inside, kept, left_out, lone_words, places, runs, write_trials
 from heschl.files import disk_full, read_text
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
@@ -53,7 +54,7 @@ def read(
 ) -> Corpus:
     """Trials as clips, one recording a file; each file is cut once, into heschl's cache, a trial at a time.
 
-    Labels: word, subject (of BIDS names, else the file's name), block (so many stretches of neighbouring trials; the sound, where
+    An event whose window reaches outside its recording gives no trial and is listed by name. Labels: word, subject (of BIDS names, else the file's name), block (so many stretches of neighbouring trials; the sound, where
     the events name it), heard (there, sound and second), recording. Values are volts or tesla, float32.
 
     Parameters
@@ -94,13 +95,14 @@ def read(
         try:
             events = _beside(path)
             stamp = events.stat().st_mtime_ns if events else None
-            made = kept(path, {**options, "events": stamp, "epochs": 3}, partial(_convert, path, options))
+            made = kept(path, {**options, "events": stamp, "epochs": 4}, partial(_convert, path, options))
             recording, own = corpus_parts(made, re.sub(r"\.[^.]+$", "", where))
         except HeschlError as error:
             if disk_full(error):
                 raise
             skipped.append(Skipped(where, str(error)))
             continue
+        skipped += left_out(made, where)
         recordings.append(recording)
         clips += own
     if not clips:
@@ -137,11 +139,12 @@ def _beside(path: Path) -> Path | None:
 def _convert(path: Path, options: dict[str, Any], out: Path) -> None:
     import mne
 
+    lost: list[tuple[str, str]] = []
     with _read_by_mne(path):
         if path.stem.endswith(("-epo", "_epo")):
             values, events, rate, info, around = _epochs(path, options["rate"])
         else:
-            values, events, rate, info, around = _raw(path, options)
+            values, events, rate, info, around, lost = _raw(path, options)
     names = [channel["ch_name"] for channel in info["chs"]]
     kinds = {mne.channel_type(info, k) for k in range(len(names))}
     kind = next((one for one in ("seeg", "ecog", "eeg") if one in kinds), "meg")
@@ -161,6 +164,7 @@ def _convert(path: Path, options: dict[str, Any], out: Path) -> None:
         else runs(len(events), min(options["blocks"], len(events))),
         [event.heard for event in events] if sounds else None,
         [(event.onset + around[0], event.onset + around[1]) for event in events],
+        lost,
         kind=kind,
         subject=subject,
         **more,
@@ -222,11 +226,11 @@ def _epochs(
 
 def _raw(
     path: Path, options: dict[str, Any]
-) -> tuple[Iterator[np.ndarray], list[Event], float, Any, tuple[float, float]]:
-    """As `_epochs`."""
+) -> tuple[Iterator[np.ndarray], list[Event], float, Any, tuple[float, float], list[tuple[str, str]]]:
+    """As `_epochs`, and the events that give no trial: where, and why."""
     import mne
 
-    raw = mne.io.read_raw(path, preload=False)
+    raw, lost = _opened(path)
     raw.pick("data", exclude="bads")
     beside = _beside(path)
     events = read_events(beside, options["column"], options["kind"]) if beside else _annotated(raw)
@@ -236,13 +240,10 @@ def _raw(
     if not events:
         raise HeschlError(f"{path} has neither events.tsv beside it nor annotations: say what was heard when")
     own, start, stop = raw.info["sfreq"], options["start"], options["stop"]
-    length = raw.n_times / own
-    outside = [event for event in events if event.onset + start < 0 or event.onset + stop > length]
-    if outside:
-        raise HeschlError(
-            f"{path}: {len(outside)} of {len(events)} trials, the first at {outside[0].onset:g} s, reach outside the recording of "
-            f"{length:g} s: move `start` and `stop`, or mend the events"
-        )
+    named = [(event.onset, event.word) for event in events]
+    there, more = inside(path, named, (start, stop), own, raw.n_times)
+    lost = [*more, *([] if beside else lost)]
+    events = [events[k] for k in there]
     samples = round((stop - start) * own)
     rate = own if options["rate"] is None else float(options["rate"])
 
@@ -252,7 +253,18 @@ def _raw(
             value = raw[:, first : first + samples][0]
             yield value if rate == own else mne.filter.resample(value, up=rate, down=own, verbose="error")
 
-    return cut(), events, rate, raw.info, (start, stop)
+    return cut(), events, rate, raw.info, (start, stop), lost
+
+
+def _opened(path: Path) -> tuple[Any, list[tuple[str, str]]]:
+    """The recording, and what MNE says of annotations that lie outside it, which it drops and does not name."""
+    import mne
+
+    with mne.utils.use_log_level("warning"), warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        raw = mne.io.read_raw(path, preload=False)
+    dropped = [re.search(r"Omitted (\d+) annotation", str(one.message)) for one in told]
+    return raw, [(f"{one[1]} annotations", "they lie outside the recording") for one in dropped if one]
 
 
 def _annotated(raw: Any) -> list[Event]:

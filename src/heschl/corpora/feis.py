@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from heschl.corpora.trials import corpus_parts, kept, lone_words, opened, places, runs, write_trials
+from heschl.corpora.trials import corpus_parts, kept, left_out, lone_words, places, runs, write_trials
 from heschl.files import disk_full
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
@@ -70,9 +70,7 @@ def read(root: Path, phase: str = "thinking", blocks: int = 10) -> Corpus:
                 raise
             skipped.append(Skipped(path.relative_to(root).as_posix(), str(error)))
             continue
-        with opened(recording.signal) as file:
-            if short := str(file.attrs.get("left_out", "")):
-                skipped.append(Skipped(path.relative_to(root).as_posix(), short))
+        skipped += left_out(recording.signal, path.relative_to(root).as_posix())
         recordings.append(recording)
         clips += own
     if not clips:
@@ -91,7 +89,7 @@ def read(root: Path, phase: str = "thinking", blocks: int = 10) -> Corpus:
 
 
 def _convert(path: Path, subject: str, blocks: int, out: Path) -> None:
-    eeg, labels, rate, channels, short = (*_npz(path), "") if path.suffix == ".npz" else _table(path)
+    eeg, labels, rate, channels, short = (*_npz(path), ()) if path.suffix == ".npz" else _table(path)
     if len(labels) != len(eeg):
         raise HeschlError(f"{path}: {len(eeg)} epochs come with {len(labels)} labels: one each")
     broken = np.argwhere(~np.isfinite(eeg).all(2))
@@ -133,8 +131,8 @@ def _npz(path: Path) -> tuple[np.ndarray, list[str], float, list[str]]:
     return eeg, labels, rate, channels
 
 
-def _table(path: Path) -> tuple[np.ndarray, list[str], float, list[str], str]:
-    """Epochs, labels, rate, channels, and a sentence on epochs that broke off, which are left out."""
+def _table(path: Path) -> tuple[np.ndarray, list[str], float, list[str], list[tuple[str, str]]]:
+    """Epochs, labels, rate, channels, and the epochs that broke off, which are left out."""
     import pandas as pd
 
     try:
@@ -155,12 +153,11 @@ def _table(path: Path) -> tuple[np.ndarray, list[str], float, list[str], str]:
     wanted = float(np.median([len(own) for _, own in groups]))
     epochs = [own for _, own in groups if len(own) >= 0.9 * wanted]
     length = min(len(own) for own in epochs)  # some epochs lack a sample or two
-    lost = [str(name) for name, own in groups if len(own) < 0.9 * wanted]
-    short = (
-        f"{len(lost)} epochs broke off before {0.9 * wanted:.0f} samples, the first is {lost[0]}"
-        if lost
-        else ""
-    )
+    short = [
+        (f"epoch {name}", f"it broke off after {len(own)} of some {wanted:.0f} samples")
+        for name, own in groups
+        if len(own) < 0.9 * wanted
+    ]
     eeg = np.stack([own[list(CHANNELS)].to_numpy(np.float64)[:length].T for own in epochs])
     return eeg, [str(own["Label"].iloc[0]).strip() for own in epochs], RATE, list(CHANNELS), short
 

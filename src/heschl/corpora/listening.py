@@ -12,7 +12,6 @@ Licence: that of the recordings.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -27,7 +26,7 @@ import numpy as np
 from heschl.corpora import _tiny, brain
 from heschl.corpora._brain_runs import load_runs
 from heschl.corpora._headers import counted
-from heschl.corpora.trials import corpus_parts, kept, opened, write_trials
+from heschl.corpora.trials import corpus_parts, kept, left_out, write_trials
 from heschl.files import disk_full, write_csv
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
@@ -92,10 +91,7 @@ def read(
                 raise
             skipped.append(Skipped(recording.id, str(error)))
             continue
-        with opened(made) as file:
-            skipped += [
-                Skipped(f"{recording.id}, {where}", why) for where, why in json.loads(file.attrs["left_out"])
-            ]
+        skipped += left_out(made, recording.id)
         recordings.append(cut)
         clips += found
     if not clips:
@@ -202,7 +198,7 @@ def _write(
         [(at - reach, at + seconds + reach) for *_, at in found],
         kind=recording.kind,
         subject=recording.subject,
-        left_out=json.dumps(lost),
+        left_out=lost,
         **({} if recording.space is None else {"space": recording.space}),
     )
 

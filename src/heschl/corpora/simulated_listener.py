@@ -9,6 +9,10 @@ conductor, V = q . (r - s) / (4 pi sigma |r - s|^3), or by a lead field that is 
 neighbouring sensors and their own, at ``snr`` decibels: ten times the logarithm of signal over noise power, over all sensors
 and trials of a subject. Subjects differ in montage: other sensors, another number of them, one without a place.
 
+The four tell much the same of a word, so a decoder may do without one. With a ``carrier`` one source alone hears the trial's
+word; each other hears the words of its block in an order of its own. All are as strong as before, and nothing but the carrier
+tells the word: what a decoder rests on is then known.
+
 Layout: ``truth.json``, and for each subject ``sub-NN.h5`` with x_data (trial, sensor, time) in volts, float32; words,
 blocks, clips (trial); positions (sensor, 3) metres in the head's frame, NaN for none; channels; the attribute rate.
 A block holds voices of its own, the same for all subjects: splits by block keep every sound in one part.
@@ -73,6 +77,7 @@ def read(
     voices: int = 2,
     snr: float = 0.0,
     response: Literal["induced", "evoked"] = "induced",
+    carrier: str | None = None,
     shuffled: bool = False,
     seed: int = 0,
 ) -> Corpus:
@@ -84,7 +89,8 @@ def read(
     ----------
     root: a folder of this layout; the options on what is simulated are then its own.
     words: how many of the 30 embedded words. subjects, blocks: how many. voices: of each block, all words by each.
-    snr: decibels. response: see above. shuffled: words are permuted among the trials of each subject's block, after
+    snr: decibels. response: see above. carrier: the name of a source ("parietal"), or None: all four hear the word.
+    shuffled: words are permuted among the trials of each subject's block, after
         they were heard: a decoder must then be at chance.
     seed: of everything random.
 
@@ -100,13 +106,18 @@ def read(
             "voices": voices,
             "snr": float(snr),
         }
-        root = _kept({**options, "response": response, "seed": seed})
+        alone = (
+            {} if carrier is None else {"carrier": carrier}
+        )  # so that what was kept before there were carriers is found
+        root = _kept({**options, "response": response, "seed": seed, **alone})
     root = Path(root)
     if not (root / "truth.json").is_file():
         raise HeschlError(f"{root} has no truth.json: it is no folder of simulated listeners")
     truth = read_json(root / "truth.json")
     made = truth["options"]
     told = f"{made['response']} responses at {made['snr']:g} dB, seed {made['seed']}"
+    if made.get("carrier"):
+        told += f", words heard by the {made['carrier']} source alone"
     clips: list[Clip] = []
     recordings: list[Recording] = []
     skipped: list[Skipped] = []
@@ -219,6 +230,7 @@ def simulate(
     snr: float = 0.0,
     response: Literal["induced", "evoked"] = "induced",
     seed: int = 0,
+    carrier: str | None = None,
     leadfields: Sequence[np.ndarray] | None = None,
 ) -> None:
     """Writes simulated listeners to a folder; the options are those of `read`.
@@ -235,6 +247,9 @@ def simulate(
             f"{words} words, {subjects} subjects, {blocks} blocks and {voices} voices cannot be: there are 2 to "
             f"{len(spoken.WORDS)} words, and one at least of the others"
         )
+    names = [one.name for one in SOURCES]
+    if carrier is not None and carrier not in names:
+        raise HeschlError(f"carrier is '{carrier}': choose one of {', '.join(names)}, or null for all four")
     heard = _sounds(words, blocks * voices)
     drives = {clip.id: drive for drive, clip in heard}
     folder.mkdir(parents=True, exist_ok=True)
@@ -249,7 +264,10 @@ def simulate(
                 f"{len(SOURCES)} sources: give (sensor, source)"
             )
         order = _order(heard, blocks, voices, random)
-        answers = np.stack([respond(drives[clip.id], response, random) for _, clip in order])
+        drawn = np.stack([drives[clip.id] for _, clip in order])
+        if carrier is not None:
+            drawn = _alone(drawn, [block for block, _ in order], names.index(carrier), (seed, subject))
+        answers = np.stack([respond(one, response, random) for one in drawn])
         signal = np.einsum("cs,nst->nct", pattern, answers)
         noise = background(len(order), positions, signal.shape[-1], random)
         size = np.sqrt(np.square(signal).mean() / np.square(noise).mean() / 10 ** (snr / 10))
@@ -272,7 +290,7 @@ def simulate(
             file["positions"] = positions
             file.attrs["rate"] = RATE
     options: dict[str, Any] = {"words": words, "subjects": subjects, "blocks": blocks, "voices": voices}
-    options |= {"snr": snr, "response": response, "seed": seed}
+    options |= {"snr": snr, "response": response, "seed": seed, "carrier": carrier}
     write_json(folder / "truth.json", {"options": options, "sources": [one._asdict() for one in SOURCES]})
 
 
@@ -301,6 +319,22 @@ def drive(clip: Clip) -> np.ndarray:
         power[:, (frequency >= low) & (frequency < high)].sum(1) for low, high in itertools.pairwise(EDGES)
     ]
     return np.asarray(np.cbrt(np.stack(bands)))
+
+
+def _alone(drives: np.ndarray, blocks: Sequence[int], carrier: int, seed: tuple[int, int]) -> np.ndarray:
+    """Drives (trial, band, time), of which the bands that the carrier does not hear are permuted, each on its own, within
+    blocks."""
+    out, names = drives.copy(), np.asarray(blocks)
+    random = np.random.default_rng(
+        (*seed, 11)
+    )  # of its own: phases and noise are those of listeners without a carrier
+    for band in range(drives.shape[1]):
+        for block in np.unique(names):
+            rows = np.flatnonzero(names == block)
+            order = random.permutation(rows)
+            if band != carrier:
+                out[rows, band] = drives[order, band]
+    return out
 
 
 def kernel(delay: float, rate: float = RATE) -> np.ndarray:

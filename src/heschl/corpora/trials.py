@@ -11,7 +11,8 @@ Each trial is a clip of the corpus as well (``form="frames"``), so that splits a
 sounds: labels word, subject, block, recording; key ``x_data/ROW`` in the recording's file (see `corpora.sensors`).
 
 The file, HDF5: x_data (trial, channel, time) or (trial, channel, freq, time); words, and where known blocks and clips
-(trial,) text; windows (trial, 2), the seconds of the recording that went into a trial; channels (channel,) text; positions
+(trial,) text; windows (trial, 2), the seconds of the recording that went into a trial; left_out (event, 2) text, where an event
+that gave no trial lies and why; channels (channel,) text; positions
 (channel, 3) metres, NaN for none; attributes rate (Hz), kind, space, subject. Readers of other layouts write it once into heschl's cache, a trial at a time.
 """
 
@@ -29,9 +30,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from heschl.files import ROOM, cache_folder, replacing, reserve
-from heschl.types import Clip, Heard, HeschlError, Recording
+from heschl.types import Clip, Heard, HeschlError, Recording, Skipped
 
-FORMAT = 2
+FORMAT = 3
 Kind = Literal["eeg", "meg", "ecog", "seeg"]
 _COLUMNS = {"word": "words", "block": "blocks", "heard": "clips"}  # label of a clip: dataset of the file
 
@@ -190,6 +191,53 @@ def corpus_parts(path: Path, name: str, subject: str | None = None) -> tuple[Rec
     return recording, clips
 
 
+def left_out(path: Path, name: str) -> list[Skipped]:
+    """What a reader left out when it wrote this file, each by the recording's name and its own."""
+    with opened(path) as file:
+        told = file["left_out"].asstr()[:].tolist() if "left_out" in file else []
+    return [Skipped(f"{name}, {where}", why) for where, why in told]
+
+
+def inside(
+    path: Path,
+    events: Sequence[tuple[float, str]],
+    window: tuple[float, float],
+    rate: float,
+    samples: int,
+) -> tuple[list[int], list[tuple[str, str]]]:
+    """Numbers of the events whose window lies inside a recording; and of every other, where it is and why it gives no trial.
+
+    Parameters
+    ----------
+    events: onset in seconds, and name. window: seconds around an onset. rate, samples: of the recording.
+
+    Raises
+    ------
+    HeschlError: no window lies inside, or more than half of the onsets do not: then the events are of another recording.
+    """
+    length, size = samples / rate, round((window[1] - window[0]) * rate)
+    kept: list[int] = []
+    lost: list[tuple[str, str]] = []
+    strange = 0
+    for number, (onset, name) in enumerate(events):
+        away = not 0 <= onset <= length  # NaN is nowhere
+        first = -1 if away else round((onset + window[0]) * rate)
+        if first >= 0 and first + size <= samples:
+            kept.append(number)
+            continue
+        strange += away
+        why = f"lies outside the recording of {length:.2f} s"
+        if not away:
+            why = f"{window[0]:g} to {window[1]:g} s around it reach outside the recording of {length:.2f} s"
+        lost.append((f"{name} at {onset:.3f} s", why))
+    if not kept or 2 * strange > len(events):
+        raise HeschlError(
+            f"{path}: {len(lost)} of {len(events)} trials, the first {lost[0][0]}, reach outside the recording of {length:.2f} s: "
+            "these events belong to another recording, or the window is too long"
+        )
+    return kept, lost
+
+
 def numbered(count: int) -> tuple[str, ...]:
     """Names for channels that have none."""
     return tuple(f"E{number + 1}" for number in range(count))
@@ -247,6 +295,7 @@ def write_trials(
     blocks: Sequence[str] | None = None,
     clips: Sequence[str] | None = None,
     windows: Sequence[tuple[float, float]] | None = None,
+    left_out: Sequence[tuple[str, str]] = (),
     **attributes: str,
 ) -> None:
     """Writes the layout above, a trial at a time, whole or not at all.
@@ -255,6 +304,7 @@ def write_trials(
     ----------
     values: (channel, time) or (channel, freq, time), one a trial, all of one shape.
     windows: seconds of the recording that went into each trial, what a filter saw of it too.
+    left_out: events that give no trial: where, and why; see the function of that name.
     attributes: kind, space, subject.
 
     Raises
@@ -299,6 +349,10 @@ def write_trials(
             if len(windows) != count:
                 raise HeschlError(f"{path}: {count} trials come with {len(windows)} windows: one each")
             file.create_dataset("windows", data=np.asarray(windows, float), track_times=False)
+        if left_out:
+            file.create_dataset(
+                "left_out", data=[list(one) for one in left_out], dtype=text, track_times=False
+            )
         if positions is not None:
             file.create_dataset("positions", data=np.asarray(positions, float), track_times=False)
         file.attrs["rate"] = float(rate)

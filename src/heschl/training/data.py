@@ -200,9 +200,7 @@ class TrainBatches(Dataset[Item]):
         epoch, places, repeats = self.order(step)
         # by place, so that the disk is read forwards; a device gets every world-th, and at least one
         by_place = np.argsort(places, kind="stable")
-        by_place = by_place[
-            np.arange(self.rank, max(len(by_place), self.rank + 1), self.world) % len(by_place)
-        ]
+        by_place = by_place[self.rank % len(by_place) :: self.world]
         again = torch.from_numpy(repeats[by_place])
 
         def draws(clips: Tensor) -> Draws:

@@ -49,10 +49,12 @@ def place(
 
     Example: heschl place runs/words-crnn-0123456789 --sensors biosemi64 --sensors neuromag --film
     """
-    with importing():
-        from heschl.steps.place import place_run
+    from heschl.steps.place_pen import drawing
 
-    with progress("recording", "clips") as told:
+    with drawing() as pen, progress("recording", "clips") as told:
+        with importing():
+            from heschl.steps.place import place_run
+
         held = place_run(
             run,
             list(file) if file else clips,
@@ -64,6 +66,7 @@ def place(
             film=film,
             svg=svg,
             progress=told,
+            pen=pen,
         )
     if json:
         give(held)

@@ -28,7 +28,7 @@ def export(
     Example: heschl export runs/kws-small-f44bb9fd5c --to onnx
     """
     from heschl.steps.export import export as exported
-    from heschl.steps.place import CAVEAT
+    from heschl.steps.placement import CAVEAT
 
     with progress("exporting", "clips") as told:
         held = exported(run, to, out, progress=told)

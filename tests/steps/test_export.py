@@ -138,7 +138,7 @@ def test_brain_files_open_in_plain_mne_and_hold_what_place_gives(digits: Run, tm
     import heschl
     from heschl.brain.place import clip_courses
     from heschl.files import read_csv
-    from heschl.steps.place import map_of
+    from heschl.steps.placement import map_of
 
     held = export(digits, "mne", tmp_path / "mne")
     seen = mne.read_evokeds(tmp_path / "mne" / "biosemi64-ave.fif", verbose="error")

@@ -311,8 +311,8 @@ def course(model: Model, found: Understood) -> Any:
     from heschl.brain.place import clip_courses
     from heschl.figures.brain import brain_course
     from heschl.figures.sensors import moments
-    from heschl.steps.place import map_of
     from heschl.steps.place_show import ROWS, UNIT
+    from heschl.steps.placement import map_of
     from heschl.steps.placing import recorded
     from heschl.steps.views import drawn_brain
 

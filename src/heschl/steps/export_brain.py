@@ -23,7 +23,7 @@ from heschl.files import read_json, replacing, write_csv, write_json, write_text
 from heschl.run import Run
 from heschl.steps.inputs import chosen
 from heschl.steps.networks import Progress, open_network
-from heschl.steps.place import CAVEAT, map_of
+from heschl.steps.placement import CAVEAT, map_of
 from heschl.steps.placing import Part, recorded
 from heschl.types import Activity, BrainMap, Clip, HeschlError, Skipped
 

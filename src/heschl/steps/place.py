@@ -12,15 +12,15 @@ Illustrative throughout: a table puts the layers at areas. Written are, under RU
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 
 from heschl.brain.activity_file import growing_activity
-from heschl.brain.anatomy import Anatomy, need_mne, template
+from heschl.brain.anatomy import need_mne
 from heschl.brain.areas import assign
 from heschl.brain.convert import write_fif, write_map, write_stc
 from heschl.brain.forward import project
@@ -29,42 +29,21 @@ from heschl.brain.noise import trials
 from heschl.brain.place import MOMENT, ClipCourses, Rate, clip_courses, population_rate, topographies
 from heschl.brain.sensors import sensors_info
 from heschl.corpora.manifest import PARTS
-from heschl.files import replacing, write_csv, write_json, write_wav
+from heschl.files import replacing, write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps.explain_clips import find_clips
 from heschl.steps.inputs import chosen
 from heschl.steps.networks import Network, Progress, answers, open_network
+from heschl.steps.place_pen import Pen
+from heschl.steps.place_show import draw_cortex, draw_sensors, draw_story, pictured, story_title
+from heschl.steps.placement import CAVEAT, STATUS, Placement, Shown, map_of, write_sound
 from heschl.steps.placing import Part, check_placeable, recorded
-from heschl.types import Activity, BrainMap, Clip, HeschlError, Skipped
+from heschl.types import Activity, Clip, HeschlError, Skipped
 
 CLIPS = 40
 ASKED = 16  # clips among which the one that is shown is looked for
 TRIALS = 100
 LOUDEST = 200.0  # dB: beyond it noise or signal is lost in rounding
-STATUS: Literal["illustrative"] = "illustrative"
-CAVEAT = "Illustrative: a table puts this network's layers at these areas; no recording of a brain does."
-
-
-class Shown(NamedTuple):
-    """The clip that is drawn.
-
-    heard: what it is, for a title. wave: (sample,) at ``rate`` Hz as the network hears it, or None for stored frames.
-    """
-
-    clip: Clip
-    heard: str
-    wave: np.ndarray | None
-    rate: float
-
-
-class Placement(NamedTuple):
-    """All that was placed: of every clip, and of the shown one (``which``)."""
-
-    courses: ClipCourses
-    which: int
-    shown: Shown
-    map: BrainMap
-    layers: dict[str, tuple[str, ...]]
 
 
 def place_run(
@@ -83,6 +62,7 @@ def place_run(
     name: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    pen: Pen | None = None,
 ) -> dict[str, Any]:
     """Records, places, projects and draws; writes RUN/place/NAME/.
 
@@ -98,6 +78,7 @@ def place_run(
     film: also write film.gif. svg: also write each picture as SVG.
     rate: of a layer's units, "norm" or "mean". moment: highest net moment of each area, A m.
     name: of the folder; None is the part, or the first recording's.
+    pen: draws some of the pictures in a process of its own (None: all of them here).
 
     Returns
     -------
@@ -145,19 +126,37 @@ def place_run(
         **facts,
         "sensors": {},
     }
+    shutil.rmtree(folder / "page", ignore_errors=True)  # of a placement before this one
+    for old in folder.glob("*.svg"):
+        old.unlink()
+    aside = pen or _here
+    aside(draw_cortex, folder, placement, film, svg)
     write_map(folder / "map.h5", placement.map)
     write_stc(folder / "map", placement.map)
     seen = {}
     for label, info in infos.items():
         seen[label], summary["sensors"][label] = _sensed(placement, label, info, folder, noise, seed)
-    shutil.rmtree(folder / "page", ignore_errors=True)  # of a placement before this one
-    for old in folder.glob("*.svg"):
-        old.unlink()
-    from heschl.steps.place_show import pictures
-
-    summary |= pictures(folder, placement, seen, film, svg)
+    heard = placement.shown.heard
+    pictures = pictured(seen, heard)
+    aside(draw_story, folder, placement, pictures[0], svg)
+    for one in pictures:
+        draw_sensors(folder, placement, one, svg)
+    if pen is not None:
+        pen.wait()
+    first, *others = ((one.name, one.title) for one in pictures)
+    story = ("story", story_title(heard, pictures[0].end))
+    summary |= {
+        "figures": dict([("areas", "areas"), ("course", "course"), first, story, *others]),
+        "sound": write_sound(folder, placement.shown),
+        "film": "film.gif" if film else None,
+    }
     write_json(folder / "summary.json", summary)
     return summary
+
+
+def _here(draw: Callable[..., None], *arguments: Any) -> None:
+    """Draws in this process, at once."""
+    draw(*arguments)
 
 
 # --- what is heard -----------------------------------------------------------------------------------------
@@ -298,16 +297,6 @@ def _layers(names: Sequence[str], areas: Any, found: ClipCourses) -> dict[str, t
     return {area: tuple(layer for layer in names if area in chosen_areas[layer]) for area in found.names}
 
 
-def map_of(found: ClipCourses, clip: int, anatomy: Anatomy | None = None, end: int | None = None) -> BrainMap:
-    """One clip's moments at every source, as `heschl.place` gives them; ``end`` cuts its steps."""
-    anatomy = anatomy or template()
-    times = found.times[:end]
-    values = np.zeros((len(anatomy.positions), len(times)))
-    for one, course in zip(found.patches, found.values[clip]):
-        values[one.sources] += course[: len(times)] / (len(one.sources) * one.kept)
-    return BrainMap(values, anatomy.positions, times, "A m", "MNI305", STATUS)
-
-
 def _write_courses(path: Path, found: ClipCourses, ids: Sequence[str], seconds: Sequence[float]) -> None:
     import h5py
 
@@ -397,11 +386,3 @@ def _inverse(placement: Placement, evoked: Any) -> dict[str, Any]:
         "peak_mm": [round(1000 * float(v), 1) for v in where],
         "peak_in": [one.area.name for one in placement.courses.patches if best in one.sources],
     }
-
-
-def write_sound(folder: Path, shown: Shown) -> str | None:
-    """The clip as the network hears it, as a file; None for stored frames."""
-    if shown.wave is None or not np.abs(shown.wave).max(initial=0) > 0:
-        return None
-    write_wav(folder / "sound.wav", np.clip(shown.wave, -1, 1), round(shown.rate))
-    return "sound.wav"

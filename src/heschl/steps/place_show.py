@@ -1,4 +1,7 @@
-"""The pictures of a placement: areas, course, sensors, the story of one clip, film, and the surface to turn."""
+"""The pictures of a placement: areas, course, sensors, the story of one clip, film, and the surface to turn.
+
+Nothing here needs torch: `heschl.steps.place_pen` draws in a process that does without.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,10 +18,10 @@ from heschl.figures.brain import Borders, Drawn, borders_of, brain_course, brain
 from heschl.figures.film import Look, film_pictures, moving
 from heschl.figures.sensors import Seen, called, moments, sensors_figure
 from heschl.figures.story import story_figure
-from heschl.figures.style import save
+from heschl.figures.style import new_figure, save
 from heschl.figures.surface import strongest, surface_element, surface_page
 from heschl.files import cache_folder, replacing, write_text
-from heschl.steps.place import CAVEAT, Placement, write_sound
+from heschl.steps.placement import CAVEAT, Placement
 from heschl.steps.views import drawn_brain
 
 ROWS = 3  # moments of the course that is drawn
@@ -28,57 +31,83 @@ _MADE = 1  # raise it when the picture of the areas changes
 UNIT = "nA\u202fm at each source"
 
 
-def pictures(
-    folder: Path, placement: Placement, seen: Mapping[str, Any], film: bool, svg: bool
-) -> dict[str, Any]:
-    """Draws everything; gives what was drawn, for summary.json."""
-    drawn = drawn_brain()
-    found, map_ = placement.courses, placement.map
-    areas = {one.area.name: one.sources for one in found.patches}
-    n = len(map_.times)
-    courses = {name: course[:n] for name, course in zip(found.names, found.values[placement.which])}
-    values = map_.values * 1e9
-    heard = placement.shown.heard
-    limit = float(np.abs(values).max())
-    borders = borders_of(drawn, areas)
+class Pictured(NamedTuple):
+    """A picture of sensors of one kind: the file's name, what end of the story they are, and what they see."""
+
+    name: str
+    end: str
+    seen: Seen
+    title: str
+
+
+def pictured(seen: Mapping[str, Any], heard: str) -> list[Pictured]:
+    """The pictures that sensors of each name, `mne.Evoked`, ask for: one of each kind of channel."""
+    found = []
+    for label, evoked in seen.items():
+        kinds = evoked.get_channel_types(unique=True)
+        for kind in kinds:
+            name = label if len(kinds) == 1 else f"{label}-{kind}"
+            end = "the scalp" if kind == "eeg" else "MEG sensors"
+            found.append(Pictured(name, end, channels_of(evoked, kind), sensors_title(evoked, kind, heard)))
+    return found
+
+
+def make_ready() -> None:
+    """Brings all that the pictures need, so that the first comes as fast as the next."""
+    drawn_brain()
+    new_figure(1, 1)
+
+
+def draw_cortex(folder: Path, placement: Placement, film: bool, svg: bool) -> None:
+    """What needs no sensors: areas, course, the surface to turn, and the film."""
+    drawn, found, map_ = drawn_brain(), placement.courses, placement.map
+    values, areas, heard = map_.values * 1e9, _areas_of(placement), placement.shown.heard
+    n, limit, borders = len(map_.times), float(np.abs(values).max()), borders_of(drawn, areas)
     _areas(folder / "areas", drawn, areas, borders, svg)
     at = [int(np.abs(map_.times - time).argmin()) for time in moments(values, map_.times, ROWS)]
     title = f"Where this network's layers are active while it hears {heard} (illustrative)"
     course = brain_course(drawn, values[:, at], map_.times[at].tolist(), areas, title, UNIT, limit, borders)
     save(course, folder / "course", svg)
-    figures: dict[str, Any] = {"areas": "areas", "course": "course"}
-    for label, evoked in seen.items():
-        kinds = evoked.get_channel_types(unique=True)
-        for kind in kinds:
-            one, title = channels_of(evoked, kind), sensors_title(evoked, kind, heard)
-            name = label if len(kinds) == 1 else f"{label}-{kind}"
-            save(sensors_figure(one, courses, title), folder / name, svg)
-            figures[name] = title
-            if "story" in figures:
-                continue
-            end = "the scalp" if kind == "eeg" else "MEG sensors"
-            figures["story"] = f"From the sound of {heard} to {end}, by way of this network (illustrative)"
-            sound = None if placement.shown.wave is None else (placement.shown.wave, placement.shown.rate)
-            at_ = moments(one.data, one.times, LOOKED)
-            story = story_figure(
-                drawn, values, courses, areas, one, at_, figures["story"], UNIT, sound, limit, borders
-            )
-            save(story, folder / "story", svg)
     some = even(n, FRAMES)
     each = {
         name: 1e9 * course[some] / (len(one.sources) * one.kept)
-        for (name, course), one in zip(courses.items(), found.patches)
+        for (name, course), one in zip(_courses_of(placement).items(), found.patches)
     }
     element = surface_element(drawn, areas, each, map_.times[some], UNIT)
     title = f"This network's layers while it hears {heard}"
     write_text(folder / "surface.html", surface_page(element, title, CAVEAT, len(some), strongest(each)))
     if film:
         _film(folder / "film.gif", moving(drawn, values[:, some], areas, limit, borders), map_.times[some])
-    return {
-        "figures": figures,
-        "sound": write_sound(folder, placement.shown),
-        "film": "film.gif" if film else None,
-    }
+
+
+def draw_sensors(folder: Path, placement: Placement, one: Pictured, svg: bool) -> None:
+    """What sensors of one kind see, with the areas' courses above."""
+    save(sensors_figure(one.seen, _courses_of(placement), one.title), folder / one.name, svg)
+
+
+def story_title(heard: str, end: str) -> str:
+    return f"From the sound of {heard} to {end}, by way of this network (illustrative)"
+
+
+def draw_story(folder: Path, placement: Placement, one: Pictured, svg: bool) -> None:
+    """From the clip's sound by way of the cortex to these sensors."""
+    shown, values, areas = placement.shown, placement.map.values * 1e9, _areas_of(placement)
+    sound = None if shown.wave is None else (shown.wave, shown.rate)
+    at = moments(one.seen.data, one.seen.times, LOOKED)
+    title, courses = story_title(shown.heard, one.end), _courses_of(placement)
+    story = story_figure(drawn_brain(), values, courses, areas, one.seen, at, title, UNIT, sound)
+    save(story, folder / "story", svg)
+
+
+def _areas_of(placement: Placement) -> dict[str, np.ndarray]:
+    """Area -> indices of its sources."""
+    return {one.area.name: one.sources for one in placement.courses.patches}
+
+
+def _courses_of(placement: Placement) -> dict[str, np.ndarray]:
+    """Area -> (time,) net moment of the shown clip, A m."""
+    found, n = placement.courses, len(placement.map.times)
+    return {name: course[:n] for name, course in zip(found.names, found.values[placement.which])}
 
 
 def _areas(path: Path, drawn: Drawn, areas: Mapping[str, np.ndarray], borders: Borders, svg: bool) -> None:

@@ -32,6 +32,9 @@ class Product(nn.Module):
         (lambda x: x * x.flip(-1), "`mul` of two signals"),
         (lambda x: torch.einsum("bi,bj->bi", x, x + 1), "`einsum` of two signals"),
         (lambda x: 1 / x, "`rdiv`|`__rdiv__`"),
+        (torch.rsqrt, "`rsqrt` that nothing is multiplied with"),
+        (lambda x: torch.addmm(x.new_ones(4), x, x.new_ones(4, 4), beta=2), "`addmm` with beta"),
+        (lambda x: torch.var_mean(x, -1, True, True)[0], "`var_mean` with its options in order"),
         (lambda x: torch.tensor(x.numpy()), "`numpy`"),
         (lambda x: x * x.sum().item(), "`item`"),
         (lambda x: torch.add(x, 1, out=torch.empty(2, 4).double()), r"`add\(out=...\)`"),
@@ -59,6 +62,11 @@ def write_into(x):
 )
 def test_writing_in_place_is_followed_or_refused(function, match):
     refused(match, Calls(function), torch.randn(2, 4).double(), torch.tensor([0, 1]))
+
+
+def standardised_by_rsqrt(x):
+    variance, mean = torch.var_mean(x, dim=-1, keepdim=True)
+    return (x - mean) * torch.rsqrt(variance + 1e-5)
 
 
 class Unseen(torch.autograd.Function):
@@ -96,6 +104,17 @@ def test_what_torch_does_not_show_is_refused_and_not_passed_in_silence(function)
             lambda x: torch.einsum("bi,ij->bj", x, torch.ones(4, 4).double()),
             lambda x: x @ torch.ones(4, 4).double(),
         ),
+        (lambda x: torch.tensordot(x, torch.ones(4, 4).double(), 1), lambda x: x @ torch.ones(4, 4).double()),
+        (
+            lambda x: torch.stack([torch.mv(torch.ones(4, 4).double(), clip) for clip in x]),
+            lambda x: x @ torch.ones(4, 4).double(),
+        ),
+        (
+            lambda x: torch.diff(x, prepend=torch.zeros_like(x[:, :1])),
+            lambda x: x - F.pad(x[:, :-1], (1, 0)),
+        ),
+        (lambda x: F.fold(x[..., None], (2, 2), (2, 2)).flatten(1), lambda x: x),
+        (standardised_by_rsqrt, lambda x: (x - x.mean(-1, True)) / (x.var(-1, keepdim=True) + 1e-5).sqrt()),
     ],
 )
 def test_two_ways_to_write_the_same(function, same):
@@ -118,6 +137,22 @@ def test_a_compiled_network_is_followed_as_it_was_written():
     network.compile(backend="eager")
     network(x)
     assert torch.equal(lrp(network, x, target), wanted)
+
+
+class OnComplex(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 5, dtype=torch.complex128))
+
+    def forward(self, x):
+        return F.linear(torch.fft.rfft(x), self.weight).abs()
+
+
+def test_weights_on_complex_numbers_take_epsilon_only():
+    x, target = torch.randn(2, 8).double(), torch.tensor([0, 1])
+    given = lrp(OnComplex().eval(), x, target, "epsilon")
+    assert given.abs().sum() > 0
+    refused("weights on complex numbers under flat", OnComplex().eval(), x, target, "epsilon_plus_flat")
 
 
 def test_lazy_layers_without_weights_are_told_in_a_sentence():

@@ -10,7 +10,7 @@ from heschl.explanation.lrp.maps import CONVOLUTIONS, TRANSPOSED
 
 _LINEAR = (
     "mean sum avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d "
-    "interpolate upsample cumsum stft istft fft_fft fft_ifft fft_rfft fft_irfft trace conj"
+    "interpolate upsample cumsum diff fold mv tensordot stft istft fft_fft fft_ifft fft_rfft fft_irfft trace conj"
 )
 
 HANDLERS: dict[str, Callable[..., Any]] = {
@@ -28,12 +28,14 @@ HANDLERS: dict[str, Callable[..., Any]] = {
     "group_norm": norms.group_norm,
     "instance_norm": norms.instance_norm,
     **dict.fromkeys(("var", "std"), norms.variance),
+    **dict.fromkeys(("var_mean", "std_mean"), norms.with_mean),
     "abs": pointwise.magnitude,
     **dict.fromkeys(("add", "sub", "rsub"), pointwise.add),
     "mul": pointwise.multiply,
     "div": pointwise.divide,
     "rdiv": pointwise.divide,
     "pow": pointwise.power,
+    **dict.fromkeys(("rsqrt", "reciprocal"), pointwise.inverse),
     "glu": pointwise.glu,
     **dict.fromkeys(
         ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"),

@@ -42,6 +42,11 @@ def affine(tape: Tape, map_: Map, x: Tensor, w: Tensor, b: Tensor | None, value:
         rule = _EPSILON
     else:
         rule = tape.rule(kind, mark.fresh)
+        if value.is_complex() and rule.name != "epsilon":
+            raise tape.refusal(
+                f"weights on complex numbers under {rule}, which asks for their signs",
+                "take preset 'epsilon', or write real and imaginary parts",
+            )
     box = tape.box(x) if rule.name == "zbox" else None
     layer = Affine(map_, plain(x), plain(w), plain(b), value.detach(), box, tape.counted)
     return emit_affine(tape, layer, x, rule, tape.where(), value, fresh=mark.fresh and kind == "fixed")
@@ -156,7 +161,9 @@ def matmul(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: 
 
 def addmm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     b, x, w = bound(args, {}, "input mat1 mat2")
-    if kwargs or mark_of(b) or mark_of(w) or not mark_of(x):
+    if kwargs:
+        raise tape.refusal("`addmm` with beta, alpha or out", "scale the weights before it")
+    if mark_of(b) or mark_of(w) or not mark_of(x):
         return signals_meet(tape, func, args, kwargs)
     with torch.no_grad():
         value: Tensor = func(b, plain(x), w)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heschl.explanation.lrp.layers import bound, emit_affine
+from heschl.explanation.lrp.layers import bound, emit_affine, fixed
 from heschl.explanation.lrp.rules import Affine, quotient, stab, total
 from heschl.explanation.lrp.signals import mark_of, plain, spelt
 from heschl.explanation.lrp.tape import Tape
@@ -152,3 +152,13 @@ def variance(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs
         return (given,)
 
     return tape.emit(value, [x], spread)
+
+
+def with_mean(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """var_mean and std_mean: the two one by one."""
+    name = spelt(func)
+    if len(args) > 2 or isinstance(args[-1], bool):
+        raise tape.refusal(f"`{name}` with its options in order", "give them by name")
+    of_mean = {key: value for key, value in kwargs.items() if key in ("dim", "keepdim")}
+    spread = torch.var if name == "var_mean" else torch.std
+    return variance(tape, spread, args, kwargs), fixed(tape, torch.mean, args, of_mean)

@@ -177,6 +177,15 @@ def power(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> A
     return _passed(tape, x, value)
 
 
+def inverse(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
+    """1 / x and 1 / sqrt(x): beside a signal it is a constant, as what a clip is divided by is (`divide`)."""
+    with torch.no_grad():
+        value: Tensor = func(*plain(args), **plain(kwargs))
+    name = spelt(func)
+    error = tape.refusal(f"`{name}` that nothing is multiplied with", "give this module's rule in `rules`")
+    return tape.refuse_later(value, [args[0]], error, gate=True)
+
+
 def glu(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
     """a sigmoid(b): the signal a takes all, the gate b nothing."""
     x, axis = bound(args, kwargs, "input dim", -1)

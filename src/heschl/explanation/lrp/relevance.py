@@ -182,7 +182,7 @@ def _run(
         wanted = {kind for kind, _ in tape.preset if kind == "first"}
         if wanted - tape.kinds and not tape.rules:
             tape.words.append(
-                "the first layer is recurrent or attention, which is always under epsilon: "
+                "the first layer is recurrent, attention or a product by hand, which are always under epsilon: "
                 "the preset's rule for the first layer was not used"
             )
         relevance = begin(logits.detach(), target, start)

@@ -270,7 +270,8 @@ class Tape(TorchFunctionMode):
             if logits.grad_fn is not None:
                 raise self._unseen()
             raise HeschlError(
-                "the network's answer does not come from x by torch operations: LRP cannot follow it"
+                "the network's answer does not come from x by operations that LRP can see: it may leave torch, or use "
+                "inference mode, vmap or nested tensors inside"
             )
         return logits
 

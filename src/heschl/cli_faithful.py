@@ -48,7 +48,7 @@ def faithful(
     Example: heschl faithful runs/kws-small-0123456789 --compare lrp:epsilon_plus,occlusion_time
     """
     from heschl.figures.faithful import CELLS as NAMES_OF_CELLS
-    from heschl.figures.faithful import NAMES
+    from heschl.figures.faithful import TIERS, named
     from heschl.steps.faithful import CELLS
     from heschl.steps.faithful import faithful as tested
     from heschl.steps.methods import COMPARED
@@ -74,10 +74,11 @@ def faithful(
         + ", explained: "
         + ("the network's answer" if target == "predicted" else "the true class")
     )
+    tiers = () if any(row["cells"] == "stretches" for row in held["rows"]) else TIERS
     rows = [
         {
             "cells": NAMES_OF_CELLS.get(row["cells"], row["cells"]),
-            "method": NAMES.get(row["method"], row["method"]),
+            "method": named(row["method"], tiers),
             "fall": in_words(row["deletion_aopc"], percent=False),
             "random": _difference(row.get("deletion_over_random")),
             "energy": _difference(row.get("deletion_over_energy")),

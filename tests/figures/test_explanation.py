@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 
 from heschl.figures.explanation import (
     COOL,
+    FADED,
     WARM,
     Seen,
     explanation_figure,
@@ -113,6 +114,35 @@ def test_pictures_are_saved_whole_with_text_as_text(tmp_path):
 def test_a_montage_has_one_picture_for_each(n):
     figure = montage({f"w{k}": SEEN for k in range(n)}, "Many", TEXT)
     assert [axis.get_title(loc="left") for axis in figure.axes] == [f"w{k}" for k in range(n)]
+    first, last = shown(SEEN)
+    assert {axis.get_title(loc="right") for axis in figure.axes} == {f"{last - first:.2g} s"}
+
+
+def words_of(figure):
+    from matplotlib.text import Text
+
+    return [text.get_text() for text in figure.findobj(Text)]
+
+
+@pytest.mark.parametrize("width", [WIDE, TEXT, PHONE])
+@pytest.mark.parametrize(("played", "said"), [(0.5, True), (0.9, False), (None, False)])
+def test_where_the_faded_sound_is_answered_otherwise_than_the_clip_the_picture_says_why(width, played, said):
+    curves = {"most relevant first": (np.linspace(0, 1, 3), np.array([0.9, 0.4, 0.1]))}
+    figure = explanation_figure(SEEN, curves=curves, sounds={"all of it": played}, width=width)
+    assert (FADED in words_of(figure)) is said
+
+
+@pytest.mark.parametrize(
+    ("highest", "ticks"),
+    [(3700, ["0.25", "0.5", "1", "2", "3"]), (7600, ["0.25", "0.5", "1", "2", "4", "6"])],
+)
+def test_the_upper_end_of_a_mel_axis_has_a_number(highest, ticks):
+    rows = len(SEEN.level)
+    frequencies = np.geomspace(100, highest, rows)
+    figure = explanation_figure(SEEN._replace(frequencies=frequencies))
+    assert [
+        t.get_text() for axis in figure.axes if axis.get_ylabel() == "kHz" for t in axis.get_yticklabels()
+    ] == ticks
 
 
 def test_methods_stand_under_each_other_with_their_notes():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from heschl.figures.faithful import faithful_figure
+from heschl.explanation.segments import KINDS
+from heschl.figures.faithful import faithful_figure, named
 
 SCORE = {"value": 0.1, "low": 0.05, "high": 0.2}
 
@@ -25,4 +26,24 @@ def test_a_method_that_says_nothing_of_moments_is_in_the_legend_too():
     figure = faithful_figure({"rows": rows, "fractions": [0.0, 0.5, 1.0], "chance": 0.1})
     (legend,) = figure.legends
     named = [text.get_text() for text in legend.get_texts()]
-    assert named == ["LRP epsilon", "occlusion, frequency", "random order", "loudest first"]
+    assert named == ["LRP epsilon", "occlusion, frequency", "random order", "loudest first", "guessing"]
+
+
+def test_stretches_are_called_stretches_where_nobody_knows_the_phones():
+    rows = [row("aligned:phone", "stretches"), row("random", "stretches", True)]
+    figure = faithful_figure({"rows": rows, "fractions": [0.0, 0.5, 1.0], "chance": 0.1})
+    names = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert names == ["stretches taken out", "random order", "guessing"]
+    assert named("aligned:phone") == "phones taken out" and named("aligned:word", ["phone"]) == named(
+        "aligned:energy"
+    )
+    assert all(named(f"aligned:{kind}").endswith(" taken out") for kind in KINDS)
+
+
+def test_where_nothing_beats_chance_and_loudness_the_title_says_only_that():
+    poor = {**SCORE, "low": -0.1}
+    rows = [{**row("lrp:epsilon", kind), "deletion_over_energy": poor} for kind in ("time", "frequency")]
+    figure = faithful_figure({"rows": rows, "fractions": [0.0, 0.5, 1.0], "chance": 0.1})
+    assert (
+        figure._suptitle.get_text().replace("\n", " ").startswith("No explanation finds what matters better")
+    )

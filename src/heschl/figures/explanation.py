@@ -34,6 +34,8 @@ WARM, COOL = VERMILION, BLUE  # for the answer, and against it
 GREY = 0.42  # how far towards the ink the loudest cell goes: colour must stay readable over it
 MARGIN = 0.04  # seconds shown before and after the clip, of the zeros that a network may be given around it
 NARROW = 5.0  # inches: below it, all stands in one column
+FADED = "each faded in and out over 5 ms, at one level"  # why all of it is answered otherwise than the clip
+LINE_HEIGHT = 0.15  # inches, of a number on an axis with its neighbours apart
 # inches, of the parts of the figure
 RIGHT, CURVE, BAR, NAMES, SOUNDS, KEY, GAP = 3.75, 1.45, 0.24, 1.55, 1.75, 0.22, 0.05
 
@@ -76,7 +78,9 @@ def explanation_figure(
     tiers = _tiers(seen)
     rows = ([0.5] if seen.wave is not None else []) + [2.0 if phone else 2.5] + [0.24] * len(tiers)
     tall = sum(rows) + KEY + GAP * len(rows) + 0.3
-    small = [size for size, there in ((CURVE, curves), (BAR * len(sounds or ()) + 0.1, sounds)) if there]
+    faded = _faded(curves, sounds)
+    bars = BAR * len(sounds or ()) + (0.3 if faded else 0.1)
+    small = [size for size, there in ((CURVE, curves), (bars, sounds)) if there]
     head = 0.34 + 0.2 * (len(wrapped(title, width)) - 1) if title else 0.06
     if wide:
         height = head + max(tall, 0.32 + sum(small) + 0.75 * len(small) - (0.65 if sounds else 0.25))
@@ -96,9 +100,20 @@ def explanation_figure(
         if sounds:
             room = width - left - SOUNDS - 0.15
             _bars(place(figure, left + SOUNDS - 0.4, top, room, BAR * len(sounds)), sounds)
-            at = (left / width, 1 - (top - 0.08) / height)
-            figure.text(*at, f"Probability of {target}, hearing only", fontsize=9, va="bottom")
+            at = (left / width, 1 - (top - 6 / 72) / height)  # as far above as the title of the curves
+            figure.text(*at, f"Probability of {target}, hearing only", fontsize=9, va="baseline")
+            if faded:
+                under = 1 - (top + BAR * len(sounds) + 0.02) / height
+                figure.text(left / width, under, FADED, fontsize=9, va="top", color=SOFT)
     return figure
+
+
+def _faded(curves: Mapping[str, Any] | None, sounds: Mapping[str, float | None] | None) -> bool:
+    """Whether the whole sound, as it is played, is answered otherwise than the clip by a point or more."""
+    if not curves or not sounds:
+        return False
+    clip, played = float(next(iter(curves.values()))[1][0]), next(iter(sounds.values()))
+    return played is not None and abs(played - clip) >= 0.01
 
 
 def titled(width: float, height: float, title: str) -> Figure:
@@ -126,11 +141,12 @@ def place(figure: Figure, left: float, top: float, width: float, height: float, 
     return axis
 
 
-def _inches(axis: Axes) -> float:
-    """How wide an axis is."""
+def _inches(axis: Axes, side: str = "width") -> float:
+    """How wide an axis is, or its height."""
     figure = axis.get_figure(root=True)
     assert figure is not None
-    return float(axis.get_position().width * figure.get_figwidth())
+    whole = figure.get_figwidth() if side == "width" else figure.get_figheight()
+    return float(getattr(axis.get_position(), side) * whole)
 
 
 def _check(seen: Seen) -> None:
@@ -258,9 +274,17 @@ def frequency_ticks(axis: Axes, seen: Seen) -> None:
     linear = np.allclose(np.diff(seen.frequencies), np.diff(seen.frequencies)[:1], rtol=0.01)
     wanted = [0, 1000, 2000, 3000, 4000, 6000, 8000] if linear else [250, 500, 1000, 2000, 4000, 8000]
     wanted = [f for f in wanted if seen.frequencies[0] - 1 <= f <= top * 1.02]
+    if not linear and wanted and wanted[-1] * 1.5 <= top:  # a third of the picture would have no number
+        wanted.append(wanted[-1] * 3 // 2)
     if linear and len(wanted) > 5:
         wanted = [f for f in wanted if f % 2000 == 0]
     places = np.interp(wanted, seen.frequencies, np.arange(len(seen.frequencies)))
+    least = len(seen.level) * LINE_HEIGHT / _inches(axis, "height")  # rows that a number takes up
+    kept: list[int] = []
+    for k, at in enumerate(places):
+        if not kept or at - places[kept[-1]] >= least:
+            kept.append(k)
+    wanted, places = [wanted[k] for k in kept], places[kept]
     axis.set_yticks(places, [f"{f / 1000:g}" for f in wanted])
     # beside the longest number that there may be, not beside the longest that there is, which drives it off the figure
     axis.set_ylabel("kHz")

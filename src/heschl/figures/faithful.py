@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from heschl.figures.style import (
@@ -40,9 +40,18 @@ NAMES = {
     "smoothgrad": "SmoothGrad",
     "occlusion_time": "occlusion, time",
     "occlusion_frequency": "occlusion, frequency",
-    "aligned:phone": "phones taken out",
     "deeplift": "DeepLift",
     "gradient_shap": "GradientShap",
+}
+PIECES = {  # what "aligned" methods take out
+    "phone": "phones",
+    "word": "words",
+    "energy": "stretches",
+    "time": "equal stretches",
+    "hertz": "bands",
+    "mel": "mel bands",
+    "harmonic": "harmonics",
+    "formant": "formants",
 }
 CELLS = {
     "time": "moments",
@@ -51,7 +60,20 @@ CELLS = {
     "segments": "phones",
     "stretches": "stretches of sound",
 }
+TIERS = ("phone", "word")
+GUESSING = "guessing"
 _HUES = (BLUE, SKY, ORANGE, VERMILION, GREEN, PURPLE, YELLOW)
+
+
+def named(method: str, tiers: Collection[str] = TIERS) -> str:
+    """A method, in as few words as a figure has room for.
+
+    tiers: what is known of the clips, phones or words; where it is not, stretches of sound stand in for them.
+    """
+    kind = method.removeprefix("aligned:")
+    if kind != method:
+        return f"{PIECES['energy' if kind in TIERS and kind not in tiers else kind]} taken out"
+    return NAMES.get(method, method)
 
 
 def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
@@ -62,7 +84,7 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
     kinds = list(dict.fromkeys(row["cells"] for row in held["rows"]))
     methods = list(dict.fromkeys(row["method"] for row in held["rows"] if not row["control"]))
     hues = {name: _HUES[k % len(_HUES)] for k, name in enumerate(methods)}
-    shares = held["fractions"]
+    shares, tiers = held["fractions"], () if "stretches" in kinds else TIERS
     with styled():
         figure = new_figure(width, 4.7 + 0.17 * ((len(methods) + 4) // 3), _title(held))
         axes = figure.subplots(2, len(kinds), sharex=True, sharey=True, squeeze=False)
@@ -75,10 +97,10 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
                     style: dict[str, Any] = {"color": hues.get(row["method"], SOFT), "zorder": 3}
                     if row["control"]:
                         style |= {"linestyle": "-" if row["method"] == "random" else (0, (4, 2)), "zorder": 2}
-                    axis.plot(
-                        shares, row["curve"][side], label=NAMES.get(row["method"], row["method"]), **style
-                    )
-                axis.axhline(held["chance"], color=LINE, linewidth=0.8, zorder=1)
+                    axis.plot(shares, row["curve"][side], label=named(row["method"], tiers), **style)
+                axis.axhline(
+                    held["chance"], color=SOFT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1, label=GUESSING
+                )
                 axis.set_ylim(0, 1.02)
                 axis.set_xlim(0, 1)
                 axis.spines["left"].set_visible(False)
@@ -91,18 +113,15 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
             axes[0, column].set_title(CELLS.get(kind, kind))
         axes[0, 0].set_ylabel("the answer's probability,\ncells taken out")
         axes[1, 0].set_ylabel("the answer's probability,\ncells put back")
-        axes[1, 0].set_xlabel("most important first", loc="left")
-        axes[0, 0].annotate(
-            "guessing", (0, held["chance"]), (2, 2), textcoords="offset points", color=SOFT, fontsize=8
-        )
-        named: dict[str, Any] = {}  # not every method says something of every kind of cells
+        axes[1, 0].set_xlabel("taken out or put back,\nmost important first", loc="left")
+        lines: dict[str, Any] = {}  # not every method says something of every kind of cells
         for axis in axes[0]:
             handles, labels = axis.get_legend_handles_labels()
-            named |= dict(zip(labels, handles, strict=True))
-        controls = [label for label in map(NAMES.get, ("random", "energy")) if label in named]
-        order = [label for label in named if label not in controls] + controls
+            lines |= dict(zip(labels, handles, strict=True))
+        last = [label for label in (NAMES["random"], NAMES["energy"], GUESSING) if label in lines]
+        order = [label for label in lines if label not in last] + last
         figure.legend(
-            [named[label] for label in order],
+            [lines[label] for label in order],
             order,
             loc="outside lower left",
             ncols=3 if width > 5 else 2,
@@ -114,12 +133,17 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
 
 def _title(held: Mapping[str, Any]) -> str:
     """The answer: how many explanations beat chance and loudness, at each kind of cells."""
-    told = []
+    told, found = [], False
     for kind in dict.fromkeys(row["cells"] for row in held["rows"]):
         own = [row for row in held["rows"] if row["cells"] == kind and not row["control"]]
         better = [row for row in own if all(_above(row[f"deletion_over_{c}"]) for c in ("random", "energy"))]
         told.append(f"{len(better)} of {len(own)} find the {CELLS.get(kind, kind)}")
-    return "Better than chance and loudness, " + ", ".join(told) + " that matter"
+        found = found or bool(better)
+    n, group = held.get("speakers") or held.get("clips"), held.get("group", "clip")
+    of = f" ({n} {group}{'s' * (n != 1)})" if n else ""
+    if not found:
+        return f"No explanation finds what matters better than chance and loudness do{of}"
+    return "Better than chance and loudness, " + ", ".join(told) + f" that matter{of}"
 
 
 def _above(score: Mapping[str, Any]) -> bool:

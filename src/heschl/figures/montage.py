@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heschl.figures.explanation import Seen, frequency_ticks, picture, place, titled
-from heschl.figures.style import INK, TEXT, WIDE, styled, wrapped
+from heschl.figures.explanation import Seen, frequency_ticks, picture, place, shown, titled
+from heschl.figures.style import INK, SOFT, TEXT, WIDE, styled, wrapped
 from heschl.types import HeschlError
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def montage(pictures: Mapping[str, Seen], title: str = "", width: float = WIDE) 
             axis.set_xticks([])
             axis.set_yticks([])
             axis.set_title(name, fontsize=9, color=INK, pad=3)
+            first, last = shown(seen)  # no two pictures need be of one length
+            axis.set_title(f"{last - first:.2g} s", fontsize=9, color=SOFT, pad=3, loc="right")
     return figure
 
 

@@ -34,6 +34,7 @@ SERIES: dict[str, tuple[str, str, Any]] = {
     "untrained": ("untrained", SOFT, "-"),
     "control": ("control labels", ORANGE, (0, (4, 2))),
 }
+CROWDED = 26  # symbols of two letters that stand side by side under a figure as wide as the text
 LOWEST = -0.5  # of R² that is drawn
 # phones in the order of a table: vowels from front to back, then consonants by manner
 ORDER = tuple(
@@ -270,6 +271,8 @@ def selectivity_figure(
             axis.set_xticks(places[1], labels, rotation=35, ha="right")
         else:
             long = which == "fsi"
+            if not long and len(symbols) > CROWDED:  # every second one a line lower
+                symbols = ["\n" * (k % 2) + name for k, name in enumerate(symbols)]
             axis.set_xticks(
                 places[0], symbols, rotation=60 if long else 0, ha="right" if long else "center", fontsize=8
             )

@@ -85,7 +85,8 @@ def spectrum(axis: Axes, wave: np.ndarray, rate: float, *, top: float = 8000.0) 
 
 def seconds_ticks(axis: Axes, first: float, last: float) -> None:
     """A few ticks over these seconds, the last one with its unit."""
-    step = 0.5 if last - first <= 2.6 else float(max(1, round((last - first) / 5)))
+    steps = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 600, 3600)
+    step = next((s for s in steps if (last - first) / s <= 5.2), steps[-1])
     ticks = np.arange(np.ceil(first / step), np.floor(last / step + 1e-9) + 1) * step
     axis.set_xticks(ticks, [f"{t:g}" if t < ticks[-1] or len(ticks) == 1 else f"{t:g} s" for t in ticks])
 

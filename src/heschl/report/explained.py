@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heschl.explanation.summary import LEAST, OUTSIDE
+from heschl.figures.faithful import TIERS, named
 from heschl.files import read_audio, read_csv, read_json
 from heschl.report.disguise import Names
 from heschl.report.methods import called
@@ -147,8 +148,17 @@ def _card(page: _Page, clip: str, name: str) -> dict[str, Any]:
         "sounds": sounds,
         "cut": f"{SECONDS:g}" if any(one["cut"] for one in sounds) else "",
         "mute": "" if page.names.pseudonyms else mute,
+        "faded": _faded(held),
         **_taken(held["curves"]),
     }
+
+
+def _faded(held: Mapping[str, Any]) -> str:
+    """The probability that the recording itself has, where it is not that of its sound as it is played."""
+    played, whole = held["sounds"].get("original"), held["curves"].get("most relevant first")
+    if not played or not whole or played["silent"] or abs(played["probability"] - whole[1][0]) < 0.01:
+        return ""
+    return f"{100 * whole[1][0]:.0f}\u202f%"
 
 
 def _sound(folder: Path, one: Mapping[str, Any], target: str, form: str) -> dict[str, Any]:
@@ -232,7 +242,7 @@ def _sentence(held: Mapping[str, Any]) -> str:
     return (
         f"Each point of a picture has a share in {what}: warm where it spoke for it, cool where it spoke against it, grey where "
         f"it did not matter. {n:,} recording{'s' * (n != 1)}{speech} {'were' if n != 1 else 'was'} explained so, by "
-        f"{called(held['method'])}."
+        f"{called(held)}."
     )
 
 
@@ -280,15 +290,16 @@ def _also(one: Found) -> str:
         one.held["target"], f"“{one.held['target']}”"
     )
     n = one.held["clips"]
-    return f"{called(one.held['method'])}, {n:,} recording{'s' * (n != 1)}, {what}"
+    return f"{called(one.held)}, {n:,} recording{'s' * (n != 1)}, {what}"
 
 
 def _agreement(run: Run) -> list[dict[str, Any]]:
     found = sorted((run.folder / "explain").glob("compare-*/compare.json"))
-    rows: list[dict[str, Any]] = read_json(found[0]).get("agreement", []) if found else []
+    held = read_json(found[0]) if found else {}
+    tiers = held.get("tiers", TIERS)
     return [
-        {**row, "method": called(row["method"]), "other": called(row["other"])}
-        for row in rows
+        {**row, "method": named(row["method"], tiers), "other": named(row["other"], tiers)}
+        for row in held.get("agreement", [])
         if row.get("top_overlap") is not None
     ]
 
@@ -301,8 +312,9 @@ def _faithful(run: Run) -> dict[str, Any] | None:
         return None
     held = read_json(path)
     cells = "time_frequency" if any(row["cells"] == "time_frequency" for row in held["rows"]) else "time"
+    tiers = () if any(row["cells"] == "stretches" for row in held["rows"]) else TIERS
     rows = [
-        {"method": called(row["method"]), **{key: _signed(row[key]) for key in ("deletion_over_random", "deletion_over_energy")}}
+        {"method": named(row["method"], tiers), **{key: _signed(row[key]) for key in ("deletion_over_random", "deletion_over_energy")}}
         for row in held["rows"]
         if row["cells"] == cells and not row.get("control") and "deletion_over_random" in row
     ]  # fmt: skip

@@ -40,7 +40,7 @@ METHODS = {  # beginning of a method's name -> how it is called, its references
     "occlusion_time": ("occlusion of moments", ("occlusion",)),
     "occlusion_frequency": ("occlusion of bands of frequency", ("occlusion",)),
     "occlusion": ("occlusion", ("occlusion",)),
-    "aligned": ("occlusion of aligned segments", ("occlusion",)),
+    "aligned": ("occlusion", ("occlusion",)),
 }
 RECURRENT = ("crnn", "frame_lstm", "frame_mlp")
 
@@ -81,13 +81,18 @@ def methods(
     }
 
 
-def called(method: str) -> str:
-    """A method of explanation, as a person calls it."""
+def called(held: Mapping[str, Any]) -> str:
+    """The method of an explain.json, as a person calls it."""
+    from heschl.figures.faithful import TIERS, named
+
+    method = str(held["method"])
+    if method.startswith("aligned:"):
+        return f"occlusion ({named(method, held.get('tiers', TIERS))})"
     words = next(
-        (held for name, (held, _) in METHODS.items() if method.startswith(name)), f"the function {method}"
+        (words for name, (words, _) in METHODS.items() if method.startswith(name)), f"the function {method}"
     )
     after = method.partition(":")[2].replace("_", " ")
-    return f"{words} ({'rules ' if method.startswith('lrp') else ''}{after})" if after else words
+    return f"{words} ({'LRP, rules ' if method.startswith('lrp') else ''}{after})" if after else words
 
 
 def _training(run: Run, needed: list[str], decoded: Mapping[str, Any] | None = None) -> list[str]:
@@ -160,7 +165,7 @@ def _explaining(run: Run, explained: Mapping[str, Any], needed: list[str]) -> li
         needed.append("lstm")
     n = explained["clips"]
     answers = "The answer to one recording was" if n == 1 else f"The answers to {n:,} recordings were"
-    sentences = [f"{answers} explained by {called(method)}."]
+    sentences = [f"{answers} explained by {called(explained)}."]
     if explained.get("sounds"):
         needed.append("audiomnist")
         sentences.append(

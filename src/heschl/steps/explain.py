@@ -184,6 +184,7 @@ def explain_run(
         "clips": len(rows),
         "shown": sorted(shown & {row["clip"] for row in rows}, key=order.__getitem__),
         "skipped": len(told),
+        "tiers": sorted({span.tier for clip in picked for span in clip.spans}),
         "synthetic": bool(run.origin["corpus"].get("synthetic", False)),
         "folder": str(folder),
     }

@@ -21,7 +21,7 @@ from heschl.run import Run
 from heschl.steps.explaining import Input, Picture, is_wave, picture_of, read_input, sounds_of
 from heschl.steps.inputs import explained
 from heschl.steps.networks import Network, open_network, read_wave
-from heschl.types import Clip, HeschlError
+from heschl.types import HeschlError
 
 POINTS = 11  # of a curve
 DRAWS = 3  # random orders
@@ -224,6 +224,7 @@ def _clips(run: Run, ids: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> d
 def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Path) -> dict[str, Any]:
     """Methods side by side: a picture of each clip that all of them show, and how far they agree."""
     from heschl.figures.explanation import Seen, save_all
+    from heschl.figures.faithful import named
     from heschl.figures.montage import compared
     from heschl.figures.style import TEXT, WIDE
 
@@ -256,19 +257,21 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
             one_input = read_input(network, clips[clip])
             pictures, notes = {}, {}
             for name, file in files.items():
-                seen, label = stored_picture(file, network, one_input), _called(name, clips[clip])
+                seen, label = (
+                    stored_picture(file, network, one_input),
+                    named(name, {span.tier for span in clips[clip].spans}),
+                )
                 pictures[label] = Seen(*seen, *_wave(network, one_input), spans=clips[clip].spans)
                 notes[label] = _note(Path(held[name]["folder"]) / "clips" / slug(clip) / "answer.json")
             asked = _asked(files[name][slug(clip)].attrs["target"], network.frames)
-            title = (
-                f"Why {asked}? {len(pictures)} methods on one recording: orange speaks for it, blue against"
-            )
+            title = f"What speaks for {asked} (orange), and what against (blue): {len(pictures)} methods on one recording"
             for file_name, width in (("", WIDE), ("-column", TEXT)):
                 save_all(compared(pictures, notes, title, width), folder / f"{slug(clip)}{file_name}")
     finally:
         for file in files.values():
             file.close()
     result = {"folder": str(folder), "clips": len(ids), "agreement": rows, "methods": list(held)}
+    result["tiers"] = first["tiers"]
     write_json(folder / "compare.json", result)
     return result
 
@@ -277,14 +280,6 @@ def _asked(target: str, frames: bool) -> str:
     """What is explained, in words; of a network over frames no one answer."""
     every = {"predicted": "its answers, moment by moment", "true": "what was said, moment by moment"}
     return every.get(target, f"“{target}”") if frames else f"“{target}”"
-
-
-def _called(method: str, clip: Clip) -> str:
-    """A method by the name that figures give it; where no phones are known, "aligned" took out stretches."""
-    from heschl.figures.faithful import NAMES
-
-    known = any(span.tier == "phone" for span in clip.spans)
-    return "stretches taken out" if method == "aligned:phone" and not known else NAMES.get(method, method)
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -303,6 +298,6 @@ def _note(path: Path) -> str:
         return float(np.interp(0.2, shares, scores))
 
     return (
-        f"the answer keeps {100 * left('most relevant first'):.0f} % without its strongest fifth, "
-        f"{100 * left('at random'):.0f} % without a random one"
+        f"the answer has {100 * curves['at random'][1][0]:.0f} %, without its strongest fifth "
+        f"{100 * left('most relevant first'):.0f} %, without a random one {100 * left('at random'):.0f} %"
     )

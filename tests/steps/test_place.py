@@ -14,7 +14,8 @@ from heschl.brain.place import place
 from heschl.files import read_audio, read_json, write_text, write_wav
 from heschl.run import Run
 from heschl.steps.networks import open_network
-from heschl.steps.place import CAVEAT, map_of, place_run
+from heschl.steps.place import place_run
+from heschl.steps.placement import CAVEAT, map_of
 from heschl.steps.placing import check_placeable, recorded
 from heschl.training.fit import train
 from heschl.types import HeschlError
@@ -199,3 +200,25 @@ def test_the_map_of_one_clip_has_its_net_moment() -> None:
     total = template().normals.T @ found.values
     np.testing.assert_allclose(np.linalg.norm(total, axis=0), [2e-9, 0], rtol=1e-5, atol=1e-18)
     assert found.status == "illustrative"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", [b"", b"rubbish"])
+def test_a_damaged_picture_in_the_cache_is_drawn_anew(
+    run: Run, tmp_path: Path, fault: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from heschl.steps import place_show
+
+    monkeypatch.setattr(place_show, "cache_folder", lambda: tmp_path / "cache")
+    clip = run.corpus().clips[0]
+
+    def areas() -> dict[str, bytes]:
+        place_run(run, [clip], name="twice", svg=True)
+        return {
+            kind: (run.folder / "place" / "twice" / f"areas{kind}").read_bytes() for kind in (".png", ".svg")
+        }
+
+    first = areas()
+    for path in (tmp_path / "cache" / "brain").iterdir():
+        path.write_bytes(path.read_bytes()[:2000] + fault)
+    assert areas() == first

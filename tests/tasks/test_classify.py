@@ -60,6 +60,35 @@ def test_loss_is_torch_s(smoothing: float, weights: object) -> None:
         torch.testing.assert_close(task.loss(logits, batch(mixed)), expected, rtol=1e-12, atol=0)
 
 
+def test_robust_loss_is_its_definition_and_lies_between_cross_entropy_and_error() -> None:
+    data = corpus(["a", "b", "b", "c", "c", "c"])
+    logits = torch.randn(6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    y = torch.tensor([0, 1, 1, 1, 2, 0])
+
+    def loss(robust: float, smoothing: float = 0.0) -> float:
+        task = Classify("word", smoothing=smoothing, robust=robust).bind(data)
+        return float(task.loss(logits, batch(y)))
+
+    p = logits.softmax(-1).numpy()
+    costs = (1 - p**0.7) / 0.7
+    own = costs[range(6), y.tolist()]
+    np.testing.assert_allclose(loss(0.7), own.mean(), rtol=1e-12)
+    np.testing.assert_allclose(loss(0.7, 0.1), (0.9 * own + 0.1 * costs.mean(1)).mean(), rtol=1e-12)
+    np.testing.assert_allclose(loss(1.0), (1 - p[range(6), y.tolist()]).mean(), rtol=1e-12)
+    np.testing.assert_allclose(loss(1e-7), loss(0.0), rtol=1e-6)
+
+
+def test_a_wrong_label_that_the_network_contradicts_pulls_less_on_it() -> None:
+    data = corpus(["a", "b"])
+    pulls = []
+    for robust in (0.0, 0.7):
+        logits = torch.tensor([[6.0, 0.0]], dtype=torch.float64, requires_grad=True)
+        Classify("word", robust=robust).bind(data).loss(logits, batch(torch.tensor([1]))).backward()
+        assert logits.grad is not None
+        pulls.append(float(logits.grad.abs().max()))
+    assert pulls[1] < 0.05 * pulls[0]
+
+
 def test_balanced_weights_are_counted_in_training() -> None:
     data = corpus(["a", "a", "a", "b"])
     task = Classify("word", weights="balanced").bind(data, train=["clip0", "clip3"])
@@ -110,6 +139,7 @@ def test_clips_without_the_label_are_listed() -> None:
         (lambda: Classify("word", weights={"z": 2.0}), ["a", "b"], "'z'"),
         (lambda: Classify("word", weights={"a": 0.0}), ["a", "b"], "above zero"),
         (lambda: Classify("word", smoothing=1.0), ["a", "b"], "smoothing is 1.0"),
+        (lambda: Classify("word", robust=1.5), ["a", "b"], "robust is 1.5"),
     ],
 )
 def test_refuses_in_one_sentence(make, words: list[str], said: str) -> None:

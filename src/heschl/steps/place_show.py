@@ -116,11 +116,29 @@ def _areas(path: Path, drawn: Drawn, areas: Mapping[str, np.ndarray], borders: B
     held = repr((_MADE, template().key, title, {name: one.tolist() for name, one in areas.items()}))
     kept = cache_folder() / "brain" / f"areas-{hashlib.sha256(held.encode()).hexdigest()[:16]}"
     suffixes = (".png", ".svg") if svg else (".png",)
-    if not all(kept.with_suffix(suffix).exists() for suffix in suffixes):
+    if not all(_whole(kept.with_suffix(suffix)) for suffix in suffixes):
         save(brain_strip(drawn, None, areas, title, borders=borders), kept, svg)
     for suffix in suffixes:
         with replacing(path.with_suffix(suffix)) as temporary:
             shutil.copyfile(kept.with_suffix(suffix), temporary)
+
+
+def _whole(path: Path) -> bool:
+    """Whether a kept picture is there and is whole."""
+    from PIL import Image
+
+    try:
+        if path.suffix == ".svg":
+            return path.read_text(encoding="utf-8").rstrip().endswith("</svg>")
+        with Image.open(path) as picture:
+            picture.verify()
+    except (
+        OSError,
+        SyntaxError,
+        UnicodeDecodeError,
+    ):  # a PNG whose checksum is wrong is a syntax error to PIL
+        return False
+    return True
 
 
 def channels_of(evoked: Any, kind: str) -> Seen:

@@ -34,6 +34,7 @@ class Classify:
     weights: of classes in the loss: "balanced" (inverse to how often they occur in training), class -> weight,
         or None.
     smoothing: share of each target that is spread over all classes, from 0 to below 1.
+    robust: from 0 to 1; above 0 for labels of which some may be wrong, 0.7 is usual (see `heschl.tasks.loss`).
 
     Raises
     ------
@@ -44,6 +45,7 @@ class Classify:
     labels: tuple[str, ...] | None = None
     weights: Literal["balanced"] | dict[str, float] | None = None
     smoothing: float = 0.0
+    robust: float = 0.0
     resolved: tuple[float, ...] | None = field(default=None, init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -53,6 +55,8 @@ class Classify:
                 object.__setattr__(self, "resolved", class_weights(self.weights, self.classes, {}))
         if not 0 <= self.smoothing < 1:
             raise HeschlError(f"task.smoothing is {self.smoothing}: it must be at least 0 and below 1")
+        if not 0 <= self.robust <= 1:
+            raise HeschlError(f"task.robust is {self.robust}: it must be from 0 to 1")
         check_weights(self.weights)
 
     @property
@@ -137,7 +141,7 @@ class Classify:
         heads = judged(out)
         weights = weights_like(self, heads[0])
         return torch.stack(
-            [cross_entropy(logits, batch.y, weights, self.smoothing) for logits in heads]
+            [cross_entropy(logits, batch.y, weights, self.smoothing, self.robust) for logits in heads]
         ).mean()
 
     def scores(self, out: Any, batch: Batch) -> dict[str, torch.Tensor]:

@@ -29,7 +29,11 @@ def judged(out: Any) -> list[torch.Tensor]:
 
 
 def cross_entropy(
-    logits: torch.Tensor, y: torch.Tensor, weights: torch.Tensor | None = None, smoothing: float = 0.0
+    logits: torch.Tensor,
+    y: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    smoothing: float = 0.0,
+    robust: float = 0.0,
 ) -> torch.Tensor:
     """Weighted cross entropy with label smoothing, for classes or for mixtures of them.
 
@@ -37,14 +41,16 @@ def cross_entropy(
 
         loss = - sum_n sum_c w_c q'_nc log p_nc  /  sum_n sum_c w_c q_nc
 
-    which for one-hot targets is `torch.nn.functional.cross_entropy`'s weighted mean.
+    which for one-hot targets is `torch.nn.functional.cross_entropy`'s weighted mean. With robust r above 0, (1 - p^r) / r takes
+    the place of -log p, to which it tends as r falls: an example that the network firmly contradicts pulls less, so that
+    a few wrong labels are not learnt by heart (generalised cross entropy, Zhang and Sabuncu 2018, who take r = 0.7).
 
     Parameters
     ----------
     logits: (example, class).
     y: (example,) classes, -100 where there is none; or (example, class) shares that sum to one.
     weights: (class,), or None for one each.
-    smoothing: s, from 0 to below 1.
+    smoothing: s, from 0 to below 1. robust: r, from 0 to 1.
 
     Returns
     -------
@@ -69,7 +75,9 @@ def cross_entropy(
     w = logits.new_ones(classes) if weights is None else weights.to(logits)
     smooth = (1 - smoothing) * shares + smoothing / classes
     total = (w * shares).sum()
-    loss = -(w * smooth * logits.log_softmax(-1)).sum()
+    log_p = logits.log_softmax(-1)
+    cost = -torch.expm1(robust * log_p) / robust if robust else -log_p
+    loss = (w * smooth * cost).sum()
     return loss / torch.where(total > 0, total, 1.0)
 
 

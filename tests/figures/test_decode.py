@@ -54,6 +54,7 @@ DRAWN: dict[str, Callable[[float], Figure]] = {
         np.linspace(5, 40, 6),
         np.arange(40) / 40,
         PATCHES,
+        np.linspace(1, 3, 6),
         "What it reads",
     ),
     "sensors": partial(

@@ -18,11 +18,10 @@ from heschl.types import HeschlError
 pytestmark = pytest.mark.slow  # `make check` leaves these to `make test`
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    root = tmp_path_factory.mktemp("decode")
+def brains(root: Path) -> dict[str, Any]:
+    """A small recipe, and the listeners that it asks for."""
     simulated_listener.write_tiny(root / "data")
-    recipe: dict[str, Any] = {
+    return {
         "format": 1,
         "name": "brains",
         "corpus": {"use": "simulated_listener", "root": str(root / "data")},
@@ -40,7 +39,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         "train": {"epochs": 1, "batch": 8, "monitor": "accuracy"},
         "machine": {"device": "cpu", "threads": 1},
     }
-    return train(recipe, runs=root / "runs", quiet=True)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    root = tmp_path_factory.mktemp("decode")
+    return train(brains(root), runs=root / "runs", quiet=True)
 
 
 def test_scores_stand_beside_a_linear_decoder_and_shuffled_words(run: Run) -> None:
@@ -95,6 +99,58 @@ def test_what_it_rests_on_is_written(run: Run) -> None:
     again = decode(run, permutations=0)  # what was explained before still belongs to these weights
     assert again["explained"] == held["explained"] and again["pictures"] == held["pictures"]
     assert "explained" not in decode(run, "validation", permutations=0)
+
+
+def test_patterns_by_frequency_are_those_of_lda(run: Run) -> None:
+    """Against LDA's own patterns, of all features at once; and chance against words that are drawn anew."""
+    from heschl.steps.decode import _answered
+    from heschl.steps.decode_linear import _power, linear_by_frequency, maps_of
+    from heschl.tasks.linear_decode import fit_lda
+
+    held, _ = _answered(run, "test", None)
+    found, chance = linear_by_frequency(held, batch=5)
+    random, squares, by_chance = np.random.default_rng(0), [], []
+    for subject in ("sub-01", "sub-02"):
+        own = [held.corpus.by_id[one] for one in run.split.train if one.startswith(subject)]
+        x = _power(maps_of(held, own), None)
+        y = np.array([run.task().target(clip) for clip in own])
+        there = x[:, :, 0, 0].std(0) > 0
+        flat = x[:, there].reshape(len(x), -1)
+        shape = (4, int(there.sum()), *x.shape[2:])
+        squares.append(np.square(fit_lda(flat, y, 4).patterns.reshape(shape)).mean((0, 1, 3)))
+        for _ in range(300):
+            z = (flat - flat.mean(0)) / flat.std(0)
+            mean = np.stack([z[random.permutation(y) == 0].mean(0)])
+            by_chance.append(np.square(mean).mean())
+    assert found == pytest.approx(np.sqrt(np.mean(squares, 0)), rel=1e-4)
+    assert chance == pytest.approx(np.sqrt(np.mean(by_chance)), rel=0.1)
+
+
+def test_the_linear_decoder_points_at_words_that_training_never_heard(tmp_path: Path) -> None:
+    """Where power is a linear image of the words' vectors, ridge regression finds the fourth from the other three."""
+    from heschl.steps.decode import _answered
+    from heschl.steps.decode_linear import linear_patterns, linear_scores, powers
+
+    recipe = brains(tmp_path)
+    words = simulated_listener.read(tmp_path / "data").clips
+    names = sorted({clip.labels["word"] for clip in words})
+    vectors = ("1 0", "0 1", "-1 0", "0 -1")
+    (tmp_path / "v.txt").write_text("\n".join(f"{name} {v}" for name, v in zip(names, vectors)))
+    recipe["split"] = {"use": "kfold", "group": "word", "folds": 4, "validation": 0.0}
+    recipe["task"] |= {"fixed": str(tmp_path / "v.txt")}
+    del recipe["train"]["monitor"]
+    held, _ = _answered(train(recipe, runs=tmp_path / "runs", quiet=True), "test", None)
+    power, _ = powers(held)
+    book = held.network.model.codebook.detach().numpy().astype(float)
+    image = np.random.default_rng(0).standard_normal((book.shape[1], power[0].x[0].size))
+    planted = []
+    for one in power:
+        x, test = ((book[y] @ image).reshape(-1, *one.x.shape[1:]) for y in (one.y, held.truth[one.rows]))
+        planted.append(one._replace(x=x, test=test))
+    scores = linear_scores(held, planted)
+    said = scores(0, len(held.truth)) if callable(scores) else scores
+    assert len(set(held.truth)) == 1 and (said.argmax(1) == held.truth).all()
+    assert set(linear_patterns(held, planted)) == {"sub-01", "sub-02"}
 
 
 def test_controls_are_written_and_at_chance(run: Run) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heschl.figures.brain import sequential
-from heschl.figures.style import LINE, SOFT, WIDE, new_figure, styled
+from heschl.figures.style import BLUE, LINE, ORANGE, SOFT, WIDE, legible, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,21 +22,26 @@ def decode_figure(
     frequencies: np.ndarray,
     times: np.ndarray,
     patches: Sequence[Mapping[str, float]],
+    linear: np.ndarray,
     title: str,
     width: float = WIDE,
 ) -> Figure:
-    """Relevance and attention side by side (one under the other on a phone), over the same frequencies and moments.
+    """Relevance and attention side by side (one under the other on a phone), over the same frequencies and moments; and by
+    frequency alone, with the linear decoder's pattern.
 
     Parameters
     ----------
     share: (freq, step) share of all |relevance|. frequencies: (freq,) Hz. times: (step,) seconds.
     patches: {"low", "high" (Hz), "start", "stop" (s), "attention"} of each, overlapping: a cell shows the mean of those
         that it lies in.
+    linear: (freq,) how much words differ there for the linear decoder, over what they do by chance.
     """
     with styled():
         stacked = width < WIDE
-        figure = new_figure(width, 5.6 if stacked else 3.4, title)
-        axes = figure.subplots(2, 1, sharex=True) if stacked else figure.subplots(1, 2, sharey=True)
+        figure = new_figure(width, 7.6 if stacked else 3.4, title)
+        grid = {"height_ratios": (1, 1, 0.9)} if stacked else {"width_ratios": (1, 1, 0.55)}
+        axes = figure.subplots(*((3, 1) if stacked else (1, 3)), sharey=True, gridspec_kw=grid)
+        *axes, profile = axes
         uniform = share.size
         spread = _spread(patches, frequencies, times)
         named = (
@@ -50,7 +55,9 @@ def decode_figure(
                 across, up, values, cmap=MAP, vmin=0, vmax=limit, rasterized=True, linewidth=0
             )
             axis.set_title(what, loc="left")
-            if not stacked or axis is axes[1]:
+            if stacked and axis is axes[0]:
+                axis.tick_params(labelbottom=False)
+            else:
                 axis.set_xlabel("seconds in the trial")
             if stacked or axis is axes[0]:
                 axis.set_ylabel("Hz")
@@ -59,7 +66,24 @@ def decode_figure(
         bar.outline.set_visible(False)
         bar.set_label("times the mean")
         bar.ax.tick_params(color=LINE)
+        _profile(profile, frequencies, share.sum(1) * len(share), linear)
+        if stacked:
+            profile.set_ylabel("Hz")
     return figure
+
+
+def _profile(axis: Axes, frequencies: np.ndarray, share: np.ndarray, linear: np.ndarray) -> None:
+    """Over frequencies upward: the network's relevance over its mean, and the linear decoder's pattern over chance."""
+    for values, name, colour, high in (
+        (share, "relevance, times the mean", BLUE, 1.09),
+        (linear, "linear decoder, times chance", ORANGE, 1.02),
+    ):
+        axis.plot(values, frequencies, "o-", color=colour, markersize=3, linewidth=1.2)
+        axis.text(0, high, name, transform=axis.transAxes, color=legible(colour), fontsize=9)
+    axis.axvline(1, color=SOFT, linestyle="--", linewidth=1)
+    axis.set_xlim(0, 1.1 * max(1.0, float(share.max()), float(linear.max())))
+    axis.set_xlabel("at 1, nothing stands out")
+    _bare(axis)
 
 
 def heads_figure(

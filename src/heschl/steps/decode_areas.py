@@ -155,17 +155,24 @@ def _impossible(held: Decoded, sensors: Sensors | None, recordings: Sequence[Rec
 
 def _head(places: np.ndarray, patches: Sequence[Any]) -> Head:
     """Lead field and cross-talk of electrodes at places (sensor, 3), NaN for none."""
+    from heschl.brain.inverse import cross_talk, inverse_operator
+
+    rows, gain, info = gain_of(places)
+    return Head(rows, gain, cross_talk(patches, info, inverse_operator(info)).matrix)
+
+
+def gain_of(places: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Rows of the electrodes that have a place (sensor, 3), NaN for none; their lead field on the template's head
+    (electrode, source), against their mean; their mne.Info."""
     import mne
 
     from heschl.brain.forward import leadfield, signal_info
-    from heschl.brain.inverse import cross_talk, inverse_operator
     from heschl.brain.sensors import sensors_info
 
     rows = np.flatnonzero(np.isfinite(places).all(1))
     at = {f"e{k}": np.asarray(places[k], float) for k in rows}
     info = signal_info(sensors_info(mne.channels.make_dig_montage(at, coord_frame="head")), 1000.0, "average")
-    gain = leadfield(info, reference="average")
-    return Head(rows, gain, cross_talk(patches, info, inverse_operator(info)).matrix)
+    return rows, leadfield(info, reference="average"), info
 
 
 def explained(gain: np.ndarray, snr: float = SNR) -> np.ndarray:

@@ -24,7 +24,7 @@ from heschl.models.neural_encoder import NeuralEncoder, Placed
 from heschl.models.segment_matcher import SegmentMatcher
 from heschl.models.spectral_transformer import rollout
 from heschl.steps.decode_areas import areas_that_drive
-from heschl.steps.decode_linear import Decoded, Powers, linear_patterns, maps_of
+from heschl.steps.decode_linear import Decoded, Powers, linear_by_frequency, linear_patterns, maps_of
 from heschl.steps.decode_spaces import codebook_spaces
 
 MOST = 96  # trials of a recording that are explained, evenly over the part
@@ -42,7 +42,8 @@ def explain_decoding(
     """Writes what `heschl.steps.decode` lists under ``explain``.
 
     Relevance is given summed (what speaks for the word, less what speaks against it) and as the share of all |relevance|.
-    Of a segment matcher, by sensor and by moment; of another network, areas and the linear decoder's pattern are given alone.
+    by_frequency.csv has the linear decoder's pattern too, and what it is by chance: the network may do without a frequency that
+    tells words as well as another. Of a segment matcher, by sensor and by moment; of another network, areas and the linear decoder's pattern are given alone.
 
     Parameters
     ----------
@@ -128,15 +129,18 @@ def _encoder(
     flow = torch.cat(flows).double()
     attention = flow[:, 1:].mean(0).reshape(model.transformer.grid).numpy()
     frequencies, times = _axes(held, share_map.shape)
-    for file, unit, axis, values in (
-        ("by_frequency", "hertz", 1, frequencies),
-        ("by_time", "seconds", 0, times),
-    ):
-        table = [
+    by_frequency, by_time = (
+        [
             {unit: round(float(v), 6), "share": float(a), "relevance": float(b)}
             for v, a, b in zip(values, share_map.sum(axis), sum_map.sum(axis))
         ]
-        write_csv(folder / f"{file}.csv", table, [unit, "share", "relevance"])
+        for unit, axis, values in (("hertz", 1, frequencies), ("seconds", 0, times))
+    )
+    pattern, chance = linear_by_frequency(held)
+    for row, value in zip(by_frequency, pattern):
+        row |= {"linear_pattern": float(value), "linear_chance": chance}
+    write_csv(folder / "by_frequency.csv", by_frequency, list(by_frequency[0]))
+    write_csv(folder / "by_time.csv", by_time, list(by_time[0]))
     patches = _patches(model, frequencies, times, attention)
     by_block = torch.cat(blocks).double().mean(0).numpy()
     for k, patch in enumerate(patches):
@@ -151,12 +155,14 @@ def _encoder(
             times=times,
             attention=attention,
         )
+    linear = float(frequencies[pattern.argmax()])
     frequency, time = float(frequencies[share_map.sum(1).argmax()]), float(times[share_map.sum(0).argmax()])
     title = f"What the network reads, by frequency and moment, {of}"
-    save_both(partial(decode_figure, share_map, frequencies, times, patches, title), folder / "explained")
+    drawn = partial(decode_figure, share_map, frequencies, times, patches, pattern / chance, title)
+    save_both(drawn, folder / "explained")
     alt = (
         f"Share of relevance by frequency and time: over all times most at {frequency:.3g} Hz, over all frequencies most at "
-        f"{time:.2f} s; and what the class token attends to."
+        f"{time:.2f} s; and what the class token attends to. Words differ most for the linear decoder at {linear:.3g} Hz."
     )
     return {
         "trials": chosen,

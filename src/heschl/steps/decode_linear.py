@@ -1,14 +1,14 @@
 """The linear decoder that stands beside every network of brains, and its parts that the controls use apart.
 
 Shrinkage LDA on the mean power of `BANDS` bands and `BINS` time bins of the network's own maps; of raw trials, on their
-means of `COURSE` time bins; where segments are matched, ridge regression from those to the candidates. One a subject,
-fitted on the training part alone.
+means of `COURSE` time bins; where segments are matched, ridge regression from those to the candidates, and where words are tested
+that training never heard, to the fixed vectors of the words. One a subject, fitted on the training part alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -98,9 +98,9 @@ def powers(held: Decoded, change: Change | None = None) -> tuple[list[Powers], l
 
 def linear_scores(held: Decoded, given: Sequence[Powers]) -> Scores:
     """Those of the linear decoder; nothing but ties where a subject has no training trials, or one word of them."""
-    candidates = getattr(held.network.model, "candidates", None)
-    if isinstance(candidates, torch.Tensor):
-        return _pointed(len(held.trials), given, candidates.flatten(1).numpy())
+    candidates = _candidates(held)
+    if candidates is not None:
+        return _pointed(len(held.trials), given, candidates)
     n = len(held.network.labels)
     scores = np.zeros((len(held.trials), n))
     for one in given:
@@ -123,7 +123,7 @@ def linear_patterns(held: Decoded, given: Sequence[Powers]) -> dict[str, np.ndar
     deviations of the feature. Of matching: of the ridge regression's, over candidates' numbers.
     """
     found: dict[str, np.ndarray] = {}
-    candidates = getattr(held.network.model, "candidates", None)
+    candidates = _candidates(held)
     for one in given:
         x = one.x.reshape(len(one.x), -1)
         deviation = x.std(0)
@@ -131,15 +131,59 @@ def linear_patterns(held: Decoded, given: Sequence[Powers]) -> dict[str, np.ndar
         if len(set(one.y.tolist())) < 2 or not kept.any():
             continue
         patterns = np.zeros(x.shape[1])
-        if isinstance(candidates, torch.Tensor):
+        if candidates is not None:
             z = (x[:, kept] - x[:, kept].mean(0)) / deviation[kept]
-            own = fit_ridge(z, candidates[one.y].flatten(1).double().numpy(), ALPHAS[2:3]).patterns
+            own = fit_ridge(z, candidates[one.y].astype(float), ALPHAS[2:3]).patterns
         else:
             own = fit_lda(x[:, kept], one.y, len(held.network.labels)).patterns
             own = own[np.unique(one.y)]
         patterns[kept] = np.square(own - own.mean(0)).mean(0)
         found[one.subject] = np.sqrt(patterns.reshape(one.x.shape[1], -1).mean(1))
     return found
+
+
+def _candidates(held: Decoded) -> np.ndarray | None:
+    """(candidate, number) what a trial is matched with: of segments, or the fixed vectors of words of which some are tested
+    that training never heard, as discriminants know nothing of those; None: words are told apart."""
+    candidates = getattr(held.network.model, "candidates", None)
+    if candidates is None and getattr(held.run.task(), "fixed", None) is not None:
+        task, clips = held.run.task(), held.corpus.by_id
+        taught = {task.target(clips[one]) for one in held.run.split.train if one in clips}
+        if not set(held.truth.tolist()) <= taught:
+            candidates = getattr(held.network.model, "codebook", None)
+    return candidates.detach().flatten(1).cpu().numpy() if isinstance(candidates, torch.Tensor) else None
+
+
+def linear_by_frequency(held: Decoded, batch: int = 64) -> tuple[np.ndarray, float]:
+    """(freq,) how much words differ at each frequency of the maps for a linear decoder, and how much they do by chance.
+
+    As `linear_patterns`, with every frequency a band of its own: of shrinkage LDA, Haufe's patterns are the words' mean
+    features, whatever the shrinkage. Root mean square over words, sensors, time bins and subjects, about the mean trial, in
+    deviations of the feature. Means of few trials differ by noise alone: of n of N trials drawn at random the mean's square
+    is (N - n) / (n (N - 1)), and the root of its mean over words and subjects is the chance.
+    """
+    task = held.run.task()
+    trained = [held.corpus.by_id[one] for one in held.run.split.train if one in held.corpus.by_id]
+    squares, chances = [], []
+    for subject in sorted({_subject(clip) for clip in held.trials}):
+        own = [clip for clip in trained if _subject(clip) == subject]
+        if len(own) < 2:
+            continue
+        told = [task.target(clip) for clip in own]
+        _, rows, counts = np.unique(told, return_inverse=True, return_counts=True)
+        sums: Any = 0.0  # (word, sensor, freq, bin)
+        moments: Any = np.zeros((2, 1, 1, 1))
+        for k in range(0, len(own), batch):
+            x = _power(maps_of(held, own[k : k + batch]), None)
+            sums = sums + np.stack([x[rows[k : k + batch] == word].sum(0) for word in range(len(counts))])
+            moments = moments + np.stack([x.sum(0), np.square(x).sum(0)])
+        mean = moments[0] / len(own)
+        deviation = np.sqrt(np.maximum(moments[1] / len(own) - np.square(mean), 0.0))
+        kept = deviation > 1e-6 * deviation.max()  # a sensor without a place is zero
+        patterns = (sums / counts[:, None, None, None] - mean) / np.where(kept, deviation, 1.0)
+        squares.append((np.square(patterns).mean(0) * kept).sum((0, 2)) / kept.sum((0, 2)).clip(1))
+        chances.append(((len(own) - counts) / (counts * (len(own) - 1))).mean())
+    return np.sqrt(np.mean(squares, axis=0)), float(np.sqrt(np.mean(chances)))
 
 
 def _pointed(trials: int, given: Sequence[Powers], candidates: np.ndarray) -> Scores:
@@ -182,9 +226,11 @@ def _subject(clip: Clip) -> str:
     return clip.labels.get("subject", "")
 
 
-def _power(maps: torch.Tensor) -> np.ndarray:
+def _power(maps: torch.Tensor, bands: int | None = BANDS) -> np.ndarray:
+    """(trial, sensor, band, bin); None: every frequency is a band."""
     values, most = maps.numpy(), BINS
     if values.ndim == 3:  # raw: a trial's own course, one band
         values, most = values[:, :, None], COURSE
-    bands, bins = min(BANDS, values.shape[2]), min(most, values.shape[3])
+    bands = values.shape[2] if bands is None else min(bands, values.shape[2])
+    bins = min(most, values.shape[3])
     return band_power(values, bands, bins).reshape(len(values), values.shape[1], bands, bins)

@@ -142,3 +142,29 @@ def test_half_precision_is_raised_with_a_word():
         assert given.dtype == torch.float32 and next(network.parameters()).dtype == kind
         assert (given - wanted).abs().max() < 0.2 * wanted.abs().max()
         network.float()
+
+
+class Halved(nn.Module):
+    """A network that computes in bfloat16 by itself."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.network(x)
+
+
+@pytest.mark.filterwarnings("ignore:the first layer is recurrent")
+@pytest.mark.parametrize(
+    "name", ["waveform network", "spectrogram network", "GRU deep, both ways", "attention"]
+)
+def test_a_network_that_halves_its_own_precision_is_followed_in_full(name):
+    network, x = build(NETWORKS[name], clips=2)
+    network, x, target = network.float(), x.float(), torch.tensor([0, 1])
+    assert Halved(network)(x).dtype == torch.bfloat16
+    with pytest.warns(UserWarning, match="half precision is too coarse") as told:
+        found = lrp(Halved(network).eval(), x, target)
+    assert torch.equal(found, lrp(network, x, target))
+    assert len([one for one in told if "half precision" in str(one.message)]) == 1

@@ -56,6 +56,7 @@ def test_overlap_of_the_highest_values(relevance):
             one, two = (set(np.argsort(-v[row].ravel().numpy())[:k]) for v in (relevance, other))
             assert found[row].item() == pytest.approx(len(one & two) / k)
     assert (top_overlap(relevance, relevance.exp()) == 1).all()
+    assert top_overlap(relevance, torch.zeros_like(relevance)).isnan().all()
     with pytest.raises(HeschlError, match="above 0"):
         top_overlap(relevance, relevance, 0)
 

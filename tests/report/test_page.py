@@ -16,7 +16,7 @@ import torch
 from tests.browser import Browser
 
 from heschl.files import read_json
-from heschl.report.explained import _taken
+from heschl.report.explained import _faded, _taken
 from heschl.report.page import write_page
 from heschl.report.sounds import heard_groups, sound
 from heschl.run import Run
@@ -223,3 +223,15 @@ def test_a_picture_that_fails_its_test_says_so():
     held = _taken(curves)
     assert held["doubt"] == "" and [round(row["share"], 9) for row in held["taken"]] == [0.1, 0.7]
     assert held["whole"] == "90\u202f%"
+    for loudest, said in ((0.5, ""), (0.11, "matters as much"), (0.05, "matters more")):
+        whole = {**curves, "loudest first": [shares, [0.9, loudest, 0]]}
+        whole["most relevant first"] = [shares, [0.9, 0.1, 0]] if loudest > 0.05 else [shares, [0.9, 0.2, 0]]
+        assert said in _taken(whole)["beside"] and bool(said) == bool(_taken(whole)["beside"])
+
+
+def test_a_sound_that_is_answered_otherwise_than_its_recording_says_so():
+    curves = {"most relevant first": [[0.0, 1.0], [0.27, 0.05]]}
+    played = {"probability": 0.43, "silent": False}
+    assert _faded({"sounds": {"original": played}, "curves": curves}) == "27\u202f%"
+    assert _faded({"sounds": {"original": {**played, "probability": 0.272}}, "curves": curves}) == ""
+    assert _faded({"sounds": {}, "curves": curves}) == ""

@@ -268,6 +268,8 @@ def test_methods_are_compared_on_the_same_clips(unseen, digits):
     assert (Path(held["folder"]) / f"{slug(ids[0])}-column.svg").exists()
     with pytest.raises(HeschlError, match="needs two methods"):
         compare(digits, ["lrp"])
+    with pytest.raises(HeschlError, match="--compare names occlusion_time twice"):
+        compare(digits, ["occlusion", "lrp", "occlusion_time"])
 
 
 def test_the_whole_list_is_what_explain_does(unseen, digits):

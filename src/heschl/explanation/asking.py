@@ -13,6 +13,7 @@ from heschl.explanation.target import check_input, check_model, logits_of
 from heschl.types import HeschlError
 
 _HALF = (torch.float16, torch.bfloat16)
+COARSE = "half precision is too coarse for relevance: it is computed in float32"
 
 
 def prepared(model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
@@ -28,7 +29,7 @@ def prepared(model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
     check_input(x)
     kinds = [t for t in model.parameters() if t.is_floating_point()]
     if any(t.dtype in _HALF for t in kinds) or x.dtype in _HALF:
-        warnings.warn("half precision is too coarse for relevance: it is computed in float32", stacklevel=5)
+        warnings.warn(COARSE, stacklevel=5)
     if any(t.dtype in _HALF for t in kinds):
         model = copy.deepcopy(model).float()
         kinds = [t for t in model.parameters() if t.is_floating_point()]

@@ -101,7 +101,8 @@ def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
 def top_overlap(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
     """Of the highest values of one explanation, the share that is also among the highest of the other, (batch,).
 
-    share: of all values that are the highest; two that know nothing of each other overlap by it.
+    share: of all values that are the highest; two that know nothing of each other overlap by it. Not a number where
+    one of them is constant: it has no highest values.
     """
     one, other = _flat("a", a), _flat("b", b)
     if one.shape != other.shape:
@@ -113,7 +114,8 @@ def top_overlap(a: Tensor, b: Tensor, share: float = 0.1) -> Tensor:
     for values in (one, other):
         first = values.argsort(dim=1, descending=True, stable=True)[:, :k]
         chosen.append(torch.zeros_like(values, dtype=torch.bool).scatter_(1, first, True))
-    return (chosen[0] & chosen[1]).sum(1).to(one.dtype) / k
+    flat = (one.amax(1) == one.amin(1)) | (other.amax(1) == other.amin(1))
+    return ((chosen[0] & chosen[1]).sum(1).to(one.dtype) / k).masked_fill(flat, torch.nan)
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -196,6 +196,8 @@ def _taken(curves: Mapping[str, Any]) -> dict[str, Any]:
             "Taking out what is marked here changes the answer no more than taking out as much at random: "
             "this picture does not show what the answer rests on."
         )
+    elif left["most relevant first"] > left.get("loudest first", np.inf) + 0.02:
+        beside = "The loudest fifth matters more: loudness alone says more of what the answer rests on."
     elif left["most relevant first"] >= left.get("loudest first", np.inf) - 0.02:
         beside = "The loudest fifth matters as much: this test cannot tell the two apart."
     rows = [{"name": TAKEN[name], "share": max(0.0, min(1.0, value))} for name, value in left.items()]

@@ -327,9 +327,12 @@ def compare(
     run = open_run(run)
     if len(methods) < 2:
         raise HeschlError("--compare needs two methods or more, with commas between: lrp,occlusion")
+    names = [chosen_method(run, method, None).name for method in methods]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise HeschlError(f"--compare names {twice} twice: name methods that differ")
     held = {
-        chosen_method(run, name, None).name: explain_run(run, part, method=name, **options)
-        for name in methods
+        name: explain_run(run, part, method=method, **options)
+        for name, method in zip(names, methods, strict=True)
     }
     return draw_comparison(
         run, held, run.folder / "explain" / f"{COMPARISON}-{options.get('target', 'predicted')}"

@@ -131,7 +131,7 @@ class Classify:
         value = clip.labels.get(self.label)
         if not value:
             raise HeschlError(
-                f"clip {clip.id} has no label '{self.label}': it has {listed(sorted(clip.labels))}"
+                f"clip {clip.id} has no label '{self.label}': it has {listed(sorted(clip.labels)) or 'none'}"
             )
         check_known([value], self.classes, f"clip {clip.id}", f"values of '{self.label}'")
         return self.classes.index(value)

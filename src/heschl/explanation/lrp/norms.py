@@ -18,7 +18,10 @@ def batch_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwar
     names = "input running_mean running_var weight bias training momentum eps"
     x, mean, var, weight, bias, training, _, eps = bound(args, kwargs, names, None, None, False, 0.1, 1e-5)
     if training or mean is None:
-        raise tape.refusal("a BatchNorm that mixes the clips of a batch", "call model.eval() first")
+        raise tape.refusal(
+            "a BatchNorm that mixes the clips of a batch",
+            "let it use running statistics (track_running_stats=True, and training=False where it is called)",
+        )
     with torch.no_grad():
         value: Tensor = func(*plain(args), **plain(kwargs))
         a = (var + eps).rsqrt()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from heschl.explanation.asking import COARSE
 from heschl.explanation.lrp.presets import Preset, choose
 from heschl.explanation.lrp.rules import Own, Rule, total
 from heschl.explanation.lrp.signals import (
@@ -235,6 +236,10 @@ class Tape(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
+        if torch.is_autocast_enabled(self.anchor.device.type):
+            self.words.append(COARSE)
+            with torch.autocast(self.anchor.device.type, enabled=False):
+                return self.__torch_function__(func, types, args, kwargs)
         if self.closed:
             with torch.no_grad():
                 return func(*args, **kwargs)

@@ -137,13 +137,13 @@ def _title(held: Mapping[str, Any]) -> str:
     for kind in dict.fromkeys(row["cells"] for row in held["rows"]):
         own = [row for row in held["rows"] if row["cells"] == kind and not row["control"]]
         better = [row for row in own if all(_above(row[f"deletion_over_{c}"]) for c in ("random", "energy"))]
-        told.append(f"{len(better)} of {len(own)} find the {CELLS.get(kind, kind)}")
+        told.append(f"{len(better)} of {len(own)} for {CELLS.get(kind, kind)}".replace(" ", "\u00a0"))
         found = found or bool(better)
     n, group = held.get("speakers") or held.get("clips"), held.get("group", "clip")
-    of = f" ({n} {group}{'s' * (n != 1)})" if n else ""
+    of = f" ({n}\u00a0{group}{'s' * (n != 1)})" if n else ""
     if not found:
         return f"No explanation finds what matters better than chance and loudness do{of}"
-    return "Better than chance and loudness, " + ", ".join(told) + f" that matter{of}"
+    return "Explanations that find what matters better than chance and loudness: " + ", ".join(told) + of
 
 
 def _above(score: Mapping[str, Any]) -> bool:

@@ -121,7 +121,9 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     axis.spines["bottom"].set_color(LINE)
     what = "" if numbers else f", {first['classes']} classes"
     axis.set_title(f"{first['target']}{what}; {first['n']:,} {first['samples_are']}")
-    for (_, name, colour), y in zip(ends, apart([end[0] for end in ends], 0.11), strict=True):
+    bottom, top = axis.get_ylim()
+    least = 0.11 * (top - bottom)  # a line of words
+    for (_, name, colour), y in zip(ends, apart([end[0] for end in ends], least), strict=True):
         axis.annotate(
             name,
             (1, y),

@@ -10,8 +10,10 @@ import shlex
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import typer
@@ -32,7 +34,8 @@ def border(command: Callable[P, R]) -> Callable[P, R]:
         from heschl.types import HeschlError
 
         try:
-            return command(*args, **kwargs)
+            with warned():
+                return command(*args, **kwargs)
         except HeschlError as error:
             fail(str(error))
         except KeyboardInterrupt:
@@ -46,6 +49,25 @@ def border(command: Callable[P, R]) -> Callable[P, R]:
             fail(str(told(error, error.filename or "a file")))
 
     return run
+
+
+@contextmanager
+def warned() -> Iterator[None]:
+    """What heschl warns of is one sentence on stderr, said once, without the line of code it comes from."""
+    before, said = warnings.showwarning, set()
+
+    def show(message: Any, category: Any, filename: str, *place: Any, **options: Any) -> None:
+        if category is not UserWarning or "heschl" not in Path(filename).parts:
+            before(message, category, filename, *place, **options)
+        elif str(message) not in said:
+            said.add(str(message))
+            typer.echo(f"heschl: {message}", err=True)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def fail(sentence: str, status: int = 1) -> NoReturn:

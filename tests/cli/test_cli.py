@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -315,3 +316,15 @@ def test_what_is_left_goes_by_the_pace_of_the_work_not_of_what_lay_before_it(mon
         told(1, 101)  # after 100 s of preparing
         told(11, 101)
     assert capsys.readouterr().err == "work: 1 of 101 clips\nwork: 11 of 101 clips, about 2 min left\n"
+
+
+def test_a_warning_is_one_sentence_said_once(capsys):
+    from heschl.cli_talk import warned
+
+    was = warnings.showwarning
+    with warned(), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        for file in ("/anywhere/heschl/steps/methods.py", "/anywhere/heschl/steps/explain.py"):
+            warnings.warn_explicit("memory ran out", UserWarning, file, 1)
+    assert capsys.readouterr().err == "heschl: memory ran out\n"
+    assert warnings.showwarning is was

@@ -80,3 +80,33 @@ def test_clips_and_network_meet_in_one_precision():
         given = methods.gradient(model.eval(), x, TARGET)
         assert given.dtype == model.out.weight.dtype
         assert torch.allclose(given.float(), methods.gradient(Small().eval(), X, TARGET), atol=1e-6)
+
+
+class Overwrites(Small):
+    """Changes the clips that it is given, in place."""
+
+    def forward(self, x):
+        x.mul_(2).sub_(0.5)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_network_that_overwrites_its_input_changes_no_clip(name):
+    apart = Small().eval()
+    conv, given = apart.conv.forward, X.clone()
+    apart.conv.forward = lambda x: conv(2 * x - 0.5)
+    assert torch.allclose(ALL[name](Overwrites().eval(), given, TARGET), ALL[name](apart, X, TARGET))
+    assert torch.equal(given, X)
+
+
+class Undoes(Small):
+    """Overwrites what its own derivative needs."""
+
+    def forward(self, x):
+        return super().forward(torch.relu(x * 2).square().relu_().mul_(2).exp_().add_(1).exp().mul_(0.1))
+
+
+def test_a_network_without_a_derivative_is_told_in_a_sentence():
+    with pytest.raises(HeschlError, match="cannot be differentiated") as told:
+        methods.gradient(Undoes().eval(), X, TARGET)
+    assert "\n" not in str(told.value)

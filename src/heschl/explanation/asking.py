@@ -41,12 +41,14 @@ def prepared(model: nn.Module, x: Tensor) -> tuple[nn.Module, Tensor]:
 def answers(model: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Logits of clips (batch, ...); lengths (batch,) go to networks that take them.
 
+    The network gets a copy: one that overwrites its input changes no clip.
+
     Raises
     ------
     HeschlError: the network cannot take them, or gives no logits.
     """
     try:
-        out = model(x) if lengths is None else model(x, lengths)
+        out = model(x.clone()) if lengths is None else model(x.clone(), lengths)
     except (RuntimeError, ValueError) as error:
         if isinstance(error, HeschlError) or out_of_memory(error):
             raise
@@ -56,12 +58,17 @@ def answers(model: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tenso
 
 def not_taken(error: Exception, x: Tensor) -> HeschlError:
     """What torch says where a network cannot take an input, as a sentence."""
-    first = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+    first = first_line(error)
     sizes = any(word in first.lower() for word in ("size", "shape", "kernel", "length"))
     return HeschlError(
         f"the network cannot take an input of shape {tuple(x.shape)}: {first}"
         + ("; is the clip shorter than the network's receptive field?" if sizes else "")
     )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what torch says."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def out_of_memory(error: BaseException) -> bool:

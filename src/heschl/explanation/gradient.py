@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from heschl.explanation.asking import answers, in_parts, prepared
+from heschl.explanation.asking import answers, first_line, in_parts, out_of_memory, prepared
 from heschl.explanation.target import check_target, each_target
 from heschl.types import HeschlError
 
@@ -243,7 +243,12 @@ def _slope(model: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None) 
             raise HeschlError(
                 "the network's answer does not depend on x by torch operations: it has no gradient"
             )
-        (slope,) = torch.autograd.grad(score, x, allow_unused=True)
+        try:
+            (slope,) = torch.autograd.grad(score, x, allow_unused=True)
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            raise HeschlError(f"the network cannot be differentiated: {first_line(error)}") from error
     return torch.zeros_like(x.detach()) if slope is None else slope
 
 

@@ -201,7 +201,7 @@ def _in_order(model: nn.Module, x: Tensor, lengths: Tensor | None) -> list[str]:
     hooks = [module.register_forward_pre_hook(noted(name)) for name, module in model.named_modules()]
     try:
         with torch.no_grad():
-            model(x[:1]) if lengths is None else model(x[:1], lengths[:1])
+            model(x[:1].clone()) if lengths is None else model(x[:1].clone(), lengths[:1])
     finally:
         for hook in hooks:
             hook.remove()

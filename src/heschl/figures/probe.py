@@ -123,10 +123,12 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     axis.set_title(f"{first['target']}{what}; {first['n']:,} {first['samples_are']}")
     bottom, top = axis.get_ylim()
     least = 0.11 * (top - bottom)  # a line of words
-    for (_, name, colour), y in zip(ends, apart([end[0] for end in ends], least), strict=True):
+    heights = apart([end[0] for end in ends], least)
+    lift = max(0.0, bottom + least / 2 - min(heights))  # none lies beside the names of the areas
+    for (_, name, colour), y in zip(ends, heights, strict=True):
         axis.annotate(
             name,
-            (1, y),
+            (1, y + lift),
             (5, 0),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",

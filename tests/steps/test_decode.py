@@ -126,6 +126,28 @@ def test_patterns_by_frequency_are_those_of_lda(run: Run) -> None:
     assert chance == pytest.approx(np.sqrt(np.mean(by_chance)), rel=0.1)
 
 
+def test_the_carriers_frequency_is_found(tmp_path: Path) -> None:
+    """One source alone hears the word, the others are as loud: words differ at its frequency, and elsewhere as by chance.
+
+    Of 48 trials, which are too few for a weaker carrier; bench/carriers.py asks all four."""
+    from heschl.steps.decode import _answered
+    from heschl.steps.decode_linear import linear_by_frequency
+
+    recipe = brains(tmp_path)
+    root = tmp_path / "alone"
+    simulated_listener.simulate(root, 4, 1, 3, 12, snr=30.0, carrier="left frontal")
+    recipe["corpus"]["root"] = str(root)
+    recipe["feature"] |= {"n_freqs": 10, "order": [1, 2]}  # 4, 8, ... 40 Hz
+    held, _ = _answered(train(recipe, runs=tmp_path / "runs", quiet=True), "test", None)
+    pattern, chance = linear_by_frequency(held)
+    hertz = held.network.feature.frequencies.numpy()
+    planted = next(one.frequency for one in simulated_listener.SOURCES if one.name == "left frontal")
+    assert hertz[pattern.argmax()] == pytest.approx(planted)
+    away = [one.frequency for one in simulated_listener.SOURCES if abs(one.frequency - planted) > 9]
+    silent = np.interp(away, hertz, pattern)  # beyond what a wavelet smears
+    assert pattern.max() > 1.3 * chance and silent.mean() < 1.15 * chance
+
+
 def test_the_linear_decoder_points_at_words_that_training_never_heard(tmp_path: Path) -> None:
     """Where power is a linear image of the words' vectors, ridge regression finds the fourth from the other three."""
     from heschl.steps.decode import _answered

@@ -90,8 +90,8 @@ def read(
     root: a folder of this layout; the options on what is simulated are then its own.
     words: how many of the 30 embedded words. subjects, blocks: how many. voices: of each block, all words by each.
     snr: decibels. response: see above. carrier: the name of a source ("parietal"), or None: all four hear the word.
-    shuffled: words are permuted among the trials of each subject's block, after
-        they were heard: a decoder must then be at chance.
+    shuffled: words are permuted among the trials of each subject's block, after they were heard: a decoder must then be
+        at chance.
     seed: of everything random.
 
     Raises
@@ -99,17 +99,17 @@ def read(
     HeschlError: an option out of range, or a folder without this layout.
     """
     if root is None:
-        options = {
+        options: dict[str, Any] = {
             "words": words,
             "subjects": subjects,
             "blocks": blocks,
             "voices": voices,
             "snr": float(snr),
         }
-        alone = (
-            {} if carrier is None else {"carrier": carrier}
-        )  # so that what was kept before there were carriers is found
-        root = _kept({**options, "response": response, "seed": seed, **alone})
+        options |= {"response": response, "seed": seed}
+        if carrier is not None:  # else the folder is that of times when there were no carriers
+            options["carrier"] = carrier
+        root = _kept(options)
     root = Path(root)
     if not (root / "truth.json").is_file():
         raise HeschlError(f"{root} has no truth.json: it is no folder of simulated listeners")
@@ -325,9 +325,8 @@ def _alone(drives: np.ndarray, blocks: Sequence[int], carrier: int, seed: tuple[
     """Drives (trial, band, time), of which the bands that the carrier does not hear are permuted, each on its own, within
     blocks."""
     out, names = drives.copy(), np.asarray(blocks)
-    random = np.random.default_rng(
-        (*seed, 11)
-    )  # of its own: phases and noise are those of listeners without a carrier
+    # of its own: phases and noise are those of listeners without a carrier
+    random = np.random.default_rng((*seed, 11))
     for band in range(drives.shape[1]):
         for block in np.unique(names):
             rows = np.flatnonzero(names == block)

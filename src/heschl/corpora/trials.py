@@ -12,8 +12,8 @@ sounds: labels word, subject, block, recording; key ``x_data/ROW`` in the record
 
 The file, HDF5: x_data (trial, channel, time) or (trial, channel, freq, time); words, and where known blocks and clips
 (trial,) text; windows (trial, 2), the seconds of the recording that went into a trial; left_out (event, 2) text, where an event
-that gave no trial lies and why; channels (channel,) text; positions
-(channel, 3) metres, NaN for none; attributes rate (Hz), kind, space, subject. Readers of other layouts write it once into heschl's cache, a trial at a time.
+that gave no trial lies and why; channels (channel,) text; positions (channel, 3) metres, NaN for none; attributes rate (Hz), kind,
+space, subject. Readers of other layouts write it once into heschl's cache, a trial at a time.
 """
 
 from __future__ import annotations

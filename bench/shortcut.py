@@ -6,18 +6,18 @@ A small network learns ten digits of synthetic speech, once with a tone that giv
 (`heschl.corpora.shortcut`). The share of positive relevance that lies in the tone's cells should be high with the tone,
 and in the same cells without it near the share of all cells that these are. In the input, log(1 + power of a mel
 band), silence is 0, which is every method's baseline. A second table has networks whose input is another: in decibels, or
-with each row's mean taken off, zero is not silence. About six minutes on one core.
+with each row's mean taken off, zero is not silence. About twelve minutes on one core.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +34,8 @@ from heschl.signal import hz_to_mel, mel_to_hz
 
 AT_LEAST = 0.8  # of positive relevance, for LRP (its default preset) and for occlusion of aligned segments
 IN_TIME, IN_FREQUENCY = "occlusion in time, 50 ms by halves", "occlusion in frequency, 4 mel by halves"
-HELD_TO_IT = ("LRP epsilon_plus", IN_TIME, IN_FREQUENCY, "occlusion, aligned segments")
+ONE, TWO = "occlusion, 50 ms x 1 mel, out and back", "occlusion, 50 ms x 2 mel, out and back"
+HELD_TO_IT = ("LRP epsilon_plus", IN_TIME, IN_FREQUENCY, ONE, TWO, "occlusion, aligned segments")
 NEAR = 2.0  # without the tone: at most so many times the area's share, or as little of it
 RECIPE = {
     "format": 1,
@@ -71,14 +72,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    begin = time.process_time()
     with TemporaryDirectory() as scratch:
         runs = given.runs or Path(scratch)
         tone, plain = (
             [measured(tone, runs, given.clips, seed) for seed in range(given.seeds)] for tone in (True, False)
         )
         others = {name: measured(True, runs, given.clips, 0, feature) for name, feature in INPUTS.items()}
-    text = table(tone, plain, seconds=time.process_time() - begin) + "\n\n" + zeros(tone[0], others)
+    text = table(tone, plain) + "\n\n" + zeros(tone[0], others)
     print(text)
     if given.out:
         write_text(given.out, text + "\n")
@@ -132,8 +132,8 @@ def examples(run: Run, clips: int) -> tuple[nn.Module, Tensor, Tensor, Tensor, l
 def methods(quiet: Tensor) -> dict[str, Method]:
     """quiet: what stands for silence, the shape of x: the baseline of those that have one."""
 
-    def occluded(x: Tensor, segments: Tensor, m: nn.Module, t: Tensor) -> Tensor:
-        return aligned_occlusion(m, x, t, segments, quiet)
+    def occluded(x: Tensor, segments: Tensor, m: nn.Module, t: Tensor, how: Any = "alone") -> Tensor:
+        return aligned_occlusion(m, x, t, segments, quiet, how)
 
     rows: dict[str, Method] = {
         f"LRP {preset}": lambda m, x, t, _, preset=preset: lrp(m, x, t, preset) for preset in PRESETS
@@ -145,6 +145,8 @@ def methods(quiet: Tensor) -> dict[str, Method]:
     rows[IN_FREQUENCY] = lambda m, x, t, _: gradient.occlusion_frequency(m, x, t, 4, 2, quiet)
     rows["occlusion, 50 ms x 1 mel"] = lambda m, x, t, _: occluded(x, grid(x, 1, 5), m, t)
     rows["occlusion, 50 ms x 2 mel"] = lambda m, x, t, _: occluded(x, grid(x, 2, 5), m, t)
+    rows[ONE] = lambda m, x, t, _: occluded(x, grid(x, 1, 5), m, t, "both")
+    rows[TWO] = lambda m, x, t, _: occluded(x, grid(x, 2, 5), m, t, "both")
     rows["occlusion, 100 ms x 4 mel"] = lambda m, x, t, _: occluded(x, grid(x, 4, 10), m, t)
     rows["occlusion, aligned segments"] = lambda m, x, t, c: occluded(x, aligned(x, c), m, t)
     rows["(no method: how loud a cell is, squared)"] = lambda m, x, t, _: (x - quiet).square()
@@ -186,7 +188,7 @@ def missed(tone: Sequence[dict], plain: Sequence[dict]) -> list[str]:
     return out
 
 
-def table(tone: Sequence[dict], plain: Sequence[dict], seconds: float) -> str:
+def table(tone: Sequence[dict], plain: Sequence[dict]) -> str:
     def accuracy(found: Sequence[dict]) -> str:
         all_ = [one["score"]["scores"]["accuracy"] for one in found]
         value, low, high = (
@@ -207,7 +209,7 @@ def table(tone: Sequence[dict], plain: Sequence[dict], seconds: float) -> str:
         f"Synthetic speech; ten digits, chance 10 %; {len(tone)} trainings of each network, on a split of its own. Right "
         f"on {speakers} unheard speakers (mean over trainings; 95 % interval over speakers): {accuracy(tone)} with the "
         f"tone, {accuracy(plain)} without. Explained are the clips that are right, {clips(tone)} a training with the "
-        f"tone, {clips(plain)} without. Means over trainings, lowest and highest beside; {seconds:.0f} s of one core.",
+        f"tone, {clips(plain)} without. Means over trainings, lowest and highest beside.",
         "",
         "| share of positive relevance in the tone's cells | with the tone | without |",
         "|---|---:|---:|",
@@ -220,9 +222,14 @@ def table(tone: Sequence[dict], plain: Sequence[dict], seconds: float) -> str:
     lost = missed(tone, plain)
     lines += [
         "",
-        f"In every training, LRP by its default preset and occlusion in time, in frequency and of aligned segments are held to at least "
+        f"In every training, LRP by its default preset and occlusion in time, in frequency, of patches out and back, and of "
+        f"aligned segments are held to at least "
         f"{100 * AT_LEAST:.0f} % with the tone; without it, on the mean, to {1 / NEAR:g} to {NEAR:g} times the cells' own "
         f"share: {'missed by ' + ', '.join(lost) if lost else 'all hold'}.",
+        "",
+        "A patch that is taken out leaves the rest of the tone, which tells the digit as well, so that its fall is small beside "
+        "the noise of all others. Out and back: the mean of that fall and of the rise when the patch alone is put back into "
+        "silence (method='both').",
     ]
     return "\n".join(lines)
 

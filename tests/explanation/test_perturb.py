@@ -200,7 +200,7 @@ def test_alone_and_shapley_of_an_additive_answer():
     """Energy is additive over stretches of time that do not overlap, but for the soft edges."""
     wave, parts = noise(), time_segments(1.0, 5)
     energy = [float(part.square().sum()) for part in wave.reshape(5, -1)]
-    for method in ("alone", "shapley"):
+    for method in ("alone", "both", "shapley"):
         found = aligned_relevance(lambda w: w.square().sum(-1), wave, parts, RATE, method, fade=0.0)
         assert np.allclose(found.values, energy) and (found.error == 0).all() and found.names[0] == "0-200 ms"
         assert found.whole == pytest.approx(sum(energy)) and found.without == pytest.approx(0)
@@ -217,6 +217,29 @@ def test_shapley_of_a_word_that_needs_both_parts():
 
     assert np.allclose(aligned_relevance(both, wave, parts, RATE).values, [1, 1])
     assert np.allclose(aligned_relevance(both, wave, parts, RATE, "shapley").values, [0.5, 0.5])
+
+
+def test_both_is_shapley_where_no_more_than_two_act_together():
+    parts, wave = time_segments(1.0, 4), noise(3)
+    pairs = torch.randn(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def heard(waves):  # how much of each stretch is there
+        return waves.reshape(-1, 4, N // 4).square().sum(-1)
+
+    def two(waves):
+        return torch.einsum("ni,ij,nj->n", heard(waves), pairs, heard(waves)) + heard(waves).sum(1)
+
+    def values(answer, method):
+        return aligned_relevance(answer, wave, parts, RATE, method, fade=0.0)
+
+    assert np.allclose(values(two, "both").values, values(two, "shapley").values)
+    assert not np.allclose(values(two, "alone").values, values(two, "shapley").values, rtol=0.1)
+    assert values(two, "both").asked == 10  # all, none, each taken out and each put back
+
+    def three(waves):
+        return heard(waves)[:, :3].prod(1)
+
+    assert not np.allclose(values(three, "both").values, values(three, "shapley").values, rtol=0.1)
 
 
 def test_many_segments_are_sampled_with_an_error():
@@ -251,7 +274,7 @@ def test_bands_of_an_answer_that_listens_to_one():
     def answer(waves):
         return torch.fft.rfft(waves)[:, 2400:2600].abs().square().sum(-1)
 
-    for method in ("alone", "shapley"):
+    for method in ("alone", "both", "shapley"):
         found = aligned_relevance(answer, wave, bands(RATE, 4, "hertz"), RATE, method)
         assert found.values.argmax() == 2 and found.values[2] > 0.99 * found.whole
 
@@ -264,7 +287,7 @@ def test_bad_answers_are_one_sentence():
         (lambda: aligned_relevance(lambda w: w.sum(-1), noise(), [], RATE), "no segments"),
         (
             lambda: aligned_relevance(lambda w: w.sum(-1), noise(), parts, RATE, "owen"),
-            "choose alone, shapley",
+            "choose alone, both, shapley",
         ),
         (lambda: aligned_relevance(lambda w: w.sum(-1), noise()[None], parts, RATE), "belong to one clip"),
         (lambda: aligned_relevance(lambda w: w.sum(-1), noise(), parts, RATE, draws=0), "draws is 0"),
@@ -316,6 +339,20 @@ def test_aligned_occlusion_by_shapley_adds_up(network):
     assert torch.equal(
         found[1:2], aligned_occlusion(network, X[1:2], TARGET[1:2], numbers[:1], 0.0, "shapley")
     )
+
+
+def test_aligned_occlusion_of_both_ends_by_hand(network):
+    numbers = (torch.arange(12) // 4).expand(3, 12)
+    found = aligned_occlusion(network, X, TARGET, numbers, baseline=0.0, method="both")
+
+    def logit(x):
+        with torch.no_grad():
+            return network(x).gather(1, TARGET[:, None])[:, 0]
+
+    for k in range(3):
+        inside = (numbers[0] == k).double()
+        ends = logit(X) - logit(X * (1 - inside)) + logit(X * inside) - logit(0 * X)
+        assert torch.allclose((found * inside).sum((1, 2)), ends / 2)
 
 
 def test_aligned_occlusion_refuses(network):

@@ -45,7 +45,7 @@ __all__ = [
     "remove_segments",
 ]
 
-Method = Literal["alone", "shapley"]
+Method = Literal["alone", "both", "shapley"]
 _AT_ONCE = 64  # copies of a clip that the network hears at once
 Answer = Callable[[Tensor], Tensor]  # waves (n, time) -> scores (n,)
 
@@ -53,8 +53,9 @@ Answer = Callable[[Tensor], Tensor]  # waves (n, time) -> scores (n,)
 class Aligned(NamedTuple):
     """Relevance of a clip's segments.
 
-    values: (segment,) float64. "alone": how far the score falls when this segment is taken out; "shapley": its mean
-        fall over all orders of taking segments out, which add up to whole - without.
+    values: (segment,) float64. "alone": how far the score falls when this segment is taken out; "both": the mean of that
+        and of how far it rises when this segment alone is put back where all are out; "shapley": its mean fall over all
+        orders of taking segments out, which add up to whole - without.
     error: (segment,) standard error: over the coalitions that were drawn ("shapley"), or over draws of noise
         ("alone"); 0 where nothing is drawn, NaN where noise was drawn once.
     whole, without: the score of the clip, and of what is left when all segments are taken out.
@@ -90,8 +91,9 @@ def aligned_relevance(
     ----------
     answer: waves (n, time) -> scores (n,), such as a class's logit after the feature and the network.
     wave: (time,). segments: of the wave, as `heschl.explanation.segments.segments_of` finds them. rate: Hz.
-    method: "alone" takes out one segment at a time; "shapley" takes out coalitions of them, all for up to ten
-        segments, ``samples`` for more (None: 2048 + 2 * segments).
+    method: "alone" takes out one segment at a time, which finds little where others tell the same; "both" also puts
+        back one at a time, and is "shapley" where no more than two segments act together; "shapley" takes out
+        coalitions of them, all for up to ten segments, ``samples`` for more (None: 2048 + 2 * segments).
     kind, fade, window: what comes instead, as `remove` and `remove_bands` say.
     draws: how many noises are tried, of which the mean score counts (for kind "noise").
     seed: of the noise and of the coalitions.
@@ -125,10 +127,10 @@ def aligned_relevance(
     if method == "shapley":
         found = kernel_shapley(lambda present: scores(present).mean(0), n, samples, seed)
         return Aligned(found.values, found.error, found.whole, found.nobody, names, found.asked * draws)
-    if method != "alone":
+    if method not in get_args(Method):
         raise HeschlError(f"method is {method!r}: choose {', '.join(get_args(Method))}")
-    heard = scores(np.concatenate([np.ones((1, n), bool), np.zeros((1, n), bool), ~np.eye(n, dtype=bool)]))
-    falls = heard[:, :1] - heard[:, 2:]
+    heard = scores(_one_by_one(n, method))
+    falls = _falls(heard, n)
     if kind != "noise":
         error = np.zeros(n)
     elif draws == 1:
@@ -136,7 +138,27 @@ def aligned_relevance(
     else:
         error = falls.std(0, ddof=1) / math.sqrt(draws)
     whole, without = heard[:, 0].mean(), heard[:, 1].mean()
-    return Aligned(falls.mean(0), error, float(whole), float(without), names, draws * (n + 1) + 1)
+    return Aligned(
+        falls.mean(0), error, float(whole), float(without), names, draws * (heard.shape[1] - 1) + 1
+    )
+
+
+def _one_by_one(n: int, method: Method) -> np.ndarray:
+    """(coalition, segment): all, none, all but each; and each alone for "both"."""
+    each = np.eye(n, dtype=bool)
+    ends = [np.ones((1, n), bool), np.zeros((1, n), bool), ~each]
+    return np.concatenate([*ends, each] if method == "both" else ends)
+
+
+def _falls(heard: np.ndarray, n: int) -> np.ndarray:
+    """(..., segment) out of the scores (..., coalition) of `_one_by_one`."""
+    whole, without, less, alone = (
+        heard[..., :1],
+        heard[..., 1:2],
+        heard[..., 2 : n + 2],
+        heard[..., n + 2 :],
+    )
+    return np.asarray((whole - less + alone - without) / 2 if alone.size else whole - less)
 
 
 def _answered(answer: Answer, waves: Tensor) -> np.ndarray:
@@ -215,8 +237,7 @@ def aligned_occlusion(
         if method == "shapley":
             values = kernel_shapley(scores, n, samples, seed).values
         else:
-            heard = scores(np.concatenate([np.ones((1, n), bool), ~np.eye(n, dtype=bool)]))
-            values = heard[0] - heard[1:]
+            values = _falls(scores(_one_by_one(n, method)), n)
         ids, kept = view.ids[k].clamp_min(0), view.ids[k] == KEPT
         share = torch.where(kept, 0.0, far[k])
         sums = share.new_zeros(n).scatter_add(0, ids.flatten(), share.flatten())

@@ -141,6 +141,8 @@ def _title(held: Mapping[str, Any]) -> str:
         found = found or bool(better)
     n, group = held.get("speakers") or held.get("clips"), held.get("group", "clip")
     of = f" ({n}\u00a0{group}{'s' * (n != 1)})" if n else ""
+    if all(row["deletion_over_random"].get("low") is None for row in held["rows"] if not row["control"]):
+        return f"Too few to say whether an explanation finds what matters{of}"
     if not found:
         return f"No explanation finds what matters better than chance and loudness do{of}"
     return "Explanations that find what matters better than chance and loudness: " + ", ".join(told) + of

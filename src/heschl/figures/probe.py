@@ -124,11 +124,14 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     bottom, top = axis.get_ylim()
     least = 0.11 * (top - bottom)  # a line of words
     heights = apart([end[0] for end in ends], least)
-    lift = max(0.0, bottom + least / 2 - min(heights))  # none lies beside the names of the areas
+    lowest = bottom + least / 2  # none lies beside the names of the areas
+    for k in sorted(range(len(ends)), key=lambda k: heights[k]):
+        heights[k] = max(heights[k], lowest)
+        lowest = heights[k] + least
     for (_, name, colour), y in zip(ends, heights, strict=True):
         axis.annotate(
             name,
-            (1, y + lift),
+            (1, y),
             (5, 0),
             xycoords=("axes fraction", "data"),
             textcoords="offset points",

@@ -139,7 +139,9 @@ def compare(
         give(held)
         return
     speech = " of synthetic speech" if held["synthetic"] else ""
-    say(f"{held['part']}: {held['clips']:,} shared clips{speech}, {held['n_speakers']} speakers")
+    say(
+        f"{held['part']}: {held['clips']:,} shared clips{speech}, {held['n_speakers']} speaker{'s' * (held['n_speakers'] != 1)}"
+    )
     from heschl.figures.compare import called
 
     names = dict(zip(("one", "other"), called(held)))

@@ -156,3 +156,11 @@ def test_nothing_to_draw_is_said():
         curves([])
     with pytest.raises(HeschlError, match="one channel"):
         spectrogram_figure(np.zeros((2, 5)), 8000)
+
+
+def test_a_title_breaks_between_words_not_inside_a_runs_name():
+    from heschl.figures.style import wrapped
+
+    title = "audionet-v1-small understands less than words-crnn-adamw: −13.6 points, 204 speakers"
+    for width in (2.5, 4, 5, 6, 7.5):
+        assert " ".join(wrapped(title, width)) == title

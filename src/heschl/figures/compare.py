@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heschl.figures.style import BLUE, INK, LINE, ORANGE, PAPER, TEXT, new_figure, percent, styled
+from heschl.figures.style import BLUE, INK, LINE, ORANGE, PAPER, TEXT, legible, new_figure, percent, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +74,7 @@ def compared_figure(
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
                 ha="right" if mean > 0.5 else "left",
-                color=colour if colour == BLUE else INK,
+                color=legible(colour),
             )
     return figure
 

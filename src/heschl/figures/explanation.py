@@ -326,7 +326,7 @@ def symbols(axis: Axes, spans: Sequence[Span], tier: str, points: float, colour:
             axis.plot([edge, edge], [0.1, 0.9], color=LINE, linewidth=0.8, clip_on=True)
         room, size = (span.stop - span.start) * points, 9 if tier == "word" else 8.5
         name = span.symbol.lower() if tier == "phone" and span.symbol.isupper() else span.symbol
-        if len(name) * size * 0.62 <= room:
+        if len(name) * size * 0.62 + 2 <= room:  # a little apart from the next
             axis.text(
                 (span.start + span.stop) / 2,
                 0.45,

@@ -230,7 +230,7 @@ def _map(axis: Axes, table: np.ndarray, numbers: bool, top: float = 1.0) -> None
         ground, ink = numbered(step) if numbers else (shades()[step], INK)
         axis.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, facecolor=ground, linewidth=0))
         if numbers:
-            text = "–" if np.isnan(value) else f"{value:.2f}".replace("-0.00", "0.00")
+            text = "–" if np.isnan(value) else f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
             axis.text(j, i, text, ha="center", va="center", color=ink, fontsize=8.5)
     axis.set_xlim(-0.5, columns - 0.5)
     axis.set_ylim(rows - 0.5, -0.5)

@@ -193,9 +193,9 @@ def wrapped(title: str, width: float) -> list[str]:
     import textwrap
 
     most = max(20, int(width * 10.8))
-    lines = textwrap.wrap(title, most) or [""]
+    lines = textwrap.wrap(title, most, break_on_hyphens=False) or [""]
     for letters in range(most, 19, -1):
-        narrower = textwrap.wrap(title, letters) or [""]
+        narrower = textwrap.wrap(title, letters, break_on_hyphens=False) or [""]
         if len(narrower) > len(lines):
             break
         lines = narrower

@@ -20,6 +20,7 @@ from heschl.figures.style import (
     new_figure,
     percent,
     styled,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
     hues = {name: _HUES[k % len(_HUES)] for k, name in enumerate(methods)}
     shares, tiers = held["fractions"], () if "stretches" in kinds else TIERS
     with styled():
-        figure = new_figure(width, 4.7 + 0.17 * ((len(methods) + 4) // 3), _title(held))
+        title = _title(held)
+        lines = len(wrapped(title, width)) - 1
+        figure = new_figure(width, 4.7 + 0.2 * lines + 0.17 * ((len(methods) + 5) // 3), title)
         axes = figure.subplots(2, len(kinds), sharex=True, sharey=True, squeeze=False)
         for column, kind in enumerate(kinds):
             for line, side in enumerate(("deletion", "insertion")):
@@ -114,14 +117,14 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
         axes[0, 0].set_ylabel("the answer's probability,\ncells taken out")
         axes[1, 0].set_ylabel("the answer's probability,\ncells put back")
         axes[1, 0].set_xlabel("taken out or put back,\nmost important first", loc="left")
-        lines: dict[str, Any] = {}  # not every method says something of every kind of cells
+        drawn: dict[str, Any] = {}  # not every method says something of every kind of cells
         for axis in axes[0]:
             handles, labels = axis.get_legend_handles_labels()
-            lines |= dict(zip(labels, handles, strict=True))
-        last = [label for label in (NAMES["random"], NAMES["energy"], GUESSING) if label in lines]
-        order = [label for label in lines if label not in last] + last
+            drawn |= dict(zip(labels, handles, strict=True))
+        last = [label for label in (NAMES["random"], NAMES["energy"], GUESSING) if label in drawn]
+        order = [label for label in drawn if label not in last] + last
         figure.legend(
-            [lines[label] for label in order],
+            [drawn[label] for label in order],
             order,
             loc="outside lower left",
             ncols=3 if width > 5 else 2,

@@ -106,6 +106,7 @@ def test_the_page_is_whole_offline_and_says_what_the_files_say(run):
 
 @pytest.mark.slow
 def test_names_from_the_data_cannot_write_into_the_page(run, tmp_path):
+    evaluate(run)
     row = {
         "id": "a",
         "speaker": "<script>x</script>",

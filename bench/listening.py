@@ -280,8 +280,8 @@ def tables(
         "The listeners' response goes on for a second (in IFG it stands at "
         f"{100 * listener.kernel(0.18)[round(SHORT[1] * listener.RATE)]:.0f} % of its highest at {SHORT[1]:g} s). Where lags end before it, "
         "acoustics cannot say all that they drive, and a layer with a memory says the rest, a taught one better than a random one: "
-        "whoever aligns should fit lags as long as the envelope's response is (`--lags`). What is claimed with long lags too says that the "
-        "controls are still not all of the acoustics that the brain follows: a claim is held against this table before it is believed.",
+        "whoever aligns should fit lags as long as the envelope's response is (`--lags`; `align` warns where it goes on at the last one). "
+        "A claim is held against this table before it is believed.",
     ]
     groups = {" and ".join(group) for row in rows for group in row["groups"]}
     if groups:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from heschl.figures.probe import selectivity_figure
+from heschl.figures.probe import probes_figure, selectivity_figure, similarity_figure
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,43 @@ def test_selectivity_says_how_many_units_prefer_anything(median, share, said):
 
     figure = selectivity_figure({"early": area(0.5), "late": area(1.0)}, "psi")
     assert figure.get_suptitle().replace("\n", " ") == said
+
+
+def row(area, target, score, gain, chance=0.1):
+    def around(value, size):
+        return {"value": value, "low": value - size, "high": value + size}
+
+    scores = {"score": around(score, 0.1), "gain": gain, "untrained": around(score - gain["value"], 0.1)}
+    about = {"measure": "balanced accuracy", "classes": 10, "n": 40, "samples_are": "clips", "n_speakers": 12}
+    return {
+        "area": area,
+        "target": target,
+        "chance": chance,
+        "control": around(chance, 0.05),
+        **scores,
+        **about,
+    }
+
+
+def test_probes_are_said_to_read_what_training_added():
+    sure, unsure = {"value": 0.2, "low": 0.1, "high": 0.3}, {"value": 0.05, "low": -0.05, "high": 0.15}
+    rows = [
+        row("early", "word", 0.5, sure), row("late", "word", 0.6, unsure),
+        row("early", "gender", 0.8, unsure), row("late", "gender", 0.7, unsure),
+        row("early", "pitch", 0.15, sure), row("late", "pitch", 0.12, sure),
+    ]  # fmt: skip
+    said = probes_figure(rows, ["early", "late"]).get_suptitle().replace("\n", " ").replace("\u202f", " ")
+    assert said == (
+        "A straight line reads word best off early, pitch no better than guessing, gender no better than off an untrained "
+        "network (12 speakers, 95 % intervals)"
+    )
+
+
+@pytest.mark.parametrize(("n", "said"), [(3, "−0.01"), (9, "−.01")])
+def test_numbers_of_many_layers_stand_apart(n, said):
+    areas = [f"conv{k}" for k in range(n)]
+    table = [[1.0 if k == j else -0.01 for k in range(n)] for j in range(n)]
+    texts = [
+        text.get_text() for text in similarity_figure({"trained with itself": table}, areas).axes[0].texts
+    ]
+    assert set(texts) == {"1.00", said}

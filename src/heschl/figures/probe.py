@@ -146,20 +146,19 @@ def _bound(score: Mapping[str, Any], side: str) -> float:
 
 
 def _title(rows: Sequence[Mapping[str, Any]], synthetic: bool, known: bool) -> str:
-    best: dict[str, Mapping[str, Any]] = {}
-    for row in rows:
-        if row["target"] not in best or row["score"]["value"] > best[row["target"]]["score"]["value"]:
-            best[row["target"]] = row
+    """Which area each target is read off best, of those where the intervals of the score and of what training added lie above
+    guessing and above nothing."""
     several = len({row["area"] for row in rows}) > 1
     told: list[str] = []
     no_better: dict[str, list[str]] = {"guessing": [], "off an untrained network": []}
-    for target, row in best.items():
-        if _bound(row["score"], "low") <= row["chance"]:
-            no_better["guessing"].append(target)
-        elif row["score"]["value"] <= row["untrained"]["value"]:
-            no_better["off an untrained network"].append(target)
+    for target in dict.fromkeys(row["target"] for row in rows):
+        known_of = [r for r in rows if r["target"] == target and _bound(r["score"], "low") > r["chance"]]
+        learned = [r for r in known_of if _bound(r["gain"], "low") > 0]
+        if learned:
+            best = max(learned, key=lambda row: float(row["score"]["value"]))
+            told.append(f"{target} {'best ' * (not told and several)}off {best['area']}")
         else:
-            told.append(f"{target} {'best ' * (not told and several)}off {row['area']}")
+            no_better["off an untrained network" if known_of else "guessing"].append(target)
     told += [f"{' and '.join(those)} no better than {what}" for what, those in no_better.items() if those]
     said = ", ".join(told)
     n = max(row["n_speakers"] for row in rows)
@@ -231,6 +230,7 @@ def _map(axis: Axes, table: np.ndarray, numbers: bool, top: float = 1.0) -> None
         axis.add_patch(Rectangle((j - 0.48, i - 0.48), 0.96, 0.96, facecolor=ground, linewidth=0))
         if numbers:
             text = "–" if np.isnan(value) else f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
+            text = text.replace("0.", ".", 1) if columns > 6 and not text.startswith("1") else text
             axis.text(j, i, text, ha="center", va="center", color=ink, fontsize=8.5)
     axis.set_xlim(-0.5, columns - 0.5)
     axis.set_ylim(rows - 0.5, -0.5)

@@ -166,3 +166,20 @@ def test_shapes_that_differ_are_refused():
         montage({})
     with pytest.raises(HeschlError, match="at least one"):
         compared({}, {})
+
+
+@pytest.mark.parametrize("width", [WIDE, TEXT, PHONE])
+@pytest.mark.parametrize("frames", [51, 52, 60, 101])
+def test_no_time_is_cut_off_at_the_edge(width, frames):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    values = RANDOM.normal(size=(20, frames))
+    seen = SEEN._replace(level=values, relevance=values, times=np.arange(frames) / 100, wave=None)
+    for figure in (explanation_figure(seen, width=width), compared({"lrp": seen}, {}, width=width)):
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        edge = figure.bbox.width
+        for axis in figure.axes:
+            for label in axis.get_xticklabels():
+                first, last = axis.get_xlim()
+                if label.get_text() and first <= label.get_position()[0] <= last:
+                    assert label.get_window_extent(renderer).x1 <= edge, label.get_text()

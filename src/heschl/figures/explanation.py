@@ -257,15 +257,20 @@ def _left(
         own = [span for span in seen.spans if span.tier == tier]
         symbols(lowest, own, tier, width * 72 / max(1e-9, last - first), INK if tier == "word" else SOFT)
         top += high + GAP
-    step = next(
-        s
-        for s in (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 600)
-        if (last - first) / s <= 8
-    )
-    ticks = np.arange(0, last + 1e-9, step)
-    lowest.set_xticks(ticks, [f"{t:g}" if t < ticks[-1] else f"{t:g} s" for t in ticks])
+    seconds_below(lowest, first, last)
     lowest.tick_params(axis="x", length=3, labelbottom=True)
     lowest.set_xlim(first, last)
+
+
+def seconds_below(axis: Axes, first: float, last: float) -> None:
+    """At most nine ticks over these seconds, the last with its unit, inside the figure."""
+    steps = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 600)
+    step = next((s for s in steps if (last - first) / s <= 8), steps[-1])
+    ticks = np.arange(0, last + 1e-9, step)
+    axis.set_xticks(ticks, [f"{t:g}" if t < ticks[-1] else f"{t:g} s" for t in ticks])
+    if (last - ticks[-1]) / (last - first) * _inches(axis) < 0.1:  # no room for half of the words
+        axis.get_xticklabels()[-1].set_horizontalalignment("right")
+    axis.set_xlim(first, last)
 
 
 def frequency_ticks(axis: Axes, seen: Seen) -> None:

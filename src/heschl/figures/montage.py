@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from heschl.figures.explanation import Seen, frequency_ticks, picture, place, shown, titled
+from heschl.figures.explanation import Seen, frequency_ticks, picture, place, seconds_below, shown, titled
 from heschl.figures.style import INK, SOFT, TEXT, WIDE, styled, wrapped
 from heschl.types import HeschlError
 
@@ -78,9 +76,5 @@ def compared(
             if k < len(pictures) - 1:
                 axis.set_xticks([])
             else:
-                first, last = axis.get_xlim()
-                step = next(s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 60, 600) if (last - first) / s <= 8)
-                ticks = np.arange(0, last + 1e-9, step)
-                axis.set_xticks(ticks, [f"{t:g}" if t < ticks[-1] else f"{t:g} s" for t in ticks])
-                axis.set_xlim(first, last)
+                seconds_below(axis, *axis.get_xlim())
     return figure

@@ -62,3 +62,11 @@ def test_numbers_of_many_layers_stand_apart(n, said):
         text.get_text() for text in similarity_figure({"trained with itself": table}, areas).axes[0].texts
     ]
     assert set(texts) == {"1.00", said}
+
+
+@pytest.mark.parametrize(
+    ("least", "said"), [(0.42, "Training changed late most: CKA 0.42"), (0.997, "changed no layer")]
+)
+def test_what_training_did_not_change_is_not_said_to_be_changed_most(least, said):
+    tables = {"trained with untrained": [[0.999, 0.5], [0.5, least]]}
+    assert said in similarity_figure(tables, ["early", "late"]).get_suptitle().replace("\n", " ")

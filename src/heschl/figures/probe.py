@@ -215,6 +215,10 @@ def _alike(tables: Mapping[str, Sequence[Sequence[float | None]]], areas: Sequen
     least = min(((value, area) for value, area in same if value is not None), default=(None, ""))
     if least[0] is None:
         return "How alike the layers are (CKA without bias; 1: the same up to rotation)"
+    if round(least[0], 2) == 1:
+        return (
+            "Training changed no layer: CKA 1.00 of each with itself untrained (1: the same up to rotation)"
+        )
     return f"Training changed {least[1]} most: CKA {least[0]:.2f} with itself untrained (1: the same up to rotation)"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from heschl.figures.marks import frequency_ticks, inches, seconds_below, symbols
 from heschl.figures.spectrogram import _wave
 from heschl.figures.style import (
     BLUE,
@@ -35,7 +36,6 @@ GREY = 0.42  # how far towards the ink the loudest cell goes: colour must stay r
 MARGIN = 0.04  # seconds shown before and after the clip, of the zeros that a network may be given around it
 NARROW = 5.0  # inches: below it, all stands in one column
 FADED = "each faded in and out over 5 ms, at one level"  # why all of it is answered otherwise than the clip
-LINE_HEIGHT = 0.15  # inches, of a number on an axis with its neighbours apart
 # inches, of the parts of the figure
 RIGHT, CURVE, BAR, NAMES, SOUNDS, KEY, GAP = 3.75, 1.45, 0.24, 1.55, 1.75, 0.22, 0.05
 
@@ -139,14 +139,6 @@ def place(figure: Figure, left: float, top: float, width: float, height: float, 
     box = (left / whole, 1 - (top + height) / tall, width / whole, height / tall)
     axis: Axes = figure.add_axes(box, **options)
     return axis
-
-
-def _inches(axis: Axes, side: str = "width") -> float:
-    """How wide an axis is, or its height."""
-    figure = axis.get_figure(root=True)
-    assert figure is not None
-    whole = figure.get_figwidth() if side == "width" else figure.get_figheight()
-    return float(getattr(axis.get_position(), side) * whole)
 
 
 def _check(seen: Seen) -> None:
@@ -262,44 +254,6 @@ def _left(
     lowest.set_xlim(first, last)
 
 
-def seconds_below(axis: Axes, first: float, last: float) -> None:
-    """At most nine ticks over these seconds, the last with its unit, inside the figure."""
-    steps = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 600)
-    step = next((s for s in steps if (last - first) / s <= 8), steps[-1])
-    ticks = np.arange(0, last + 1e-9, step)
-    axis.set_xticks(ticks, [f"{t:g}" if t < ticks[-1] else f"{t:g} s" for t in ticks])
-    if (last - ticks[-1]) / (last - first) * _inches(axis) < 0.1:  # no room for half of the words
-        axis.get_xticklabels()[-1].set_horizontalalignment("right")
-    axis.set_xlim(first, last)
-
-
-def frequency_ticks(axis: Axes, seen: Seen) -> None:
-    axis.tick_params(color=LINE)
-    if seen.frequencies is None:
-        axis.set_yticks([0, len(seen.level) - 1], ["1", f"{len(seen.level)}"])
-        axis.set_ylabel("feature")
-        return
-    top = seen.frequencies[-1]
-    linear = np.allclose(np.diff(seen.frequencies), np.diff(seen.frequencies)[:1], rtol=0.01)
-    wanted = [0, 1000, 2000, 3000, 4000, 6000, 8000] if linear else [250, 500, 1000, 2000, 4000, 8000]
-    wanted = [f for f in wanted if seen.frequencies[0] - 1 <= f <= top * 1.02]
-    if not linear and wanted and wanted[-1] * 1.5 <= top:  # a third of the picture would have no number
-        wanted.append(wanted[-1] * 3 // 2)
-    if linear and len(wanted) > 5:
-        wanted = [f for f in wanted if f % 2000 == 0]
-    places = np.interp(wanted, seen.frequencies, np.arange(len(seen.frequencies)))
-    least = len(seen.level) * LINE_HEIGHT / _inches(axis, "height")  # rows that a number takes up
-    kept: list[int] = []
-    for k, at in enumerate(places):
-        if not kept or at - places[kept[-1]] >= least:
-            kept.append(k)
-    wanted, places = [wanted[k] for k in kept], places[kept]
-    axis.set_yticks(places, [f"{f / 1000:g}" for f in wanted])
-    # beside the longest number that there may be, not beside the longest that there is, which drives it off the figure
-    axis.set_ylabel("kHz")
-    axis.yaxis.set_label_coords(-0.4 / _inches(axis), 0.5)
-
-
 def _key(axis: Axes, target: str) -> None:
     """What the colours mean, above the picture's right end."""
     from matplotlib.offsetbox import AnchoredOffsetbox, HPacker, TextArea
@@ -318,30 +272,6 @@ def _key(axis: Axes, target: str) -> None:
         bbox_transform=axis.transAxes,
     )
     axis.add_artist(box)
-
-
-def symbols(axis: Axes, spans: Sequence[Span], tier: str, points: float, colour: str) -> None:
-    """Symbols between the marks of where they begin and end; points: of one second."""
-    axis.set_ylim(0, 1)
-    axis.set_yticks([])
-    axis.spines["left"].set_visible(False)
-    axis.spines["bottom"].set_visible(False)
-    for span in spans:
-        for edge in (span.start, span.stop):
-            axis.plot([edge, edge], [0.1, 0.9], color=LINE, linewidth=0.8, clip_on=True)
-        room, size = (span.stop - span.start) * points, 9 if tier == "word" else 8.5
-        name = span.symbol.lower() if tier == "phone" and span.symbol.isupper() else span.symbol
-        if len(name) * size * 0.62 + 2 <= room:  # a little apart from the next
-            axis.text(
-                (span.start + span.stop) / 2,
-                0.45,
-                name,
-                ha="center",
-                va="center",
-                fontsize=size,
-                color=colour,
-                clip_on=True,
-            )
 
 
 # --- the right: is it true ---------------------------------------------------------------------------------
@@ -378,7 +308,7 @@ def _line_names(axis: Axes, curves: Mapping[str, Any], names: list[tuple[str, di
         wanted[k] += 1e-3 * place
     placed = apart(wanted.tolist(), 0.13)
     lift = max(0.0, 0.02 - min(placed)) - max(0.0, max(placed) - 1.0)
-    point = 1 / 72 / _inches(axis)  # of the axis' width
+    point = 1 / 72 / inches(axis)  # of the axis' width
     for (name, style), at in zip(names, placed, strict=True):
         # the curves meet where they end, so each name brings a piece of its own line
         axis.plot([1 + 6 * point, 1 + 20 * point], [at + lift] * 2, clip_on=False, **style)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from heschl.figures.explanation import symbols
+from heschl.figures.marks import symbols
 from heschl.figures.spectrogram import seconds_ticks, spectrum
 from heschl.figures.style import INK, TEXT, VERMILION, new_figure, styled
 from heschl.types import Span

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from heschl.figures.explanation import Seen, frequency_ticks, picture, place, seconds_below, shown, titled
+from heschl.figures.explanation import Seen, picture, place, shown, titled
+from heschl.figures.marks import frequency_ticks, seconds_below
 from heschl.figures.style import INK, SOFT, TEXT, WIDE, styled, wrapped
 from heschl.types import HeschlError
 

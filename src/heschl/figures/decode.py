@@ -75,11 +75,19 @@ def decode_figure(
 def _profile(axis: Axes, frequencies: np.ndarray, share: np.ndarray, linear: np.ndarray) -> None:
     """Over frequencies upward: the network's relevance over its mean, and the linear decoder's pattern over chance."""
     for values, name, colour, high in (
-        (share, "relevance, times the mean", BLUE, 1.09),
-        (linear, "linear decoder, times chance", ORANGE, 1.02),
+        (share, "relevance, times the mean", BLUE, 15),
+        (linear, "linear decoder, times chance", ORANGE, 3),
     ):
         axis.plot(values, frequencies, "o-", color=colour, markersize=3, linewidth=1.2)
-        axis.text(0, high, name, transform=axis.transAxes, color=legible(colour), fontsize=9)
+        axis.annotate(
+            name,
+            (0, 1),
+            (0, high),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            color=legible(colour),
+            fontsize=9,
+        )
     axis.axvline(1, color=SOFT, linestyle="--", linewidth=1)
     axis.set_xlim(0, 1.1 * max(1.0, float(share.max()), float(linear.max())))
     axis.set_xlabel("at 1, nothing stands out")

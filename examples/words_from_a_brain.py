@@ -59,7 +59,8 @@ print(f"{held['trials']} trials of {held['subjects']} simulated listeners, {held
 # %% [markdown]
 # ## What does it rest on?
 #
-# Relevance over frequency, time and electrodes. The simulated sources oscillate at 7, 12, 20 and 32 Hz.
+# Relevance over frequency, time and electrodes. The simulated sources oscillate at 7, 12, 20 and 32 Hz, and tell much the same of
+# a word: a decoder may do without one, and then it has little relevance.
 
 # %%
 found = held["explained"]

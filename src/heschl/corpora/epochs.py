@@ -54,8 +54,9 @@ def read(
 ) -> Corpus:
     """Trials as clips, one recording a file; each file is cut once, into heschl's cache, a trial at a time.
 
-    An event whose window reaches outside its recording gives no trial and is listed by name. Labels: word, subject (of BIDS names, else the file's name), block (so many stretches of neighbouring trials; the sound, where
-    the events name it), heard (there, sound and second), recording. Values are volts or tesla, float32.
+    An event whose window reaches outside its recording gives no trial and is listed by name. Labels: word, subject
+    (of BIDS names, else the file's name), block (so many stretches of neighbouring trials; the sound, where the
+    events name it), heard (there, sound and second), recording. Values are volts or tesla, float32.
 
     Parameters
     ----------

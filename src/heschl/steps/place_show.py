@@ -53,9 +53,10 @@ def pictured(seen: Mapping[str, Any], heard: str) -> list[Pictured]:
 
 
 def make_ready() -> None:
-    """Brings all that the pictures need, so that the first comes as fast as the next."""
-    drawn_brain()
+    """Brings what the pictures need, so that the first comes as fast as the next."""
     new_figure(1, 1)
+    if (cache_folder() / "brain").exists():  # else the head is being made, which one process does
+        drawn_brain()
 
 
 def draw_cortex(folder: Path, placement: Placement, film: bool, svg: bool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,8 +54,11 @@ def pictured(seen: Mapping[str, Any], heard: str) -> list[Pictured]:
 
 
 def make_ready() -> None:
-    """Brings what the pictures need, so that the first comes as fast as the next."""
-    new_figure(1, 1)
+    """Brings what the pictures need, fonts and all, so that the first comes as fast as the next."""
+    with tempfile.TemporaryDirectory() as folder:
+        figure = new_figure(1, 1, "0")
+        figure.add_subplot().set_xlabel("0")
+        save(figure, Path(folder) / "none", svg=False)
     if (cache_folder() / "brain").exists():  # else the head is being made, which one process does
         drawn_brain()
 

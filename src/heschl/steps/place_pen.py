@@ -79,6 +79,6 @@ def _draw_on(end: Connection) -> None:
             try:
                 draw(*arguments)
                 raised = None
-            except Exception as error:
+            except Exception as error:  # of whatever kind: it is raised again where the picture was asked for
                 raised = error
             end.send(raised)

@@ -14,8 +14,10 @@ from safetensors.torch import save_file
 
 import heschl
 from heschl.files import read_csv, read_json
+from heschl.recipe import load
 from heschl.run import open_run
 from heschl.training.fit import train
+from heschl.training.survey import survey
 from heschl.types import HeschlError
 
 Recipe = Callable[..., dict[str, Any]]
@@ -260,6 +262,24 @@ def test_other_precisions_train(precision: str, recipe: Recipe, tmp_path: Path) 
     first = next(iter(run.weights().values()))
     assert first.dtype == (torch.float64 if precision == "64-true" else torch.float32)
     assert run.history[0]["validation_loss"] > 0
+
+
+def test_channels_last_is_the_same_training_but_for_rounding(recipe: Recipe, tmp_path: Path) -> None:
+    def plan(way: bool) -> dict[str, Any]:
+        return recipe(
+            clip={"seconds": 1.0},
+            feature={"use": "spectrogram.AudioMnistSpectrogram", "unit": True},
+            model={"use": "alexnet.AlexNet", "width": 0.05, "init": "torch"},
+            train=short(steps=3, epochs=None, channels_last=way),
+        )
+
+    made = survey(load(plan(True))).model()
+    kernels = [one for one in made.parameters() if one.ndim == 4 and one.shape[1] > 1]
+    assert kernels and all(one.is_contiguous(memory_format=torch.channels_last) for one in kernels)
+    plain, last = (train(plan(way), runs=tmp_path, quiet=True) for way in (False, True))
+    assert plain.name != last.name
+    for key, value in plain.weights().items():
+        assert torch.allclose(last.weights()[key], value, atol=1e-4), key
 
 
 @pytest.mark.slow

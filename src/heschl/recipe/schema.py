@@ -167,6 +167,10 @@ class Train(_Section):
         description="clips (frames, for per-frame features) a step, over all devices together",
     )
     precision: Precision = Field(default="32-true", description="arithmetic, as lightning names it")
+    channels_last: bool = Field(
+        default=False,
+        description="weights of 2-D convolutions with the channels last: faster in half precision, equal but for rounding",
+    )
     optimiser: Part = Field(
         default=Part.model_validate({"use": "AdamW", "lr": 1e-3}),
         description="torch.optim, and its arguments",

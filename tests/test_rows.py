@@ -16,7 +16,7 @@ ROWS = [
     {"recipe"},
     {"contract"},
     {"figures"},
-    {"provenance"},
+    {"provenance", "checkpoints"},
     {"run"},
     {"training", "steps"},
     {"report"},

@@ -14,10 +14,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
+from heschl.checkpoints import save_weights
 from heschl.corpora.split import Split, write_split
 from heschl.files import read_json, write_json, write_text
 from heschl.recipe.plain import read_yaml, write_yaml
-from heschl.run import Run, open_run, save_weights
+from heschl.run import Run, open_run
 from heschl.training.fit import train
 
 HERE = Path(__file__).resolve().parents[1]

@@ -63,7 +63,7 @@ def test_a_run_holds_what_it_promises(
 
 
 def test_the_best_weights_are_those_of_the_best_row(recipe: Recipe, tmp_path: Path) -> None:
-    from heschl.run import about_weights
+    from heschl.checkpoints import about_weights
 
     run = train(recipe(train=short(epochs=5, checkpoint_every=1, monitor="loss")), runs=tmp_path, quiet=True)
     losses = [row["validation_loss"] for row in run.history]

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from heschl.brain.activity import record
+from heschl.checkpoints import save_weights
 from heschl.files import read_json, read_text, replacing, write_json, write_text
-from heschl.run import Run, open_run, save_weights
+from heschl.run import Run, open_run
 from heschl.steps.export_brain import export_bids, export_mne
 from heschl.steps.graphs import clips_of, fitted, write_onnx, write_torch_export
 from heschl.steps.networks import Network, Progress, answers, open_network

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
+from heschl.checkpoints import read_checkpoint, save_weights
 from heschl.corpora import fingerprint
 from heschl.features.store import pack_waves
 from heschl.files import write_csv, write_json
 from heschl.provenance import now, origin
 from heschl.recipe import Recipe, load, run_name
 from heschl.recipe.parts import check_part
-from heschl.run import Run, create_run, hear, open_run, read_checkpoint, save_weights
+from heschl.run import Run, create_run, hear, open_run
 from heschl.tasks.loss import logits_of
 from heschl.training.check import check_recipe, own_parts
 from heschl.training.data import (

@@ -18,8 +18,9 @@ import torch
 from lightning.fabric.plugins.io import CheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from heschl.checkpoints import read_checkpoint, save_weights
 from heschl.files import write_bytes, write_csv
-from heschl.run import Run, read_checkpoint, save_weights
+from heschl.run import Run
 from heschl.training.learner import Learner
 from heschl.types import HeschlError
 

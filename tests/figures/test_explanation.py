@@ -114,8 +114,20 @@ def test_pictures_are_saved_whole_with_text_as_text(tmp_path):
 def test_a_montage_has_one_picture_for_each(n):
     figure = montage({f"w{k}": SEEN for k in range(n)}, "Many", TEXT)
     assert [axis.get_title(loc="left") for axis in figure.axes] == [f"w{k}" for k in range(n)]
-    first, last = shown(SEEN)
-    assert {axis.get_title(loc="right") for axis in figure.axes} == {f"{last - first:.2g} s"}
+    last = shown(SEEN)[1]
+    assert {axis.get_title(loc="right") for axis in figure.axes} == {f"{last:.2g} s"}
+
+
+def test_a_montage_says_how_long_the_clip_is_and_not_its_margin():
+    padded = SEEN._replace(times=np.arange(50) / 100 - 0.1, wave=SEEN.wave[:4800])
+    assert shown(padded) == pytest.approx((-0.04, 0.34))
+    (axis,) = montage({"six": padded}).axes
+    assert axis.get_title(loc="right") == "0.3 s" and axis.get_xlim() == (0.0, 0.3)
+
+
+def test_no_words_of_a_comparison_hang_on_two_spaces():
+    """An SVG sets several spaces as one, and a name would run into its note."""
+    assert not any("  " in words for words in words_of(compared({"lrp": SEEN}, {"lrp": "takes it all"})))
 
 
 def words_of(figure):
@@ -147,7 +159,7 @@ def test_the_upper_end_of_a_mel_axis_has_a_number(highest, ticks):
 
 def test_methods_stand_under_each_other_with_their_notes():
     figure = compared({"lrp": SEEN, "occlusion": SEEN}, {"lrp": "3 % left"}, "Why “six”?")
-    assert [axis.get_title(loc="left") for axis in figure.axes] == ["lrp   3 % left", "occlusion"]
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["lrp: 3 % left", "occlusion"]
 
 
 def test_a_bare_picture_tells_nothing_else():

@@ -47,3 +47,16 @@ def test_where_nothing_beats_chance_and_loudness_the_title_says_only_that():
     assert (
         figure._suptitle.get_text().replace("\n", " ").startswith("No explanation finds what matters better")
     )
+
+
+def test_numbers_of_neighbouring_columns_stand_apart():
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    kinds = ("time", "frequency", "time_frequency", "segments")
+    rows = [row(name, kind, name == "random") for kind in kinds for name in ("lrp:epsilon", "random")]
+    figure = faithful_figure({"rows": rows, "fractions": [0.0, 0.5, 1.0], "chance": 0.1})
+    FigureCanvasAgg(figure).draw()
+    below = [
+        label.get_window_extent() for axis in figure.axes[len(kinds) :] for label in axis.get_xticklabels()
+    ]
+    assert min(b.x0 - a.x1 for a, b in zip(below, below[1:], strict=False)) > 16

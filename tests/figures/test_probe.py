@@ -70,3 +70,14 @@ def test_numbers_of_many_layers_stand_apart(n, said):
 def test_what_training_did_not_change_is_not_said_to_be_changed_most(least, said):
     tables = {"trained with untrained": [[0.999, 0.5], [0.5, least]]}
     assert said in similarity_figure(tables, ["early", "late"]).get_suptitle().replace("\n", " ")
+
+
+@pytest.mark.parametrize(("lowest", "said"), [(-3.0, True), (-0.2, False)])
+def test_what_lies_under_the_panel_is_said_to(lowest, said):
+    sure = {"value": 0.2, "low": 0.1, "high": 0.3}
+    rows = [
+        row(area, "pitch", score, sure, 0.0) | {"measure": "R²"}
+        for area, score in (("a", 0.5), ("b", lowest))
+    ]
+    ticks = [label.get_text() for label in probes_figure(rows, ["a", "b"]).axes[0].get_yticklabels()]
+    assert ("< −0.5" in ticks) is said

@@ -24,7 +24,7 @@ from heschl.models.frame_mlp import FrameMLP
 from heschl.run import Run
 from heschl.steps.explain import by_default, compare, explain, explain_run
 from heschl.steps.explain_clips import find_clips, spread_clips
-from heschl.steps.explain_show import _asked, slug
+from heschl.steps.explain_show import _asked, _words, slug
 from heschl.steps.explaining import (
     Input,
     answers_to,
@@ -470,3 +470,29 @@ def test_two_dask_workers_give_what_one_process_gives_and_go_on_after_a_kill(dig
     assert there.keys() == alone.keys()
     for name, relevance in alone.items():
         assert np.allclose(there[name], relevance, atol=1e-5 * np.abs(relevance).max()), name
+
+
+@pytest.mark.parametrize(
+    ("target", "said", "title"),
+    [
+        ("yes", "yes", "The network hears “yes” (80 %): what spoke for it, and what against"),
+        ("yes", "", "The network hears “yes” (80 %): what spoke for it, and what against"),
+        ("yes", "no", "The network hears “yes” (80 %); it was “no”: what spoke for “yes”, and what against"),
+        (
+            "no",
+            "no",
+            "The network hears “yes” (80 %); it was “no”: what spoke for “no” (15 %), and what against",
+        ),
+        ("no", "yes", "The network hears “yes” (80 %): what spoke for “no” (15 %), and what against"),
+    ],
+)
+def test_a_title_says_what_it_was_where_the_network_is_wrong(target, said, title):
+    share = 0.8 if target == "yes" else 0.15
+    row = {
+        "target": target,
+        "answered": "yes",
+        "probability": share,
+        "answered_probability": 0.8,
+        "said": said,
+    }
+    assert _words(row) == (title, f"“{target}”")

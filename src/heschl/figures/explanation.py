@@ -204,6 +204,12 @@ def shown(seen: Seen) -> tuple[float, float]:
     return max(first, -MARGIN), min(last, len(seen.wave) / seen.rate + MARGIN)
 
 
+def heard(seen: Seen) -> tuple[float, float]:
+    """The clip itself, as far as the network hears it, seconds: without the margin."""
+    first, last = shown(seen)
+    return (first, last) if seen.wave is None else (max(first, 0.0), min(last, len(seen.wave) / seen.rate))
+
+
 def hidden_share(seen: Seen) -> float:
     """The share of all relevance that lies outside of the seconds that are drawn, in the zeros around the clip."""
     first, last = shown(seen)

@@ -114,6 +114,9 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
                 axis.yaxis.grid(True)
                 axis.set_axisbelow(True)
             axes[0, column].set_title(CELLS.get(kind, kind))
+            axes[1, column].get_xticklabels()[-1].set_horizontalalignment(
+                "right"
+            )  # apart from the next column's 0
         axes[0, 0].set_ylabel("the answer's probability,\ncells taken out")
         axes[1, 0].set_ylabel("the answer's probability,\ncells put back")
         axes[1, 0].set_xlabel("taken out or put back,\nmost important first", loc="left")

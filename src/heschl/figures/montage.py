@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from heschl.figures.explanation import Seen, picture, place, shown, titled
+from heschl.figures.explanation import Seen, heard, picture, place, titled
 from heschl.figures.marks import frequency_ticks, seconds_below
 from heschl.figures.style import INK, SOFT, TEXT, WIDE, styled, wrapped
 from heschl.types import HeschlError
@@ -42,7 +42,8 @@ def montage(pictures: Mapping[str, Seen], title: str = "", width: float = WIDE) 
             axis.set_xticks([])
             axis.set_yticks([])
             axis.set_title(name, fontsize=9, color=INK, pad=3)
-            first, last = shown(seen)  # no two pictures need be of one length
+            first, last = heard(seen)  # no two pictures need be of one length
+            axis.set_xlim(first, last)
             axis.set_title(f"{last - first:.2g} s", fontsize=9, color=SOFT, pad=3, loc="right")
     return figure
 
@@ -73,7 +74,8 @@ def compared(
             axis = place(figure, 0.55, top, width - 0.7, tall)
             picture(axis, seen)
             frequency_ticks(axis, seen)
-            axis.set_title(f"{name}   {notes.get(name, '')}".rstrip(), fontsize=9, color=INK, pad=3)
+            said = f"{name}: {notes[name]}" if notes.get(name) else name
+            axis.set_title(said, fontsize=9, color=INK, pad=3)
             if k < len(pictures) - 1:
                 axis.set_xticks([])
             else:

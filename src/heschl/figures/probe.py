@@ -76,13 +76,14 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     first = rows[0]
     numbers = first["measure"] == "R²"
     ends: list[tuple[float, str, str]] = []
+    under = False
     for k, (key, (name, colour, line)) in enumerate(SERIES.items()):
         places = np.arange(len(rows)) + (0.05 if len(rows) > 1 else 0.006) * (
             k - 1
         )  # side by side, so that no interval hides another
         value = np.array([float(row[key]["value"]) for row in rows])
         below = value < LOWEST  # R² has no floor: what lies under the panel's stands on it as a triangle
-        value = np.maximum(value, LOWEST)
+        value, under = np.maximum(value, LOWEST), under or bool(below.any())
         lows = np.array([_bound(row[key], "low") for row in rows])
         highs = np.array([_bound(row[key], "high") for row in rows])
         front = 4 if key == "score" else 3
@@ -107,6 +108,8 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     axis.set_ylim(max(low, LOWEST) - (0.05 if low < 0 else 0), 1.02)
     ticks = [0, 0.5, 1]
     axis.set_yticks(ticks, ["0", "0.5", "R² = 1"] if numbers else ["0", "50", "100\u202f%"])
+    if under:  # says what a triangle is
+        axis.set_yticks([LOWEST, *ticks], [f"< {LOWEST:g}".replace("-", "−"), "0", "0.5", "R² = 1"])
     axis.set_xlim(-0.25, len(rows) - 0.75)
     names = [row["area"] for row in rows]
     slanted = sum(map(len, names)) > 22
@@ -274,7 +277,7 @@ def selectivity_figure(
         axis = figure.subplots()
         top = float(table.max()) or 1.0
         _map(axis, table.T if turned else table, numbers=False, top=top)
-        labels = [f"{area}  {outdone[area]}" for area in areas]
+        labels = [f"{area}\u00a0\u00a0{outdone[area]}" for area in areas]  # an SVG sets plain spaces as one
         symbols = [names[k] for k in order]
         places = (np.arange(len(symbols)), np.arange(len(labels)))
         if turned:

@@ -219,7 +219,7 @@ def explain_unit(
             continue
         row, relevance, aim = held
         row["regions"] = clip_regions(network, one, relevance)
-        row["_clip"] = one.clip
+        row["_clip"], row["said"] = one.clip, _said(network, task, one)
         if one.clip.id in shown:
             try:
                 show_clip(home, network, one, row, relevance, aim, request)
@@ -234,6 +234,16 @@ def _opened(run: str, weights: str) -> tuple[Run, Network, Any]:
     """A run with its network and task, once a process; other weights are another network."""
     opened = open_run(run)
     return opened, open_network(opened), opened.task()
+
+
+def _said(network: Network, task: Any, one: Input) -> str:
+    """What is true of a clip; nothing where that is not known, or changes from frame to frame."""
+    if network.frames:
+        return ""
+    try:
+        return network.labels[int(task.target(one.clip))]
+    except HeschlError:
+        return ""
 
 
 def _explained(

@@ -156,16 +156,11 @@ def _words(row: Mapping[str, Any]) -> tuple[str, str]:
         if target == "true":
             return "What speaks for what was said, moment by moment", "what was said"
         return f"What speaks for “{target}”, moment by moment", f"“{target}”"
-    if target == answered:
-        return (
-            f"The network hears “{answered}” ({share:.0f} %): what spoke for it, and what against",
-            f"“{target}”",
-        )
-    sure = 100 * row["answered_probability"]
-    return (
-        f"The network hears “{answered}” ({sure:.0f} %): what spoke for “{target}” ({share:.0f} %), and what against",
-        f"“{target}”",
-    )
+    heard, it = f"The network hears “{answered}” ({100 * row['answered_probability']:.0f} %)", f"“{target}”"
+    wrong = row.get("said", answered) not in ("", answered)
+    heard += f"; it was “{row['said']}”" if wrong else ""
+    spoke = f"{it} ({share:.0f} %)" if target != answered else it if wrong else "it"
+    return f"{heard}: what spoke for {spoke}, and what against", it
 
 
 # --- many at a glance --------------------------------------------------------------------------------------

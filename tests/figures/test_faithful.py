@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from heschl.explanation.segments import KINDS
 from heschl.figures.faithful import faithful_figure, named
 
@@ -59,4 +61,4 @@ def test_numbers_of_neighbouring_columns_stand_apart():
     below = [
         label.get_window_extent() for axis in figure.axes[len(kinds) :] for label in axis.get_xticklabels()
     ]
-    assert min(b.x0 - a.x1 for a, b in zip(below, below[1:], strict=False)) > 16
+    assert min(b.x0 - a.x1 for a, b in itertools.pairwise(below)) > 16

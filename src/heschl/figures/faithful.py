@@ -91,6 +91,7 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
         lines = len(wrapped(title, width)) - 1
         figure = new_figure(width, 4.7 + 0.2 * lines + 0.17 * ((len(methods) + 5) // 3), title)
         axes = figure.subplots(2, len(kinds), sharex=True, sharey=True, squeeze=False)
+        figure.get_layout_engine().set(wspace=0.1)  # type: ignore[union-attr, call-arg]
         for column, kind in enumerate(kinds):
             for line, side in enumerate(("deletion", "insertion")):
                 axis = axes[line, column]

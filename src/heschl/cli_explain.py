@@ -145,7 +145,8 @@ def _say(held: dict[str, Any]) -> None:
     )
     drawn = len(held["shown"])
     if drawn < held["clips"]:
-        say(f"  {drawn:,} of them are drawn and heard; --show N for more, --clips ID for one")
+        are = "is" if drawn == 1 else "are"
+        say(f"  {drawn:,} of them {are} drawn and heard; --show N for more, --clips ID for one")
     sounds = held["sounds"]
     if sounds:
         words = {
@@ -172,7 +173,9 @@ def _say(held: dict[str, Any]) -> None:
     if held["summary_note"]:
         say(f"  {held['summary_note'][0].upper()}{held['summary_note'][1:]}.")
     if held["skipped"]:
-        say(f"  {held['skipped']:,} clips could not be explained: skipped.csv says why")
+        say(
+            f"  {held['skipped']:,} clip{'s' * (held['skipped'] != 1)} could not be explained: skipped.csv says why"
+        )
 
 
 def _say_comparison(held: dict[str, Any]) -> None:

@@ -99,6 +99,22 @@ def test_what_lies_in_the_padding_is_counted_not_drawn():
     assert hidden_share(seen) == pytest.approx(out)
 
 
+def test_the_axis_of_seconds_is_the_clips():
+    """Frames need not begin with the clip, nor fill it: the outermost stand for up to a frame more, not for what is not heard."""
+    between = SEEN._replace(
+        times=0.015 + np.arange(50) / 100, wave=np.ones(8240)
+    )  # frames from 0.01 to 0.51 s of 0.515
+    assert shown(between) == (0.0, 0.515)
+    early = between._replace(times=np.arange(50) / 100 - 0.2)  # padded before; deaf after 0.295 s
+    assert shown(early) == pytest.approx((-0.04, 0.295))
+    axis = montage({"a": between}).axes[0]
+    left, right, *_ = axis.images[0].get_extent()
+    assert left <= 0 and right >= 0.515 and axis.get_xlim() == (0.0, 0.515)
+    assert np.allclose(
+        axis.images[0].get_array()[:, 1:-1], overlaid(between.level, between.relevance), atol=1 / 255
+    )
+
+
 @pytest.mark.slow
 def test_pictures_are_saved_whole_with_text_as_text(tmp_path):
     figure = explanation_figure(

@@ -317,6 +317,33 @@ def test_a_clip_that_fails_is_listed_and_the_others_go_on(unseen, digits, tmp_pa
     assert held["folder"].endswith("lrp-epsilon_plus-3")
 
 
+def test_recordings_of_one_name_are_two(unseen, digits, tmp_path):
+    """What is known of one is never told of the other: not in one call, not in two, not after it was recorded anew."""
+    draws = np.random.default_rng(0)
+    for home in ("one", "other"):
+        (tmp_path / home).mkdir()
+        soundfile.write(tmp_path / home / "my.wav", 0.1 * draws.normal(size=9000), 16000)
+    one, other = tmp_path / "one" / "my.wav", tmp_path / "other" / "my.wav"
+    alone = [explain(digits, path, "gradient_x_input")[0].relevance for path in (one, other)]
+    assert not torch.allclose(*alone)
+
+    def told(*files: Path) -> list[torch.Tensor]:
+        held = explain_run(digits, files=files, method="gradient_x_input", sound=False)
+        assert held["clips"] == len(held["shown"]) == len(set(files))
+        with h5py.File(Path(held["folder"]) / "relevance.h5", "r") as file:
+            named = {group.attrs["clip"]: group["relevance"][()] for group in file.values()}
+        return [torch.from_numpy(named[clip]) for clip in held["explained"]]
+
+    for path, right in ((one, alone[0]), (other, alone[1])):
+        assert torch.allclose(told(path)[0], right)
+    soundfile.write(one, 0.1 * draws.normal(size=9000), 16000)
+    again = explain(digits, one, "gradient_x_input")[0].relevance
+    figure = next((digits.folder / "explain").glob("gradient_x_input-predicted/clips/my.wav/figure.png"))
+    before = figure.stat().st_mtime_ns
+    assert torch.allclose(told(one)[0], again) and figure.stat().st_mtime_ns > before
+    assert all(torch.allclose(*pair) for pair in zip(told(one, other, one), (again, alone[1]), strict=True))
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

@@ -55,6 +55,8 @@ def confusion_figure(
             linewidths=0.8 if n <= NUMBERED else 0.4,
         )
         axis.add_collection(patches)
+        seen_through = [Rectangle((k - 0.5, k - 0.5), 1, 1) for k in range(n) if matrix[k, k]]
+        axis.add_collection(PatchCollection(seen_through, facecolors=PAPER, linewidths=0, zorder=0.5))
         for k in range(n):  # a hair line through each row and column leads the eye to its label
             axis.plot([-0.5, n - 0.5], [k, k], color=LINE, linewidth=0.4, zorder=0)
             axis.plot([k, k], [-0.5, n - 0.5], color=LINE, linewidth=0.4, zorder=0)

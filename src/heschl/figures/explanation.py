@@ -181,13 +181,14 @@ def limit_of(relevance: np.ndarray) -> float:
 
 def picture(axis: Axes, seen: Seen, limit: float | None = None) -> None:
     """Relevance over the grey spectrogram, in an axis of seconds and rows."""
-    step = float(np.diff(seen.times).mean()) if len(seen.times) > 1 else 0.01
+    step, first, last = _edges(seen)
+    colours = overlaid(seen.level, seen.relevance, limit)
     axis.imshow(
-        overlaid(seen.level, seen.relevance, limit),
+        np.pad(colours, ((0, 0), (1, 1), (0, 0)), "edge"),  # a clip may begin and end between two frames
         origin="lower",
         aspect="auto",
         interpolation="bilinear",
-        extent=(seen.times[0] - step / 2, seen.times[-1] + step / 2, -0.5, len(seen.level) - 0.5),
+        extent=(first - step, last + step, -0.5, len(seen.level) - 0.5),
     )
     axis.set_xlim(*shown(seen))
     axis.set_ylim(-0.5, len(seen.level) - 0.5)
@@ -197,11 +198,19 @@ def picture(axis: Axes, seen: Seen, limit: float | None = None) -> None:
 
 def shown(seen: Seen) -> tuple[float, float]:
     """The seconds that are drawn: the clip with a margin, as far as the network hears it."""
-    step = float(np.diff(seen.times).mean()) if len(seen.times) > 1 else 0.01
-    first, last = float(seen.times[0]) - step / 2, float(seen.times[-1]) + step / 2
+    step, first, last = _edges(seen)
     if seen.wave is None:
         return first, last
-    return max(first, -MARGIN), min(last, len(seen.wave) / seen.rate + MARGIN)
+    seconds = len(seen.wave) / seen.rate
+    first = 0.0 if 0 < first <= step else max(first, -MARGIN)
+    last = seconds if 0 < seconds - last <= step else min(last, seconds + MARGIN)
+    return first, last
+
+
+def _edges(seen: Seen) -> tuple[float, float, float]:
+    """Seconds of one frame, and where the first begins and the last ends."""
+    step = float(np.diff(seen.times).mean()) if len(seen.times) > 1 else 0.01
+    return step, float(seen.times[0]) - step / 2, float(seen.times[-1]) + step / 2
 
 
 def heard(seen: Seen) -> tuple[float, float]:
@@ -340,7 +349,13 @@ def _bars(axis: Axes, sounds: Mapping[str, float | None]) -> None:
             axis.barh(k, share, height=0.42, color=colour)
         text = "silent" if share is None else f"{100 * share:.0f} %"
         axis.annotate(
-            text, (1, k), xytext=(5, 0), textcoords="offset points", va="center", color=INK, fontsize=9
+            text,
+            (1, k),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center_baseline",  # on one line with the name
+            color=INK,
+            fontsize=9,
         )
     axis.set(xlim=(0, 1), ylim=(len(names) - 0.5, -0.6))
     axis.set_yticks(range(len(names)), names)

@@ -210,11 +210,11 @@ def explain_unit(
             inputs.append(read_input(network, clip))
         except HeschlError as error:
             out["skipped"].append((clip.id, str(error)))
-    known = [one for one in inputs if stored_clip(home, one.clip.id) is None]
+    known = [one for one in inputs if stored_clip(home, one) is None]
     for one, aim, name, logits, r in _explained(network, task, known, how, request["target"], out["skipped"]):
         store_clip(home, opened, one, aim, name, how, logits, r)
     for one in inputs:
-        held = stored_clip(home, one.clip.id)
+        held = stored_clip(home, one)
         if held is None:
             continue
         row, relevance, aim = held

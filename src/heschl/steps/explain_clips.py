@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +60,11 @@ def find_clips(run: Run, named: Sequence[Clip | str | Path]) -> list[Clip]:
 def picked_clips(
     run: Run, part: str, clips: Sequence[str], files: Sequence[Path | str]
 ) -> tuple[list[Clip], list[Skipped]]:
+    """What is asked for, each clip once, and what of it is missing; recordings of one name are told apart by their paths."""
     if clips or files:
-        return find_clips(run, [*clips, *map(Path, files)]), []
+        named = {(one.id, one.signal): one for one in find_clips(run, [*clips, *map(Path, files)])}
+        names = Counter(one for one, _ in named)
+        return [replace(one, id=str(one.signal)) if names[one.id] > 1 else one for one in named.values()], []
     found, missing = part_of(run, run.corpus(), part)
     if not found:
         raise HeschlError(f"the {part} part of {run} holds no clip: choose another part, or name clips")

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def tables(seeds: int, folder: Path) -> list[str]:
-    from heschl.corpora.simulated_listener import SOURCES
+    from heschl.corpora.simulated_brain import SOURCES
 
     found = [[measured(folder, k, seed) for k in range(len(SOURCES))] for seed in range(seeds)]
     names = [f"{one.name}, {one.frequency:g} Hz" for one in SOURCES]
@@ -151,7 +151,7 @@ def _contrasts(
 
 def measured(folder: Path, carrier: int, seed: int) -> Found:
     """What one network and the linear decoder beside it say of each source; kept, as it takes minutes."""
-    from heschl.corpora import simulated_listener as sim
+    from heschl.corpora import simulated_brain
     from heschl.files import read_csv, read_json, write_json
     from heschl.steps.decode import _answered, decode
     from heschl.steps.decode_linear import linear_by_frequency
@@ -161,7 +161,7 @@ def measured(folder: Path, carrier: int, seed: int) -> Found:
     if path.is_file():
         return {name: np.array(values) for name, values in read_json(path).items()}
     changes = {
-        "corpus.carrier": sim.SOURCES[carrier].name,
+        "corpus.carrier": simulated_brain.SOURCES[carrier].name,
         "corpus.snr": SNR,
         "corpus.seed": seed,
         "seed": seed,
@@ -181,7 +181,10 @@ def measured(folder: Path, carrier: int, seed: int) -> Found:
     for column, called in (("share", "relevance"), ("linear_pattern", "pattern")):
         held[f"sensors/{WHAT[called]}"] = _alike(rows, column)
     decoded, _ = _answered(run, "test", None)
-    planted, hertz = [one.frequency for one in sim.SOURCES], decoded.network.feature.frequencies.numpy()
+    planted, hertz = (
+        [one.frequency for one in simulated_brain.SOURCES],
+        decoded.network.feature.frequencies.numpy(),
+    )
     for name in decoded.network.sensors.recordings:
         own = [k for k, clip in enumerate(decoded.trials) if clip.labels["recording"] == name]
         of_one = decoded._replace(trials=[decoded.trials[k] for k in own], truth=decoded.truth[own])
@@ -214,12 +217,14 @@ def _alike(rows: list[dict[str, str]], column: str) -> np.ndarray:
     """(listener, source) rank correlation of a column of by_sensor.csv with the size of each source's field."""
     from scipy.stats import spearmanr
 
-    from heschl.corpora import simulated_listener as sim
+    from heschl.corpora import simulated_brain
 
     found = []
     for listener in sorted({row["recording"] for row in rows}):
         own = [row for row in rows if row["recording"] == listener]
-        field = np.abs(sim.dipoles(np.array([[float(row[axis]) for axis in "xyz"] for row in own])))
+        field = np.abs(
+            simulated_brain.dipoles(np.array([[float(row[axis]) for axis in "xyz"] for row in own]))
+        )
         values = [float(row[column]) for row in own]
         found.append([spearmanr(values, one).statistic for one in field.T])
     return np.array(found)
@@ -230,12 +235,14 @@ def _without(held: Any) -> np.ndarray:
     import mne
 
     from heschl.brain.anatomy import template
-    from heschl.corpora import simulated_listener as sim
+    from heschl.corpora import simulated_brain
     from heschl.steps import decode_areas as areas
     from heschl.steps.decode_linear import scores_with
 
     anatomy, sensors = template(), held.network.sensors
-    where = mne.transforms.apply_trans(anatomy.trans, np.array([one.place for one in sim.SOURCES]))
+    where = mne.transforms.apply_trans(
+        anatomy.trans, np.array([one.place for one in simulated_brain.SOURCES])
+    )
     near = np.linalg.norm(anatomy.sources[:, None] - where, axis=2) < NEAR
     before, found = areas._found(held.scores, held.truth)[1], []
     some = areas._spread(held.trials, areas.TRIALS // len(sensors.recordings))
@@ -260,7 +267,7 @@ def _without(held: Any) -> np.ndarray:
 
 def shipped(folder: Path) -> list[str]:
     """Table 5: the decoder of simulated-words as it is shipped, frequency by frequency."""
-    from heschl.corpora.simulated_listener import SOURCES
+    from heschl.corpora.simulated_brain import SOURCES
     from heschl.files import read_csv
     from heschl.steps.decode import _answered, decode
     from heschl.training.fit import train

@@ -162,6 +162,7 @@ def ceiling(folder: Path) -> list[str]:
     """What can be told from the sources themselves, before sensors and noise: a network on (source, time), voices apart."""
     import numpy as np
 
+    from heschl.corpora import simulated_brain
     from heschl.corpora import simulated_listener as sim
     from heschl.corpora.split import kfold
     from heschl.files import read_json, write_json
@@ -170,7 +171,7 @@ def ceiling(folder: Path) -> list[str]:
     if not path.exists():
         heard = sim._sounds(20, 48)
         random = np.random.default_rng(0)  # evoked answers draw nothing from it
-        x = np.stack([sim.respond(drive, "evoked", random) for drive, _ in heard])
+        x = np.stack([simulated_brain.respond(drive, "evoked", random) for drive, _ in heard])
         words, voices = (sorted({clip.labels[name] for _, clip in heard}) for name in ("word", "speaker"))
         y = np.array([words.index(clip.labels["word"]) for _, clip in heard])
         voice = np.array([voices.index(clip.labels["speaker"]) for _, clip in heard])
@@ -363,7 +364,7 @@ def recovered(run: Any) -> list[str]:
     import numpy as np
     from scipy.stats import spearmanr
 
-    from heschl.corpora import simulated_listener as sim
+    from heschl.corpora import simulated_brain
     from heschl.files import read_csv
     from heschl.steps.decode import decode
 
@@ -380,14 +381,14 @@ def recovered(run: Any) -> list[str]:
     for listener in sorted({row["recording"] for row in rows}):
         own = [row for row in rows if row["recording"] == listener]
         places = np.array([[float(row[axis]) for axis in "xyz"] for row in own])
-        field = np.sqrt(np.square(sim.dipoles(places)).mean(1))
+        field = np.sqrt(np.square(simulated_brain.dipoles(places)).mean(1))
         columns = ("share", "spatial_attention", "linear_pattern")
         told = [float(spearmanr([float(row[c]) for row in own], field).statistic) for c in columns]
         lines.append(f"| {listener} | {len(own)} | {' | '.join(f'{value:+.2f}' for value in told)} |")
     by_frequency = read_csv(run.folder / "decode" / "by_frequency.csv")
     hertz = np.array([float(row["hertz"]) for row in by_frequency])
     share = np.array([float(row["share"]) for row in by_frequency]) * len(hertz)
-    near = {one.frequency: share[np.abs(hertz - one.frequency).argmin()] for one in sim.SOURCES}
+    near = {one.frequency: share[np.abs(hertz - one.frequency).argmin()] for one in simulated_brain.SOURCES}
     lines += [
         "",
         f"Relevance by frequency, times the mean: {', '.join(f'{value:.2f} at {f:g} Hz' for f, value in near.items())} (where the "
@@ -444,14 +445,17 @@ def linear_truth(level: float, seed: int = 0) -> tuple[dict[str, Any], ...]:
     import numpy as np
     from scipy.linalg import toeplitz
 
+    from heschl.corpora import simulated_brain
     from heschl.corpora import simulated_listener as sim
     from heschl.tasks.linear_decode import fit_lda
     from heschl.tasks.retrieval import retrieval_scores
 
     random = np.random.default_rng((seed, 0))
-    positions = sim.montage(0, random)
+    positions = simulated_brain.montage(0, random)
     drives = [drive for drive, clip in sim._sounds(20, 1)]
-    clean = sim.dipoles(positions) @ np.stack([sim.respond(drive, "evoked", random) for drive in drives])
+    clean = simulated_brain.dipoles(positions) @ np.stack(
+        [simulated_brain.respond(drive, "evoked", random) for drive in drives]
+    )
     steps = clean.shape[-1]
     means = np.kron(np.eye(BINS), np.full((1, steps // BINS), BINS / steps))
 
@@ -468,7 +472,7 @@ def linear_truth(level: float, seed: int = 0) -> tuple[dict[str, Any], ...]:
 
     def trials(hearings: int) -> tuple[np.ndarray, np.ndarray]:
         y = np.repeat(np.arange(20), hearings)
-        return clean[y] + np.sqrt(size) * sim.background(len(y), positions, steps, random), y
+        return clean[y] + np.sqrt(size) * simulated_brain.background(len(y), positions, steps, random), y
 
     (whole, y), (unheard, truth) = map(trials, HEARINGS)
     x, test = ((waves @ means.T).reshape(len(waves), -1) for waves in (whole, unheard))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from heschl.corpora._brain_files import electrodes, facts, open_raw
-from heschl.corpora._brain_runs import _bad, load_runs
+from heschl.corpora._brain_runs import bad_stretches, load_runs
 from heschl.corpora._brain_sync import measure
 from heschl.corpora.brain import check, is_recordings, read, write_tiny
 from heschl.files import write_csv, write_text, write_wav
@@ -97,7 +97,7 @@ def test_bad_stretches_lie_where_mne_cuts_them(tmp_path: Path, dated: bool) -> N
     held = open_raw(tmp_path / "a_raw.fif")
     kept = held.get_data(reject_by_annotation="omit", verbose="error")[0]
     gone = np.setdiff1d(np.arange(6000), kept.round()) / 100
-    ((start, stop),) = _bad(held)
+    ((start, stop),) = bad_stretches(held)
     assert (start, stop) == (pytest.approx(gone[0]), pytest.approx(gone[-1] + 0.01))
 
 
@@ -173,7 +173,13 @@ def test_a_stretch_outside_the_recording_is_left_out_alone(tmp_path: Path) -> No
     assert "from -40.00 to -10.00 s, outside" in corpus.skipped[0].why
 
 
-@pytest.mark.parametrize(("value", "told"), [(np.nan, "channel B holds numbers"), (0.0, "channel B is flat")])
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (np.nan, "channel B is not finite .NaN. for more than half of story.wav: mark"),
+        (0.0, "channel B is flat"),
+    ],
+)
 def test_broken_channels_are_refused_by_name(tmp_path: Path, value: float, told: str) -> None:
     data = np.random.default_rng(0).standard_normal((2, round(40 * RATE)))
     data[1] = value
@@ -182,6 +188,34 @@ def test_broken_channels_are_refused_by_name(tmp_path: Path, value: float, told:
         load_runs(corpus.recordings[0], corpus)
     marked = read(one(tmp_path, data=data, bads=np.array(["B"])))
     assert marked.recordings[0].channels == ("A",) and "marked bad" in marked.notes[0]
+
+
+def test_samples_that_are_not_finite_cost_the_time_around_them(tmp_path: Path) -> None:
+    """A NaN is a border as what is marked BAD is: the same rows come out, and the filter sees to neither side of it."""
+    data = 1e-6 * np.random.default_rng(0).standard_normal((2, round(40 * RATE)))
+    marked = read(
+        one(tmp_path / "marked", data=data, bad=np.array([[19.9975, 20.0025]]))
+    )  # the sample at 20 s
+    data[1, round(20 * RATE)] = np.nan
+    corpus = read(one(tmp_path, data=data))
+    loaded, expected = (load_runs(held.recordings[0], held, 64, (1, 20)) for held in (corpus, marked))
+    for mine, theirs in zip(loaded.stretches, expected.stretches, strict=True):
+        assert mine.first == theirs.first and np.array_equal(mine.x, theirs.x) and np.isfinite(mine.x).all()
+    assert len(loaded.stretches) == 2 and loaded.seconds > 29.9
+    assert loaded.broken == (
+        "sub-07_run.npz, story.wav: channel B is not finite (NaN) for 0.005 s, first at 20.00 s: left out for all channels",
+    )
+    assert loaded.broken[0] in loaded.notes and not expected.broken
+
+
+def test_a_recorded_sound_that_is_not_finite_for_a_moment_still_tells_the_clock(tmp_path: Path) -> None:
+    wave = np.interp(np.arange(round(40 * RATE)) / RATE, 5 + np.arange(30 * 8000) / 8000, np.abs(noise(30)))
+    held = []
+    for hole in (0.0, np.nan):
+        wave[2000:2010] = hole
+        corpus = read(one(tmp_path, audio=wave))
+        held.append(load_runs(corpus.recordings[0], corpus, 64, (1, 20)).sync[0])
+    assert held[0] is not None and held[0] == held[1]
 
 
 def test_rates_that_do_not_fit_are_refused(tmp_path: Path) -> None:

@@ -90,11 +90,11 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     annotated(broken, [2.0], ["sea"]).save(tmp_path / "nan_raw.fif", verbose="error")
     corpus = reader.read(tmp_path)
     said = {one.where: one.why for one in corpus.skipped}
-    assert len(corpus.recordings) == 1
+    assert [len(one.channels) for one in corpus.recordings] == [3, 2]
     assert "cannot be read by MNE" in said["bad_raw.fif"]
     assert "1 of 1 trials, the first sea at 19.000 s" in said["late_raw.fif"]
     assert "neither events.tsv" in said["quiet_raw.fif"]
-    assert "channel Cz of trial 0" in said["nan_raw.fif"]
+    assert "not finite" in said["nan_raw.fif, channel Cz"]
     annotated(made_up(rate=64.0), [2.0], ["sea"]).save(tmp_path / "slow_raw.fif", verbose="error")
     with pytest.raises(HeschlError, match="rates of 64, 100 Hz"):
         reader.read(tmp_path)
@@ -127,6 +127,41 @@ def test_events_outside_the_recording_are_left_out_one_by_one(tmp_path: Path) ->
     table.write_text("onset\ttrial_type\n2\tsea\n50\tkey\n60\tkey\n")
     with pytest.raises(HeschlError, match="2 of 3 trials, the first key at 50.000 s"):
         reader.read(tmp_path)
+
+
+@pytest.mark.parametrize("rate", [None, 50.0])
+def test_a_sample_that_is_not_finite_costs_the_trials_that_touch_it(
+    tmp_path: Path, rate: float | None
+) -> None:
+    """Windows of -0.5 to 2.5 s at 100 Hz; bringing them to 50 Hz sees nothing outside of them, and spreads nothing."""
+    raw = annotated(made_up(40.0), [2.0, 5.0, 9.0, 20.0, 30.0], ["sea", "key", "sun", "sea", "key"])
+    whole = raw.get_data().copy()
+    raw._data[1, 850] = np.nan  # the first sample of "sun"'s window, and the one after "key"'s
+    raw._data[0, 1149:1160] = np.nan  # its last one, and on
+    raw.save(tmp_path / "a_raw.fif", verbose="error")
+    corpus = reader.read(tmp_path, rate=rate)
+    assert [tuple(one) for one in corpus.skipped] == [
+        ("a_raw.fif, sun at 9.000 s", "C3, Cz are not finite there (NaN)")
+    ]
+    x, labels, *_ = trials(corpus.recordings[0])
+    assert labels["word"] == ("sea", "key", "sea", "key")
+    for value, at in zip(x[:], (2.0, 5.0, 20.0, 30.0), strict=True):
+        own = whole[:, round(100 * at) - 50 :][:, :300]
+        if rate is not None:
+            own = mne.filter.resample(own, up=rate, down=100.0, verbose="error")
+        assert np.allclose(value, own, atol=1e-10)
+
+
+def test_trials_that_touch_what_is_marked_bad_are_left_out(tmp_path: Path) -> None:
+    raw = made_up(40.0).crop(3.0)  # annotations count from the first sample of all
+    marks = mne.Annotations([5.0, 9.0, 20.0, 11.2], [0.1, 0.1, 0.1, 0.2], ["sea", "key", "sea", "BAD_jump"])
+    raw.set_annotations(marks).save(tmp_path / "a_raw.fif", verbose="error")
+    corpus = reader.read(tmp_path, start=0.0, stop=2.6)
+    assert [clip.labels["word"] for clip in corpus.clips] == ["sea", "sea"]
+    assert [tuple(one) for one in corpus.skipped] == [
+        ("a_raw.fif, key at 9.000 s", "the recording is marked BAD from 11.200 to 11.400 s")
+    ]
+    assert len(reader.read(tmp_path, start=0.0, stop=2.2).clips) == 3
 
 
 def test_annotations_that_mne_drops_are_counted(tmp_path: Path) -> None:

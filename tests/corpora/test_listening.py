@@ -205,7 +205,7 @@ def test_words_of_another_recording_and_values_that_are_not_finite(tmp_path: Pat
     text = tmp_path / "Natural Speech" / "Stimuli" / "Text" / "Run2.mat"
     savemat(text, {"wordVec": np.array(["he", "was", "old"], object), "onset_time": [1.0, 98.0, 99.0]})
     eeg = np.random.default_rng(0).standard_normal((2560, 4))
-    eeg[600, 2] = np.nan
+    eeg[640, 2] = np.nan  # at 5 s
     path = tmp_path / "Natural Speech" / "EEG" / "Subject1" / "Subject1_Run1.mat"
     savemat(path, {"eegData": eeg, "fs": 128.0})
     why = {one.where.split("/")[-1]: one.why for one in broderick.read(tmp_path).skipped}
@@ -213,9 +213,62 @@ def test_words_of_another_recording_and_values_that_are_not_finite(tmp_path: Pat
         "2 of 3 trials, the first was at 98.000 s, reach outside the recording of 20.00 s"
         in why["Subject1_Run2.mat"]
     )
-    assert "channel A3 holds values that are not finite" in why["Subject1_Run1.mat"]
+    assert {name: one for name, one in why.items() if "Run1" in name} == {
+        "Subject1_Run1.mat, was at 3.500 s": "A3 is not finite there (NaN)"
+    }
     savemat(path, {"eeg": eeg})
     assert "no variable eegData: it holds eeg" in broderick.read(tmp_path).skipped[0].why
+
+
+def test_a_filter_spreads_what_is_not_finite_no_further_than_it_sees(tmp_path: Path) -> None:
+    """Brennan's 100 Hz brought to 50 and MOUS' 240 to 60: a NaN goes `FIR` samples of the lower rate to either side."""
+    brennan.write_tiny(tmp_path / "b")
+    whole = brennan.read(tmp_path / "b", start=0.0, stop=1.0, rate=50.0)
+    path = tmp_path / "b" / "S01.mat"
+    held = loadmat(str(path), simplify_cells=True)["raw"]
+    first = 100 + 250 * np.arange(8)  # of each word's window at 100 Hz
+    for at, lost in (
+        (first[3] - 21, 0),
+        (first[3] - 20, 1),
+        (first[3] + 98 + 20, 1),
+        (first[3] + 98 + 21, 0),
+    ):
+        x = held["trial"].copy()
+        x[2, at] = np.nan
+        savemat(str(path), {"raw": {**held, "trial": x}})
+        found = brennan.read(tmp_path / "b", start=0.0, stop=1.0, rate=50.0)
+        told = [tuple(one) for one in found.skipped]
+        assert told == [("S01.mat, to at 8.500 s", "3 is not finite there (NaN)")] * lost
+        rows = [k for k in range(8) if k != 3 or not lost]
+        assert np.array_equal(trials(found.recordings[0]).x[:], trials(whole.recordings[0]).x[rows])
+    mous.write_tiny(tmp_path / "m")
+    path = next((tmp_path / "m").rglob("sub-A2002*.fif"))
+    mne = pytest.importorskip("mne")
+    for before, lost in ((41, 0), (40, 1)):
+        raw = mne.io.read_raw(path, preload=True, verbose="error")
+        begin = 4 * round(60 * (3 + 2.0 + 9 + 1.05))  # the second sound's, in samples of the recording
+        raw._data[1, begin - before] = np.nan
+        raw.save(path, overwrite=True, verbose="error")
+        told = mous.read(tmp_path / "m", rate=60.0, start=0.0, stop=1.0, modality="auditory").skipped
+        assert [one.why for one in told] == ["M2 is not finite there (NaN)"] * lost
+
+
+def test_channels_without_numbers_are_left_out_of_their_recording(tmp_path: Path) -> None:
+    libribrain.write_tiny(tmp_path)
+    path = next(tmp_path.rglob("sub-0*.h5"))
+    with h5py.File(path, "r+") as file:
+        file["data"][1], file["data"][3] = np.nan, 2e-12
+    corpus = libribrain.read(tmp_path, start=0.0, stop=1.0)
+    assert [one.channels for one in corpus.recordings] == [
+        ("MEG0113", "MEG0111"),
+        ("MEG0113", "MEG0112", "MEG0111", "MEG0122"),
+    ]
+    assert {one.where.split(", ")[1]: one.why.split(",")[0] for one in corpus.skipped} == {
+        "channel MEG0112": "it is not finite (NaN) in 6 of 6 trials",
+        "channel MEG0122": "it never changes in 6 of 6 trials",
+    }
+    one, other = (recording.positions for recording in corpus.recordings)
+    assert one is not None and other is not None and np.array_equal(one, other[[0, 2]])
 
 
 def test_a_recording_without_all_words_is_told(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from heschl.corpora import simulated_brain
 from heschl.corpora import simulated_listener as sim
 from heschl.corpora.frames import load_frames
 from heschl.types import HeschlError
@@ -28,7 +29,7 @@ def test_patterns_frequencies_and_answers_are_the_stated_ones(loud: Path) -> Non
     assert known.sum() == len(known) - 1
     x = np.stack([load_frames(clip).T for clip in corpus.clips if clip.labels["subject"] == "sub-01"])
     # evoked and loud: all trials lie in the span of four dipoles' patterns
-    pattern = sim.dipoles(recording.positions[known])
+    pattern = simulated_brain.dipoles(recording.positions[known])
     seen = x[:, known].transpose(1, 0, 2).reshape(known.sum(), -1)
     left = seen - pattern @ np.linalg.lstsq(pattern, seen, rcond=None)[0]
     assert np.square(left).sum() / np.square(seen).sum() < 2e-4
@@ -37,15 +38,17 @@ def test_patterns_frequencies_and_answers_are_the_stated_ones(loud: Path) -> Non
 
 def test_dipoles_kernels_and_noise() -> None:
     r = np.array([[0.05, 0.02, 0.09]])
-    source = sim.SOURCES[0]
+    source = simulated_brain.SOURCES[0]
     q = np.array(source.moment) / np.linalg.norm(source.moment)
     h = 1e-6  # a dipole is a source and a sink, a hair apart
     plus, minus = (1 / np.linalg.norm(r[0] - (np.array(source.place) + s * h / 2 * q)) for s in (1, -1))
-    assert sim.dipoles(r)[0, 0] == pytest.approx((plus - minus) / h / (4 * np.pi * 0.33), rel=1e-6)
-    kernel = sim.kernel(0.1, 1000.0)
+    assert simulated_brain.dipoles(r)[0, 0] == pytest.approx(
+        (plus - minus) / h / (4 * np.pi * 0.33), rel=1e-6
+    )
+    kernel = simulated_brain.kernel(0.1, 1000.0)
     assert kernel.argmax() == 100 and kernel.sum() == pytest.approx(1)
     random = np.random.default_rng(0)
-    noise = sim.background(40, sim.montage(0, random), 1024, random)
+    noise = simulated_brain.background(40, simulated_brain.montage(0, random), 1024, random)
     power = np.square(np.abs(np.fft.rfft(noise * np.hanning(1024), axis=-1))).mean((0, 1))
     slope = np.polyfit(np.log(np.arange(8, 200)), np.log(power[8:200]), 1)[0]
     assert slope == pytest.approx(-1, abs=0.1)
@@ -71,9 +74,9 @@ def test_snr_is_the_stated_one() -> None:
 def test_sources_oscillate_at_their_frequencies() -> None:
     random = np.random.default_rng(0)
     drives = np.ones((4, 512))
-    out = np.stack([sim.respond(drives, "induced", random) for _ in range(3)])
-    for k, source in enumerate(sim.SOURCES):
-        peak = np.abs(np.fft.rfft(out[:, k, 128:], axis=-1)).mean(0).argmax() * sim.RATE / 384
+    out = np.stack([simulated_brain.respond(drives, "induced", random) for _ in range(3)])
+    for k, source in enumerate(simulated_brain.SOURCES):
+        peak = np.abs(np.fft.rfft(out[:, k, 128:], axis=-1)).mean(0).argmax() * simulated_brain.RATE / 384
         assert peak == pytest.approx(source.frequency, abs=0.5)
     assert not np.allclose(out[0], out[1])  # the phase is another in each trial
 

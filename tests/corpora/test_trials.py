@@ -11,19 +11,17 @@ import pytest
 
 from heschl.corpora import feis, imagined, read_corpus
 from heschl.corpora.frames import load_frames
-from heschl.corpora.trials import corpus_parts, lone_words, places, runs, trials, write_trials
+from heschl.corpora.sensors import places
+from heschl.corpora.trial_files import Known, usable, write_trials
+from heschl.corpora.trials import corpus_parts, left_out, lone_words, runs, trials
 from heschl.types import HeschlError
 
 
 def tiny_file(path: Path, **options: Any) -> np.ndarray:
     x = np.random.default_rng(0).standard_normal((6, 3, 20)).astype(np.float32)
-    given: dict[str, Any] = {
-        "words": list("ababab"),
-        "rate": 100.0,
-        "channels": ["C3", "Cz", "C4"],
-        **options,
-    }
-    write_trials(path, x, **given)
+    given: dict[str, Any] = {"words": list("ababab"), "channels": ["C3", "Cz", "C4"], **options}
+    channels = given.pop("channels")
+    write_trials(path, x, Known(**given), 100.0, channels)
     return x
 
 
@@ -48,8 +46,6 @@ def test_trials_of_every_reader_agree_with_its_clips(tmp_path: Path) -> None:
 
 def test_rows_in_any_order_and_batches(tmp_path: Path) -> None:
     values = tiny_file(tmp_path / "a.h5", blocks=list("001122"))
-    from heschl.corpora.trials import corpus_parts
-
     recording, _ = corpus_parts(tmp_path / "a.h5", "a")
     found = pickle.loads(pickle.dumps(trials(recording)))
     assert found.labels["block"] == tuple("001122")
@@ -62,8 +58,6 @@ def test_rows_in_any_order_and_batches(tmp_path: Path) -> None:
 
 def test_damage_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
-    from heschl.corpora.trials import corpus_parts
-
     tiny_file(path)
     recording, _ = corpus_parts(path, "a")
     with h5py.File(path, "r+") as file:
@@ -82,14 +76,72 @@ def test_damage_is_told(tmp_path: Path) -> None:
 def test_what_is_written_must_fit(tmp_path: Path) -> None:
     path = tmp_path / "a.h5"
     for options, said in (
-        ({"words": ["a"]}, "1 words"),
+        ({"words": ["a"]}, "there are 1 words"),
         ({"words": list("abababa")}, "6 trials come with 7"),
         ({"channels": ["C3"]}, "3 channels and there are 1"),
-        ({"blocks": ["1"]}, "1 blocks"),
+        ({"blocks": ["1"]}, "6 trials come with 1 blocks"),
     ):
         with pytest.raises(HeschlError, match=said):
             tiny_file(path, **options)
         assert not list(tmp_path.iterdir())  # nothing half-written
+
+
+def test_what_is_not_finite_costs_its_trial_or_its_channel_and_nothing_else(tmp_path: Path) -> None:
+    x = np.random.default_rng(1).standard_normal((8, 4, 20))
+    x[2, 1, 7] = np.nan  # a trial
+    x[5] = np.inf  # all channels: the trial, too
+    x[[0, 1, 3, 4, 6], 3, 0] = np.nan  # in most trials: the channel
+    x[7, 0] = 3.0  # flat for a trial only: that is the trial's business
+    names = [f"w{k} at {k}.0 s" for k in range(8)]
+    windows = [(float(k), k + 0.2) for k in range(8)]
+    known = Known([f"w{k}" for k in range(8)], names, list("00001111"), [f"s{k}" for k in range(8)], windows)
+    places = np.arange(12.0).reshape(4, 3)
+    path = tmp_path / "a.h5"
+    write_trials(path, x, known, 100.0, list("ABCD"), places, [("w9 at 99 s", "lies outside")], subject="me")
+    recording, clips = corpus_parts(path, "a")
+    found = trials(recording)
+    rows = [0, 1, 3, 4, 6, 7]
+    assert np.array_equal(found.x[:], x[rows][:, :3].astype(np.float32)) and recording.channels == tuple(
+        "ABC"
+    )
+    assert found.labels["word"] == tuple(f"w{k}" for k in rows) and found.labels["heard"][-1] == "s7"
+    assert found.labels["block"] == tuple("000111") and recording.subject == "me"
+    assert np.array_equal(recording.positions, places[:3])  # type: ignore[arg-type]
+    assert [one.start for one in recording.heard] == rows and len(clips) == 6
+    assert [tuple(one) for one in left_out(path, "a")] == [
+        ("a, w9 at 99 s", "lies outside"),
+        (
+            "a, channel D",
+            "it is not finite (NaN) in 5 of 7 trials, and is left out like a channel that is marked bad",
+        ),
+        ("a, w2 at 2.0 s", "B is not finite there (NaN)"),
+        ("a, w5 at 5.0 s", "no channel is finite there (NaN)"),
+    ]
+    assert [one.name for one in tmp_path.iterdir()] == ["a.h5"]
+    with pytest.raises(
+        HeschlError,
+        match=r"none of 8 trials of 4 channels can be used: channel A: it never changes in 8 of 8",
+    ):
+        write_trials(path, np.ones((8, 4, 20)), known, 100.0, list("ABCD"))
+    with pytest.raises(HeschlError, match=r"none of 8 trials .*: w0 at 0.0 s: no channel is finite"):
+        write_trials(path, np.full((8, 4, 20), np.nan), known, 100.0, list("ABCD"))
+    assert len(corpus_parts(path, "a")[1]) == 6  # what stood there stands
+
+
+def test_rounding_is_no_change_and_a_small_unit_is() -> None:
+    """Tesla beside volts change; a flat channel with an offset does not, whatever rounding makes of it."""
+    from heschl.corpora.trial_files import _filled
+
+    with h5py.File("never", "w", driver="core", backing_store=False) as file:
+        noise = np.random.default_rng(0).standard_normal(64)
+        flat = 4187.69 - np.full(64, 4187.69).mean() + 1e-13 * noise
+        x = np.stack([1e-5 * noise, 1e-13 * noise, 1e-6 * flat, 5.0 + 1e-8 * noise])
+        finite, changes = _filled(Path("never"), file, [x], 1, list("ABCD"))
+    assert finite.all() and changes.tolist() == [[True, True, False, False]]
+    rows, kept, lost = usable(
+        np.ones((3, 2), bool), np.array([[True, True], [True, False], [True, False]]), list("abc"), "XY"
+    )
+    assert len(rows) == 3 and len(kept) == 2 and not lost  # it changes in one
 
 
 def test_places_and_blocks() -> None:
@@ -197,6 +249,48 @@ def test_an_epoch_of_feis_that_broke_off_is_left_out_and_told(tmp_path: Path) ->
     assert where == "experiments/01/thinking.zip, epoch 4" and "broke off after" in why
 
 
+def test_an_epoch_of_feis_that_is_not_finite_or_has_no_label_is_left_out_alone(tmp_path: Path) -> None:
+    """In the published tables: a cell that is no number, an empty label, rows of no epoch; in .npz files a NaN."""
+    values = feis_tree(tmp_path)
+    path = tmp_path / "experiments" / "01" / "thinking.zip"
+    with zipfile.ZipFile(path) as archive:
+        rows = archive.read("thinking.csv").decode().splitlines()
+    rows[1 + 64 + 9] = rows[1 + 64 + 9].replace(
+        rows[1 + 64 + 9].split(",")[5], "x", 1
+    )  # T7 is the sixth of them
+    rows[1 + 127 :] = [
+        row.replace(",f,", ",,") if row.split(",")[1] == "2" else row for row in rows[1 + 127 :]
+    ]
+    rows.append("0.5,," + ",".join(["4200"] * 14) + ",f,thinking,")
+    (path.parent / "thinking.csv").write_text("\n".join(rows))
+    path.unlink()
+    corpus = feis.read(tmp_path)
+    name = "experiments/01/thinking.csv, "
+    assert {(one.where.removeprefix(name), one.why) for one in corpus.skipped} == {
+        ("1 row", "it is not said of which epoch they are"),
+        ("epoch 2", "its label is empty: one is needed"),
+        ("epoch 1", "F7 is not finite there (NaN)"),
+    }
+    x, labels, *_ = trials(corpus.recordings[0])
+    assert labels["word"] == ("f", "k")
+    expected = 1e-6 * (values - values.mean(2, keepdims=True))
+    assert np.allclose(x[:], expected[[0, 3]], atol=1e-12)
+    feis.write_tiny(tmp_path / "npz")
+    held = dict(np.load(tmp_path / "npz" / "01.npz"))
+    held["eeg"][5, 3, 7] = np.inf
+    held["eeg"][:, 11] = 4187.3  # AF4 is flat throughout
+    np.savez(tmp_path / "npz" / "01.npz", **held)
+    corpus = feis.read(tmp_path / "npz")
+    assert [one.where for one in corpus.skipped] == ["01.npz, channel AF4", "01.npz, epoch 5"]
+    assert "never changes in 8 of 8 trials, and is left out" in corpus.skipped[0].why
+    first, other = corpus.recordings
+    assert first.channels == tuple(one for one in feis.CHANNELS if one != "AF4") and len(other.channels) == 14
+    assert trials(first).x.shape == (7, 13, 64)
+    assert np.allclose(first.positions[10], other.positions[10]) and np.allclose(
+        first.positions[11:], other.positions[12:]
+    )  # type: ignore[index]
+
+
 @pytest.mark.slow
 def test_fixation_epochs_of_feis(shared: Path) -> None:
     corpus = feis.read(shared / "data" / "feis" / "eeg_fixation")
@@ -213,21 +307,21 @@ def test_damaged_tables_are_named(tmp_path: Path) -> None:
     feis.write_tiny(tmp_path)
     (tmp_path / "01.npz").write_bytes(b"PK\x03\x04 no archive")
     eeg = np.zeros((2, 14, 64), np.float32)
-    eeg[1, 2, 5] = np.nan
-    np.savez(tmp_path / "03.npz", eeg=eeg, label=["f", "k"], sfreq=256.0, ch_names=feis.CHANNELS)
+    np.savez(tmp_path / "03.npz", eeg=eeg, label=["f", "k"], sfreq=256.0, ch_names=feis.CHANNELS[1:])
     corpus = feis.read(tmp_path)
     assert [one.where for one in corpus.skipped] == ["01.npz", "03.npz"]
-    assert "damaged" in corpus.skipped[0].why and "channel AF3 of epoch 1" in corpus.skipped[1].why
+    assert "damaged" in corpus.skipped[0].why and "there are 13 ch_names" in corpus.skipped[1].why
 
 
 def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path) -> None:
     """HDF5 cannot close a file that the disk has no room for, and ends the process: its room is taken first."""
     resource = pytest.importorskip("resource")
-    x, soft = np.ones((50, 3, 100), np.float32), resource.getrlimit(resource.RLIMIT_FSIZE)
+    x = np.random.default_rng(0).standard_normal((50, 3, 100)).astype(np.float32)
+    soft = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, soft[1]))
     try:
         with pytest.raises(HeschlError, match=r"a\.h5 is larger than may be written here \(File too large\)"):
-            write_trials(tmp_path / "a.h5", iter(x), ["a", "b"] * 25, 100.0, ["E1", "E2", "E3"])
+            write_trials(tmp_path / "a.h5", iter(x), Known(["a", "b"] * 25), 100.0, ["E1", "E2", "E3"])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, soft)
     assert not list(tmp_path.iterdir())
@@ -240,6 +334,6 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path) -> None:
             feis.read(tmp_path / "feis")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, soft)
-    write_trials(tmp_path / "a.h5", iter(x), ["a", "b"] * 25, 100.0, ["E1", "E2", "E3"])
+    write_trials(tmp_path / "a.h5", iter(x), Known(["a", "b"] * 25), 100.0, ["E1", "E2", "E3"])
     recording, clips = corpus_parts(tmp_path / "a.h5", "a")
     assert len(clips) == 50 and np.array_equal(trials(recording).x[:], x)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heschl.corpora import simulated_listener
+from heschl.corpora import simulated_brain, simulated_listener
 from heschl.files import read_csv
 from heschl.run import Run
 from heschl.steps.decode import decode
@@ -141,9 +141,9 @@ def test_the_carriers_frequency_is_found(tmp_path: Path) -> None:
     held, _ = _answered(train(recipe, runs=tmp_path / "runs", quiet=True), "test", None)
     pattern, chance = linear_by_frequency(held)
     hertz = held.network.feature.frequencies.numpy()
-    planted = next(one.frequency for one in simulated_listener.SOURCES if one.name == "left frontal")
+    planted = next(one.frequency for one in simulated_brain.SOURCES if one.name == "left frontal")
     assert hertz[pattern.argmax()] == pytest.approx(planted)
-    away = [one.frequency for one in simulated_listener.SOURCES if abs(one.frequency - planted) > 9]
+    away = [one.frequency for one in simulated_brain.SOURCES if abs(one.frequency - planted) > 9]
     silent = np.interp(away, hertz, pattern)  # beyond what a wavelet smears
     assert pattern.max() > 1.3 * chance and silent.mean() < 1.15 * chance
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from heschl.corpora import simulated_brain
 from heschl.corpora import simulated_listener as sim
 from heschl.corpora.sensors import sensors_of
 from heschl.features.brain_wave import BrainWave
@@ -54,7 +55,7 @@ def test_the_area_that_was_planted_is_found(tmp_path: Path) -> None:
     from heschl.brain.forward import leadfield
     from heschl.brain.sensors import sensors_info
 
-    places = sim.montage(0, np.random.default_rng((0, 0)))
+    places = simulated_brain.montage(0, np.random.default_rng((0, 0)))
     at = {f"e{k}": place for k, place in enumerate(places)}
     info = sensors_info(mne.channels.make_dig_montage(at, coord_frame="head"))
     table = read_areas()
@@ -76,7 +77,7 @@ def test_the_area_that_was_planted_is_found(tmp_path: Path) -> None:
     clips, words = list(corpus.clips), sorted({clip.labels["word"] for clip in corpus.clips})
     x = np.stack([sensors.load(clip).T for clip in clips])
     y = np.array([words.index(clip.labels["word"]) for clip in clips])
-    feature = BrainWave(sim.RATE, scale="none", clip=None)
+    feature = BrainWave(simulated_brain.RATE, scale="none", clip=None)
     network = Network(
         Means(x, y, 6), feature, tuple(words), None, "centre", "zeros", frames=False, sensors=sensors
     )

@@ -31,7 +31,7 @@ class Loaded:
     ----------
     stretches: in their order. rate: Hz. reach: rows on which a filter makes one row depend.
     sync: of each heard clip, or None where it could not be verified. left_out: seconds that were heard and are not used.
-    notes: sentences that a person must know.
+    notes: sentences that a person must know. broken: those of them on where channels are not finite.
     """
 
     stretches: tuple[Stretch, ...]
@@ -40,6 +40,7 @@ class Loaded:
     sync: tuple[Sync | None, ...] = ()
     left_out: float = 0.0
     notes: tuple[str, ...] = field(default=())
+    broken: tuple[str, ...] = field(default=())
 
     @property
     def seconds(self) -> float:
@@ -57,7 +58,8 @@ def load_runs(
 ) -> Loaded:
     """Reads what was recorded while sound was heard.
 
-    Every stretch between BAD annotations is filtered by itself, so that nothing passes from one to another.
+    Every stretch between BAD annotations, and between samples at which a channel is not finite (NaN), is filtered by itself, so
+    that nothing passes from one to another.
 
     Parameters
     ----------
@@ -68,14 +70,15 @@ def load_runs(
 
     Raises
     ------
-    HeschlError: a channel is flat or holds numbers that are not finite, something was heard outside the recording, or
-        nothing is left.
+    HeschlError: a channel is flat, or not finite for more than half of a sound, something was heard outside the recording,
+        or nothing is left.
     """
     raw = open_raw(recording.signal)
     _check_band(recording, rate, band, power)
     picks = [raw.ch_names.index(name) for name in recording.channels]
-    bad = _bad(raw)
+    bad = bad_stretches(raw)
     notes: list[str] = []
+    broken: list[str] = []
     found: list[Stretch] = []
     syncs: list[Sync | None] = []
     heard_for, taps, reach = 0.0, _taps(recording.rate, band), 0
@@ -86,7 +89,10 @@ def load_runs(
         syncs.append(sync)
         notes.append(told)
         heard_for += heard.stop - heard.start
-        for start, stop in _between(heard.start, heard.stop, bad):
+        holes, told = _holes(raw, recording, picks, heard)
+        if told:
+            broken.append(told)
+        for start, stop in _between(heard.start, heard.stop, sorted([*bad, *holes])):
             if stop - start < max(least, 0 if taps is None else 2 * len(taps) / recording.rate):
                 continue
             values, begins = _read(raw, recording, picks, start, stop)
@@ -106,13 +112,16 @@ def load_runs(
     if not found:
         raise HeschlError(
             f"recording {recording.id} has no stretch of {least:g} s or more in which sound was heard and nothing is marked BAD"
+            + "".join(f"; {one}" for one in broken[:1])
         )
+    notes += broken
     held = sum(len(one.x) for one in found) / rate
     if heard_for - held > 1:
         notes.append(
-            f"{heard_for - held:.0f} of {heard_for:.0f} s that were heard are left out (BAD, or in stretches under {least:g} s)"
+            f"{heard_for - held:.0f} of {heard_for:.0f} s that were heard are left out (BAD, not finite, or in stretches under "
+            f"{least:g} s)"
         )
-    return Loaded(tuple(found), rate, reach, tuple(syncs), heard_for - held, tuple(notes))
+    return Loaded(tuple(found), rate, reach, tuple(syncs), heard_for - held, tuple(notes), tuple(broken))
 
 
 def _check_band(
@@ -148,7 +157,7 @@ def _taps(rate: float, band: tuple[float | None, float | None]) -> np.ndarray | 
         return np.asarray(mne.filter.create_filter(None, rate, *band, fir_design="firwin"))
 
 
-def _bad(raw: Any) -> list[tuple[float, float]]:
+def bad_stretches(raw: Any) -> list[tuple[float, float]]:
     """Stretches that are marked BAD, or where data were cut, seconds from the recording's first sample. MNE counts onsets
     from the moment at which acquisition began, `first_time` before that sample, whether the date is known or not."""
     shift = raw.first_time
@@ -175,7 +184,37 @@ def _between(start: float, stop: float, bad: Sequence[tuple[float, float]]) -> l
     return kept
 
 
-def _read(
+def _holes(
+    raw: Any, recording: Recording, picks: list[int], heard: Heard
+) -> tuple[list[tuple[float, float]], str]:
+    """Stretches of what was heard at which a channel is not finite, each of a sample or more, and a sentence on them.
+
+    Raises
+    ------
+    HeschlError: a channel is so for more than half of the time at which another is not: it is the channel that is bad.
+    """
+    values, begins = _samples(raw, recording, picks, heard.start, heard.stop)
+    finite = np.isfinite(values)
+    if finite.all():
+        return [], ""
+    some = finite.any(0)
+    bad = 2 * (~finite[:, some]).sum(1) > some.sum()
+    if bad.any():
+        raise HeschlError(
+            f"recording {recording.id}: channel {recording.channels[int(bad.argmax())]} is not finite (NaN) for more than half "
+            f"of {heard.clip}: mark the channel as bad"
+        )
+    edges = np.flatnonzero(np.diff(np.pad(~finite.all(0), 1).astype(np.int8))).reshape(-1, 2)
+    names = [recording.channels[k] for k in np.flatnonzero(~finite.all(1))]
+    holes = [((a - 0.5) / recording.rate + begins, (b - 0.5) / recording.rate + begins) for a, b in edges]
+    shown = f"channel {names[0]}" if len(names) == 1 else f"{names[0]} and {len(names) - 1} more channels"
+    return holes, (
+        f"{recording.id}, {heard.clip}: {shown} {'is' if len(names) == 1 else 'are'} not finite (NaN) for "
+        f"{sum(b - a for a, b in holes):.3f} s, first at {holes[0][0]:.2f} s: left out for all channels"
+    )
+
+
+def _samples(
     raw: Any, recording: Recording, picks: list[int], start: float, stop: float
 ) -> tuple[np.ndarray, float]:
     """(channel, time) and the time of its first sample."""
@@ -187,19 +226,21 @@ def _read(
         )
     with quiet():
         values = np.asarray(raw.get_data(picks=picks, start=a, stop=min(b, raw.n_times)), np.float64)
-    broken = ~np.isfinite(values).all(1)
-    if broken.any():
-        raise HeschlError(
-            f"recording {recording.id}: channel {recording.channels[int(broken.argmax())]} holds numbers that are not "
-            f"finite between {start:.2f} and {stop:.2f} s: mark the channel as bad, or the stretch as BAD"
-        )
+    return values, a / recording.rate
+
+
+def _read(
+    raw: Any, recording: Recording, picks: list[int], start: float, stop: float
+) -> tuple[np.ndarray, float]:
+    """The same of a stretch that is finite."""
+    values, begins = _samples(raw, recording, picks, start, stop)
     flat = np.ptp(values, axis=1) == 0
     if flat.any():
         raise HeschlError(
             f"recording {recording.id}: channel {recording.channels[int(flat.argmax())]} is flat between {start:.2f} and "
             f"{stop:.2f} s: mark it as bad"
         )
-    return values, a / recording.rate
+    return values, begins
 
 
 def _amplitude(values: np.ndarray, rate: float, power: tuple[float, float]) -> np.ndarray:
@@ -241,6 +282,7 @@ def _sync(raw: Any, recording: Recording, corpus: Corpus, heard: Heard) -> tuple
     b = min(raw.n_times, round((heard.stop + REACH) * recording.rate))
     with quiet():
         recorded = raw.get_data(picks=[raw.ch_names.index(name)], start=a, stop=b)[0]
+    recorded = np.where(np.isfinite(recorded), recorded, 0)  # silence, of which envelopes say nothing
     sync = measure(recorded, recording.rate, wave, sample_rate, heard.start - a / recording.rate)
     if sync is None:
         return (

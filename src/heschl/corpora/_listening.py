@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from heschl.corpora.trials import Kind, corpus_parts, inside, kept, left_out, lone_words, write_trials
+from heschl.corpora.trial_files import Known, inside, kept, write_trials
+from heschl.corpora.trials import Kind, corpus_parts, left_out, lone_words
 from heschl.files import disk_full
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
@@ -104,27 +105,24 @@ def _writer(one: Source, kind: Kind, window: tuple[float, float]) -> Callable[[P
         first = [round((long.heard[k].onset + window[0]) * long.rate) for k in rows]
 
         def values() -> Iterator[np.ndarray]:
-            for k, begin in zip(rows, first, strict=True):
-                value = long.unit * np.asarray(long.x[:, begin : begin + size], np.float64)
-                bad = np.flatnonzero(~np.isfinite(value).all(1))
-                if len(bad):
-                    raise HeschlError(
-                        f"{one.path}: channel {long.channels[bad[0]]} holds values that are not finite at "
-                        f"{long.heard[k].onset:.2f} s: leave it out"
-                    )
-                yield value
+            for begin in first:
+                yield long.unit * np.asarray(long.x[:, begin : begin + size], np.float64)
 
         there = [long.heard[k] for k in rows]
-        write_trials(
-            out,
-            values(),
+        known = Known(
             [heard.word for heard in there],
-            long.rate,
-            long.channels,
-            long.positions,
+            [f"{heard.word} at {heard.onset:.3f} s" for heard in there],
             [heard.block for heard in there],
             [heard.name for heard in there],
             [(begin / long.rate - long.reach, (begin + size) / long.rate + long.reach) for begin in first],
+        )
+        write_trials(
+            out,
+            values(),
+            known,
+            long.rate,
+            long.channels,
+            long.positions,
             lost,
             kind=kind,
             subject=one.subject,
@@ -132,6 +130,27 @@ def _writer(one: Source, kind: Kind, window: tuple[float, float]) -> Callable[[P
         )
 
     return write
+
+
+def slower(x: np.ndarray, every: int) -> np.ndarray:
+    """(channel, time) -> one sample of ``every``, through a linear-phase FIR filter that sees `FIR` of them to either side.
+
+    What is not finite is filled before, and what the filter saw of it is NaN after: a filter would spread it further, by the
+    zeros that it is padded with.
+    """
+    from scipy.signal import decimate
+
+    if every == 1:
+        return x
+    bad = ~np.isfinite(x)
+    found = np.asarray(decimate(np.where(bad, 0, x), every, ftype="fir", axis=1))
+    if bad.any():
+        count = np.cumsum(np.pad(bad, ((0, 0), (1, 0))), axis=1)
+        middle = every * np.arange(found.shape[1])
+        first = np.clip(middle - FIR * every, 0, x.shape[1])
+        last = np.clip(middle + FIR * every + 1, 0, x.shape[1])
+        found[count[:, last] > count[:, first]] = np.nan
+    return found
 
 
 def read_mat(path: Path, *names: str) -> dict[str, Any]:

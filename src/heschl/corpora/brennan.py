@@ -19,11 +19,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.signal import decimate
 
-from heschl.corpora._listening import FIR, Heard, Long, Source, gathered, read_mat
+from heschl.corpora._listening import FIR, Heard, Long, Source, gathered, read_mat, slower
 from heschl.corpora.broderick import _save
-from heschl.corpora.trials import places
+from heschl.corpora.sensors import places
 from heschl.files import read_csv, write_wav
 from heschl.types import Corpus, HeschlError
 
@@ -120,7 +119,7 @@ def _load(path: Path, proc: Path, words: list[dict[str, str]], wanted: float | N
                 f"{path} has {rate:g} samples a second, and brennan.rate {wanted:g} does not divide them"
             )
         reach = FIR / wanted if every > 1 else 0.0
-        x, rate = decimate(x, every, ftype="fir", axis=1) if every > 1 else x, wanted
+        x, rate = slower(x, every), wanted
     return Long(x, rate, channels, places(channels, "easycap-M10"), heard, 1e-6, reach=reach)
 
 

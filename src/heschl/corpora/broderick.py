@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from heschl.corpora._listening import Heard, Long, Source, gathered, read_mat
-from heschl.corpora.trials import places
+from heschl.corpora.sensors import places
 from heschl.files import write_wav
 from heschl.types import Corpus, HeschlError
 

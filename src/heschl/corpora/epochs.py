@@ -22,8 +22,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from heschl.corpora._brain_runs import bad_stretches
 from heschl.corpora._headers import seconds_of
-from heschl.corpora.trials import corpus_parts, inside, kept, left_out, lone_words, places, runs, write_trials
+from heschl.corpora.sensors import places
+from heschl.corpora.trial_files import Known, inside, kept, write_trials
+from heschl.corpora.trials import corpus_parts, left_out, lone_words, runs
 from heschl.files import disk_full, read_text
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
@@ -54,9 +57,9 @@ def read(
 ) -> Corpus:
     """Trials as clips, one recording a file; each file is cut once, into heschl's cache, a trial at a time.
 
-    An event whose window reaches outside its recording gives no trial and is listed by name. Labels: word, subject
-    (of BIDS names, else the file's name), block (so many stretches of neighbouring trials; the sound, where the
-    events name it), heard (there, sound and second), recording. Values are volts or tesla, float32.
+    An event whose window reaches outside its recording, or touches what is marked BAD or is not finite, gives no trial and is
+    listed by name. Labels: word, subject (of BIDS names, else the file's name), block (so many stretches of neighbouring
+    trials; the sound, where the events name it), heard (there, sound and second), recording. Values are volts or tesla.
 
     Parameters
     ----------
@@ -96,7 +99,7 @@ def read(
         try:
             events = _beside(path)
             stamp = events.stat().st_mtime_ns if events else None
-            made = kept(path, {**options, "events": stamp, "epochs": 4}, partial(_convert, path, options))
+            made = kept(path, {**options, "events": stamp, "epochs": 5}, partial(_convert, path, options))
             recording, own = corpus_parts(made, re.sub(r"\.[^.]+$", "", where))
         except HeschlError as error:
             if disk_full(error):
@@ -153,18 +156,22 @@ def _convert(path: Path, options: dict[str, Any], out: Path) -> None:
     subject = next(iter(re.findall(r"sub-([A-Za-z0-9]+)", path.name)), path.stem)
     sounds = all(event.heard for event in events)
     more = {} if positions is None else {"space": "head" if kind != "meg" else "device"}
-    write_trials(
-        out,
-        _finite(path, values, names),
+    known = Known(
         [event.word for event in events],
-        rate,
-        names,
-        positions,
+        [f"{event.word} at {event.onset:.3f} s" for event in events],
         [event.block for event in events]
         if sounds
         else runs(len(events), min(options["blocks"], len(events))),
         [event.heard for event in events] if sounds else None,
         [(event.onset + around[0], event.onset + around[1]) for event in events],
+    )
+    write_trials(
+        out,
+        _read(path, values),
+        known,
+        rate,
+        names,
+        positions,
         lost,
         kind=kind,
         subject=subject,
@@ -188,15 +195,9 @@ def _read_by_mne(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _finite(path: Path, values: Iterator[np.ndarray], names: Sequence[str]) -> Iterator[np.ndarray]:
+def _read(path: Path, values: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     with _read_by_mne(path):  # trials are read as they are asked for
-        for number, value in enumerate(values):
-            bad = np.flatnonzero(~np.isfinite(value).all(1))
-            if len(bad):
-                raise HeschlError(
-                    f"{path}: channel {names[bad[0]]} of trial {number} holds values that are not finite: mark it as bad"
-                )
-            yield value
+        yield from values
 
 
 def _epochs(
@@ -244,7 +245,10 @@ def _raw(
     named = [(event.onset, event.word) for event in events]
     there, more = inside(path, named, (start, stop), own, raw.n_times)
     lost = [*more, *([] if beside else lost)]
-    events = [events[k] for k in there]
+    events, marked = _unmarked([events[k] for k in there], (start, stop), bad_stretches(raw))
+    if not events:
+        raise HeschlError(f"{path}: {marked[0][0]} and every other trial: {marked[0][1]}")
+    lost += marked
     samples = round((stop - start) * own)
     rate = own if options["rate"] is None else float(options["rate"])
 
@@ -255,6 +259,22 @@ def _raw(
             yield value if rate == own else mne.filter.resample(value, up=rate, down=own, verbose="error")
 
     return cut(), events, rate, raw.info, (start, stop), lost
+
+
+def _unmarked(
+    events: Sequence[Event], window: tuple[float, float], bad: Sequence[tuple[float, float]]
+) -> tuple[list[Event], list[tuple[str, str]]]:
+    """The events whose windows touch nothing that is marked BAD; and of every other, where it is and why it gives no trial."""
+    kept, lost = [], []
+    for event in events:
+        begin, end = event.onset + window[0], event.onset + window[1]
+        touched = next(((a, b) for a, b in bad if a < end and b > begin), None)
+        if touched is None:
+            kept.append(event)
+        else:
+            why = f"the recording is marked BAD from {touched[0]:.3f} to {touched[1]:.3f} s"
+            lost.append((f"{event.word} at {event.onset:.3f} s", why))
+    return kept, lost
 
 
 def _opened(path: Path) -> tuple[Any, list[tuple[str, str]]]:

@@ -18,10 +18,14 @@ import zipfile
 import zlib
 from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from heschl.corpora.trials import corpus_parts, kept, left_out, lone_words, places, runs, write_trials
+from heschl.corpora._headers import counted
+from heschl.corpora.sensors import places
+from heschl.corpora.trial_files import Known, kept, write_trials
+from heschl.corpora.trials import corpus_parts, left_out, lone_words, runs
 from heschl.files import disk_full
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
@@ -64,7 +68,7 @@ def read(root: Path, phase: str = "thinking", blocks: int = 10) -> Corpus:
     for path, subject in sorted(sources, key=lambda one: one[1]):
         try:
             make = partial(_convert, path, subject, blocks)
-            recording, own = corpus_parts(kept(path, {"blocks": blocks, "feis": 2}, make), subject, subject)
+            recording, own = corpus_parts(kept(path, {"blocks": blocks, "feis": 3}, make), subject, subject)
         except HeschlError as error:
             if disk_full(error):
                 raise
@@ -89,33 +93,37 @@ def read(root: Path, phase: str = "thinking", blocks: int = 10) -> Corpus:
 
 
 def _convert(path: Path, subject: str, blocks: int, out: Path) -> None:
-    eeg, labels, rate, channels, short = (*_npz(path), ()) if path.suffix == ".npz" else _table(path)
+    eeg, labels, rate, channels, names, lost = _npz(path) if path.suffix == ".npz" else _table(path)
     if len(labels) != len(eeg):
         raise HeschlError(f"{path}: {len(eeg)} epochs come with {len(labels)} labels: one each")
-    broken = np.argwhere(~np.isfinite(eeg).all(2))
-    if len(broken):
-        epoch, channel = broken[0]
-        raise HeschlError(
-            f"{path}: channel {channels[channel]} of epoch {epoch} holds values that are not finite: download it again"
-        )
-    volts = UNIT * (eeg - eeg.mean(2, keepdims=True))
-    names = runs(len(eeg), min(blocks, len(eeg)))
+    with np.errstate(invalid="ignore"):  # what is not finite stays so, and is left out and named
+        volts = UNIT * (eeg - eeg.mean(2, keepdims=True))
     write_trials(
         out,
         volts,
-        labels,
+        Known(labels, names, runs(len(eeg), min(blocks, len(eeg)))),
         rate,
         channels,
         places(channels, "fsaverage_1005"),
-        names,
+        lost,
         kind="eeg",
         space="head",
         subject=subject,
-        left_out=short,
     )
 
 
-def _npz(path: Path) -> tuple[np.ndarray, list[str], float, list[str]]:
+class _Epochs(NamedTuple):
+    """eeg (epoch, channel, sample) in microvolts, the label and the name of each epoch; and what gives no trial, and why."""
+
+    eeg: np.ndarray
+    labels: list[str]
+    rate: float
+    channels: list[str]
+    names: list[str]
+    lost: list[tuple[str, str]]
+
+
+def _npz(path: Path) -> _Epochs:
     try:
         with np.load(path, allow_pickle=False) as file:
             eeg, labels = np.asarray(file["eeg"], np.float64), [str(one) for one in file["label"]]
@@ -128,11 +136,11 @@ def _npz(path: Path) -> tuple[np.ndarray, list[str], float, list[str]]:
         raise HeschlError(
             f"{path}: eeg is {eeg.shape} and there are {len(channels)} ch_names: it must be (epoch, channel, time)"
         )
-    return eeg, labels, rate, channels
+    return _Epochs(eeg, labels, rate, channels, [f"epoch {number}" for number in range(len(eeg))], [])
 
 
-def _table(path: Path) -> tuple[np.ndarray, list[str], float, list[str], list[tuple[str, str]]]:
-    """Epochs, labels, rate, channels, and the epochs that broke off, which are left out."""
+def _table(path: Path) -> _Epochs:
+    """Epochs that broke off, and those that say not what they are, are left out; a cell that is no number is NaN."""
     import pandas as pd
 
     try:
@@ -149,17 +157,29 @@ def _table(path: Path) -> tuple[np.ndarray, list[str], float, list[str], list[tu
     absent = [name for name in ("Epoch", "Label", *CHANNELS) if name not in table]
     if absent:
         raise HeschlError(f"{path} has no column {absent[0]}: it has {', '.join(map(str, table.columns))}")
-    groups = [(name, own) for name, own in table.groupby("Epoch", sort=True)]
-    wanted = float(np.median([len(own) for _, own in groups]))
-    epochs = [own for _, own in groups if len(own) >= 0.9 * wanted]
-    length = min(len(own) for own in epochs)  # some epochs lack a sample or two
-    short = [
-        (f"epoch {name}", f"it broke off after {len(own)} of some {wanted:.0f} samples")
-        for name, own in groups
-        if len(own) < 0.9 * wanted
+    groups: list[tuple[str, Any]] = [
+        (f"epoch {name:g}" if isinstance(name, float) else f"epoch {name!s}", own)
+        for name, own in table.groupby("Epoch", sort=True)
     ]
-    eeg = np.stack([own[list(CHANNELS)].to_numpy(np.float64)[:length].T for own in epochs])
-    return eeg, [str(own["Label"].iloc[0]).strip() for own in epochs], RATE, list(CHANNELS), short
+    wanted = float(np.median([len(own) for _, own in groups] or [0]))
+    lost, names, labels, epochs = [], [], [], []
+    if nameless := int(table["Epoch"].isna().sum()):
+        lost.append((counted(nameless, "row"), "it is not said of which epoch they are"))
+    for name, own in groups:
+        label = own["Label"].dropna().astype(str).str.strip()
+        if len(own) < 0.9 * wanted:
+            lost.append((name, f"it broke off after {len(own)} of some {wanted:.0f} samples"))
+        elif not len(label) or label.nunique() > 1:
+            lost.append((name, f"its label is {', '.join(label.unique()) or 'empty'}: one is needed"))
+        else:
+            names.append(name)
+            labels.append(label.iloc[0])
+            epochs.append(own[list(CHANNELS)].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64))
+    if not epochs:
+        raise HeschlError(f"{path} holds no whole epoch with its label: download it again")
+    length = min(len(own) for own in epochs)  # some epochs lack a sample or two
+    eeg = np.stack([own[:length].T for own in epochs])
+    return _Epochs(eeg, labels, RATE, list(CHANNELS), names, lost)
 
 
 def write_tiny(root: Path, seed: int = 0) -> None:

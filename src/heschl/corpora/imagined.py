@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from heschl.corpora.trials import Kind, clips_of, lone_words, numbered, opened, places, runs
+from heschl.corpora.sensors import places
+from heschl.corpora.trials import Kind, clips_of, lone_words, numbered, opened, runs
 from heschl.files import read_text
 from heschl.types import Clip, Corpus, Heard, HeschlError, Recording, Skipped
 

@@ -26,7 +26,8 @@ import numpy as np
 from heschl.corpora import _tiny, brain
 from heschl.corpora._brain_runs import load_runs
 from heschl.corpora._headers import counted
-from heschl.corpora.trials import corpus_parts, kept, left_out, write_trials
+from heschl.corpora.trial_files import Known, kept, write_trials
+from heschl.corpora.trials import corpus_parts, left_out
 from heschl.files import disk_full, write_csv
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
@@ -72,7 +73,7 @@ def read(
         "rate": rate,
         "band": band,
         "block": block,
-        "listening": 2,
+        "listening": 3,
     }
     clips: list[Clip] = []
     recordings: list[Recording] = []
@@ -168,7 +169,7 @@ def _write(
     loaded = load_runs(recording, corpus, rate, options["band"], least=seconds)
     size, reach = round(seconds * rate), loaded.reach / rate
     found: list[tuple[np.ndarray, str, str, float]] = []  # values, name, block, begin in the recording
-    lost: list[tuple[str, str]] = []
+    lost = [("channels that are not finite", told) for told in loaded.broken]
     for sound, own in starts.items():
         held = [one for one in loaded.stretches if one.clip == sound]
         edges, missing = _blocks(corpus.by_id[sound], options["block"]), 0
@@ -181,24 +182,23 @@ def _write(
                 at = first[sound].start + row / rate
                 found.append((one.x[row - one.first :][:size].T, f"{sound}@{start:.4f}", block, at))
         if missing:
-            why = f"{counted(missing, 'window reaches', 'windows reach')} outside the recording, or into what is marked BAD"
+            why = f"{counted(missing, 'window reaches', 'windows reach')} outside the recording, or into what is marked BAD or not finite"
             lost.append((sound, why))
     if not found:
         raise HeschlError(f"recording {recording.id}: no window lies inside it: shorten listening.seconds")
 
+    names = [name for _, name, *_ in found]
+    windows = [(at - reach, at + seconds + reach) for *_, at in found]
     write_trials(
         out,
         (values for values, *_ in found),
-        [name for _, name, *_ in found],
+        Known(names, names, [block for _, _, block, _ in found], names, windows),
         rate,
         recording.channels,
         recording.positions,
-        [block for _, _, block, _ in found],
-        [name for _, name, *_ in found],
-        [(at - reach, at + seconds + reach) for *_, at in found],
+        lost,
         kind=recording.kind,
         subject=recording.subject,
-        left_out=lost,
         **({} if recording.space is None else {"space": recording.space}),
     )
 

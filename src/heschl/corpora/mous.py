@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from heschl.corpora._aligned_formats import textgrid
-from heschl.corpora._listening import FIR, Heard, Long, Source, gathered
+from heschl.corpora._listening import FIR, Heard, Long, Source, gathered, slower
 from heschl.files import read_text, write_wav
 from heschl.types import Corpus, HeschlError
 
@@ -142,11 +142,7 @@ class _Slower:
         first, last = index[1].start, index[1].stop
         before = min(first, 32)  # what the filter sees beyond the ends
         samples = self.raw[:, (first - before) * self.every : (last + 32) * self.every][0]
-        if self.every > 1:
-            from scipy.signal import decimate
-
-            samples = decimate(samples, self.every, ftype="fir", axis=1)
-        return np.asarray(samples[:, before : before + last - first])
+        return slower(samples, self.every)[:, before : before + last - first]
 
 
 def read_log(path: Path) -> list[Row]:

@@ -126,6 +126,38 @@ def sensors_of(corpus: Corpus) -> Sensors | None:
     return Sensors(tuple(recording.id for recording in corpus.recordings), subjects, positions, subject)
 
 
+def places(channels: Sequence[str], montage: str) -> np.ndarray:
+    """Positions by the names of electrodes, (channel, 3) metres in the head's frame, NaN for a name not in it.
+
+    Parameters
+    ----------
+    montage: one that MNE knows ("fsaverage_1005", "biosemi128", ...).
+
+    Raises
+    ------
+    HeschlError: MNE is not there, does not know the montage, or the montage knows none of the names.
+    """
+    try:
+        import mne
+    except ImportError:
+        raise HeschlError("the positions of electrodes need mne: pip install 'heschl[brain]'") from None
+    known = mne.channels.get_builtin_montages()
+    if montage not in known:
+        raise HeschlError(f"montage '{montage}' is not known: choose one of {', '.join(known)}")
+    standard = mne.channels.make_standard_montage(montage)
+    to_head = mne.channels.compute_native_head_t(standard, on_missing="ignore")
+    there = {
+        name.lower(): mne.transforms.apply_trans(to_head, place)
+        for name, place in standard.get_positions()["ch_pos"].items()
+    }
+    found = np.array([there.get(name.lower(), np.full(3, np.nan)) for name in channels], float)
+    if np.isnan(found).any(1).all():
+        raise HeschlError(
+            f"montage {montage} has none of the channels {', '.join(channels[:4])}, ...: choose the montage of the cap"
+        )
+    return found
+
+
 def flat_sensors(corpus: Corpus, sensors: Sensors, rate: float | None = None, trials: int = 4) -> list[str]:
     """Sentences that name channels which do not change in the first trials of their recording; they carry nothing.
 

@@ -13,26 +13,21 @@ sounds: labels word, subject, block, recording; key ``x_data/ROW`` in the record
 The file, HDF5: x_data (trial, channel, time) or (trial, channel, freq, time); words, and where known blocks and clips
 (trial,) text; windows (trial, 2), the seconds of the recording that went into a trial; left_out (event, 2) text, where an event
 that gave no trial lies and why; channels (channel,) text; positions (channel, 3) metres, NaN for none; attributes rate (Hz), kind,
-space, subject. Readers of other layouts write it once into heschl's cache, a trial at a time.
+space, subject. Readers of other layouts write it once into heschl's cache (`trial_files`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from heschl.files import ROOM, cache_folder, replacing, reserve
 from heschl.types import Clip, Heard, HeschlError, Recording, Skipped
 
-FORMAT = 3
 Kind = Literal["eeg", "meg", "ecog", "seeg"]
 _COLUMNS = {"word": "words", "block": "blocks", "heard": "clips"}  # label of a clip: dataset of the file
 
@@ -198,46 +193,6 @@ def left_out(path: Path, name: str) -> list[Skipped]:
     return [Skipped(f"{name}, {where}", why) for where, why in told]
 
 
-def inside(
-    path: Path,
-    events: Sequence[tuple[float, str]],
-    window: tuple[float, float],
-    rate: float,
-    samples: int,
-) -> tuple[list[int], list[tuple[str, str]]]:
-    """Numbers of the events whose window lies inside a recording; and of every other, where it is and why it gives no trial.
-
-    Parameters
-    ----------
-    events: onset in seconds, and name. window: seconds around an onset. rate, samples: of the recording.
-
-    Raises
-    ------
-    HeschlError: no window lies inside, or more than half of the onsets do not: then the events are of another recording.
-    """
-    length, size = samples / rate, round((window[1] - window[0]) * rate)
-    kept: list[int] = []
-    lost: list[tuple[str, str]] = []
-    strange = 0
-    for number, (onset, name) in enumerate(events):
-        away = not 0 <= onset <= length  # NaN is nowhere
-        first = -1 if away else round((onset + window[0]) * rate)
-        if first >= 0 and first + size <= samples:
-            kept.append(number)
-            continue
-        strange += away
-        why = f"lies outside the recording of {length:.2f} s"
-        if not away:
-            why = f"{window[0]:g} to {window[1]:g} s around it reach outside the recording of {length:.2f} s"
-        lost.append((f"{name} at {onset:.3f} s", why))
-    if not kept or 2 * strange > len(events):
-        raise HeschlError(
-            f"{path}: {len(lost)} of {len(events)} trials, the first {lost[0][0]}, reach outside the recording of {length:.2f} s: "
-            "these events belong to another recording, or the window is too long"
-        )
-    return kept, lost
-
-
 def numbered(count: int) -> tuple[str, ...]:
     """Names for channels that have none."""
     return tuple(f"E{number + 1}" for number in range(count))
@@ -280,127 +235,3 @@ def lone_words(clips: Iterable[Clip]) -> tuple[str, ...]:
 def runs(trials: int, blocks: int) -> list[str]:
     """Names of blocks of neighbouring trials, for recordings that have none: neighbours in time stay together."""
     return [f"{row * blocks // trials:02d}" for row in range(trials)]
-
-
-# --- writing -----------------------------------------------------------------------------------------
-
-
-def write_trials(
-    path: Path,
-    values: Iterable[np.ndarray],
-    words: Sequence[str],
-    rate: float,
-    channels: Sequence[str],
-    positions: np.ndarray | None = None,
-    blocks: Sequence[str] | None = None,
-    clips: Sequence[str] | None = None,
-    windows: Sequence[tuple[float, float]] | None = None,
-    left_out: Sequence[tuple[str, str]] = (),
-    **attributes: str,
-) -> None:
-    """Writes the layout above, a trial at a time, whole or not at all.
-
-    Parameters
-    ----------
-    values: (channel, time) or (channel, freq, time), one a trial, all of one shape.
-    windows: seconds of the recording that went into each trial, what a filter saw of it too.
-    left_out: events that give no trial: where, and why; see the function of that name.
-    attributes: kind, space, subject.
-
-    Raises
-    ------
-    HeschlError: the numbers of trials, words, blocks, channels or names differ; the disk is full.
-    """
-    import h5py
-
-    values = iter(values)
-    first = list(islice(values, 1))
-    with contextlib.ExitStack() as stack:
-        temporary = stack.enter_context(replacing(path))
-        each = sum(4 * one.size for one in first) + 256  # float32, and its words
-        reserve(temporary, len(words) * each + ROOM)
-        file = stack.enter_context(h5py.File(temporary, "w"))
-        data, count = None, 0
-        for value in chain(first, values):
-            if data is None:
-                if len(value) != len(channels):
-                    raise HeschlError(
-                        f"{path}: trials have {len(value)} channels and there are {len(channels)} names"
-                    )
-                data = file.create_dataset(
-                    "x_data", (len(words), *value.shape), "f4", chunks=(1, *value.shape), track_times=False
-                )
-            if count >= len(words) or value.shape != data.shape[1:]:
-                raise HeschlError(
-                    f"{path}: trial {count} has shape {value.shape}, and there are {len(words)} words for trials of "
-                    f"{data.shape[1:]}: give trials of one shape, each with its word"
-                )
-            data[count] = value
-            count += 1
-        if count != len(words) or not count:
-            raise HeschlError(f"{path}: {count} trials come with {len(words)} words: one each")
-        text = h5py.string_dtype()
-        for name, column in (("words", words), ("blocks", blocks), ("clips", clips), ("channels", channels)):
-            if column is not None:
-                if name != "channels" and len(column) != count:
-                    raise HeschlError(f"{path}: {count} trials come with {len(column)} {name}: one each")
-                file.create_dataset(name, data=[str(one) for one in column], dtype=text, track_times=False)
-        if windows is not None:
-            if len(windows) != count:
-                raise HeschlError(f"{path}: {count} trials come with {len(windows)} windows: one each")
-            file.create_dataset("windows", data=np.asarray(windows, float), track_times=False)
-        if left_out:
-            file.create_dataset(
-                "left_out", data=[list(one) for one in left_out], dtype=text, track_times=False
-            )
-        if positions is not None:
-            file.create_dataset("positions", data=np.asarray(positions, float), track_times=False)
-        file.attrs["rate"] = float(rate)
-        for name, attribute in attributes.items():
-            file.attrs[name] = attribute
-
-
-def kept(source: Path, options: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
-    """A file of the layout above in the cache, made from ``source`` where it is absent or the source has changed."""
-    stat = source.stat()
-    told = [FORMAT, source.absolute().as_posix(), stat.st_size, stat.st_mtime_ns, dict(options)]
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
-    path = cache_folder() / "trials" / f"{source.stem}-{digest}.h5"
-    if not path.exists():
-        make(path)
-    return path
-
-
-# --- positions ---------------------------------------------------------------------------------------
-
-
-def places(channels: Sequence[str], montage: str) -> np.ndarray:
-    """Positions by the names of electrodes, (channel, 3) metres in the head's frame, NaN for a name not in it.
-
-    Parameters
-    ----------
-    montage: one that MNE knows ("fsaverage_1005", "biosemi128", ...).
-
-    Raises
-    ------
-    HeschlError: MNE is not there, does not know the montage, or the montage knows none of the names.
-    """
-    try:
-        import mne
-    except ImportError:
-        raise HeschlError("the positions of electrodes need mne: pip install 'heschl[brain]'") from None
-    known = mne.channels.get_builtin_montages()
-    if montage not in known:
-        raise HeschlError(f"montage '{montage}' is not known: choose one of {', '.join(known)}")
-    standard = mne.channels.make_standard_montage(montage)
-    to_head = mne.channels.compute_native_head_t(standard, on_missing="ignore")
-    there = {
-        name.lower(): mne.transforms.apply_trans(to_head, place)
-        for name, place in standard.get_positions()["ch_pos"].items()
-    }
-    found = np.array([there.get(name.lower(), np.full(3, np.nan)) for name in channels], float)
-    if np.isnan(found).any(1).all():
-        raise HeschlError(
-            f"montage {montage} has none of the channels {', '.join(channels[:4])}, ...: choose the montage of the cap"
-        )
-    return found

@@ -141,6 +141,23 @@ def test_a_montage_says_how_long_the_clip_is_and_not_its_margin():
     assert axis.get_title(loc="right") == "0.3 s" and axis.get_xlim() == (0.0, 0.3)
 
 
+@pytest.mark.parametrize("width", [WIDE, TEXT])
+def test_names_of_a_montage_do_not_run_into_how_long_it_is(width):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    names = [
+        "yes",
+        "a remarkably long name, was another remarkably long name of many words",
+        "happy, was marvin",
+    ]
+    figure = montage(dict.fromkeys(names, SEEN), "", width)
+    FigureCanvasAgg(figure).draw()
+    titles = [axis.get_title(loc="left") for axis in figure.axes]
+    assert titles[0] == "yes" and titles[1].endswith("…") and titles[2] == names[2]
+    for axis in figure.axes:
+        assert axis._left_title.get_window_extent().x1 < axis._right_title.get_window_extent().x0
+
+
 def test_no_words_of_a_comparison_hang_on_two_spaces():
     """An SVG sets several spaces as one, and a name would run into its note."""
     assert not any("  " in words for words in words_of(compared({"lrp": SEEN}, {"lrp": "takes it all"})))

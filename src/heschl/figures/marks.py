@@ -74,6 +74,14 @@ def words_width(words: str, size: float) -> float:
     return float(TextPath((0, 0), words, size=size).get_extents().width) if words.strip() else 0.0
 
 
+def cut_to(words: str, room: float, size: float = 9) -> str:
+    """As much of the words as has room, points; an ellipsis stands for the rest."""
+    whole = words
+    while words and words_width(words if words == whole else f"{words}…", size) > room:
+        words = words[:-1].rstrip()
+    return whole if words == whole else f"{words}…"
+
+
 def symbols(axis: Axes, spans: Sequence[Span], tier: str, points: float, colour: str) -> None:
     """Symbols between the marks of where they begin and end; points: of one second."""
     axis.set_ylim(0, 1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from heschl.figures.explanation import Seen, heard, picture, place, titled
-from heschl.figures.marks import frequency_ticks, seconds_below
+from heschl.figures.marks import cut_to, frequency_ticks, seconds_below, words_width
 from heschl.figures.style import INK, SOFT, TEXT, WIDE, styled, wrapped
 from heschl.types import HeschlError
 
@@ -41,10 +41,11 @@ def montage(pictures: Mapping[str, Seen], title: str = "", width: float = WIDE) 
             picture(axis, seen)
             axis.set_xticks([])
             axis.set_yticks([])
-            axis.set_title(name, fontsize=9, color=INK, pad=3)
             first, last = heard(seen)  # no two pictures need be of one length
             axis.set_xlim(first, last)
-            axis.set_title(f"{last - first:.2g} s", fontsize=9, color=SOFT, pad=3, loc="right")
+            long = f"{last - first:.2g} s"
+            axis.set_title(long, fontsize=9, color=SOFT, pad=3, loc="right")
+            axis.set_title(cut_to(name, wide * 72 - words_width(long, 9) - 8), fontsize=9, color=INK, pad=3)
     return figure
 
 

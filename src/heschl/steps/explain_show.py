@@ -196,8 +196,8 @@ def draw_montage(run: Run, folder: Path, rows: Sequence[Mapping[str, Any]], meth
     with h5py.File(folder / "relevance.h5", "r") as file:
         for name, row in chosen.items():
             one = read_input(network, found[str(row["clip"])])
-            label = name if len(name) < 24 else f"{name[:22]}…"
-            pictures[label] = Seen(
+            wrong = row.get("said", name) not in ("", name)  # a class may be known by mistakes alone
+            pictures[f"{name}, was {row['said']}" if wrong else name] = Seen(
                 *stored_picture(file, network, one), *_wave(network, one), spans=one.clip.spans
             )
     what = "recording" if network.frames else "class"

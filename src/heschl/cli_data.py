@@ -19,6 +19,12 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe: train.epochs=3 and the like."),
 ]
 
+
+def seed_of(what: str) -> Any:
+    """The option --seed, in the bounds of a recipe's own."""
+    return typer.Option("--seed", min=0, max=2**32 - 1, help=what)
+
+
 corpora = typer.Typer(
     help="What was heard: lists, fetches, checks, describes and speaks corpora.\n\nExample: heschl corpora list",
     no_args_is_help=True,
@@ -217,7 +223,7 @@ def corpora_table(
 def corpora_speak(
     words: Annotated[list[str], typer.Argument(metavar="WORD...", help="The words to be spoken.")],
     voices: Annotated[int, typer.Option("--voices", min=1, help="How many speakers.")] = 40,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed draws other speakers.")] = 0,
+    seed: Annotated[int, seed_of("Another seed draws other speakers.")] = 0,
     json: Json = False,
 ) -> None:
     """Speaks a corpus of your own words by machine (needs the extra heschl[speak]); it is kept in the cache.

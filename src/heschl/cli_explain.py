@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from heschl.cli_data import Json
+from heschl.cli_data import Json, seed_of
 from heschl.cli_talk import border, give, next_line, progress, say, show_table
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `heschl train` names it.")]
@@ -56,7 +56,7 @@ def explain(
         list[Path] | None,
         typer.Option("--listening-results", help="Result files of listeners to analyse; may be repeated."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of chosen clips and of chance.")] = 0,
+    seed: Annotated[int, seed_of("Of chosen clips and of chance.")] = 0,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")] = 1,
     dask: Annotated[
         str | None,
@@ -145,8 +145,8 @@ def _say(held: dict[str, Any]) -> None:
     )
     drawn = len(held["shown"])
     if drawn < held["clips"]:
-        are = "is" if drawn == 1 else "are"
-        say(f"  {drawn:,} of them {are} drawn and heard; --show N for more, --clips ID for one")
+        some = "none of them is" if not drawn else "1 of them is" if drawn == 1 else f"{drawn:,} of them are"
+        say(f"  {some} drawn and heard; --show N for more, --clips ID for one")
     sounds = held["sounds"]
     if sounds:
         words = {
@@ -179,7 +179,7 @@ def _say(held: dict[str, Any]) -> None:
 
 
 def _say_comparison(held: dict[str, Any]) -> None:
-    say(f"{held['clips']:,} clips by {len(held['methods'])} methods")
+    say(f"{held['clips']:,} clip{'s' * (held['clips'] != 1)} by {len(held['methods'])} methods")
     columns = {
         "method": "method",
         "other": "and",

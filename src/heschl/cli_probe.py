@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from heschl.cli_data import Json
+from heschl.cli_data import Json, seed_of
 from heschl.cli_runs import RunFolder
 from heschl.cli_talk import border, give, next_line, progress, say, show_table
 
@@ -29,7 +29,7 @@ def probe(
         int, typer.Option("--clips", min=1, help="At most so many, evenly over speakers.")
     ] = 400,
     nets: Annotated[int, typer.Option("--nets", min=1, help="Untrained networks that stand beside.")] = 1,
-    seed: Annotated[int, typer.Option("--seed", help="Of folds, control labels and untrained networks.")] = 0,
+    seed: Annotated[int, seed_of("Of folds, control labels and untrained networks.")] = 0,
     json: Json = False,
 ) -> None:
     """Looks inside a network: what can be read off each layer, how alike layers are, what their units prefer.
@@ -124,7 +124,7 @@ def compare(
         int, typer.Option("--clips", min=4, help="At most so many, for explanations and layers.")
     ] = 48,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the result.")] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the bootstrap and the choice of clips.")] = 0,
+    seed: Annotated[int, seed_of("Of the bootstrap and the choice of clips.")] = 0,
     json: Json = False,
 ) -> None:
     """Sets two runs side by side: scores, answers, explanations and layers on the clips that both were asked about.

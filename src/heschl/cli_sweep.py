@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from heschl.cli_data import Json, RecipeName
+from heschl.cli_data import Json, RecipeName, seed_of
 from heschl.cli_runs import Runs
 from heschl.cli_talk import border, give, next_line, progress, say, show_table
 
@@ -25,7 +25,7 @@ def sweep(
     random: Annotated[
         int | None, typer.Option("--random", min=1, help="So many variants at random, not all of them.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random choice.")] = 0,
+    seed: Annotated[int, seed_of("Of the random choice.")] = 0,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")] = 1,
     dask: Annotated[
         str | None,

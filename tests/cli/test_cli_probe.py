@@ -49,6 +49,16 @@ def test_probe_as_typed(tmp_path, monkeypatch):
     assert asked["targets"] is None
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["probe R", "explain R", "faithful R", "manipulate R", "robust R", "compare R S", "sweep R seed=1,2"],
+)
+@pytest.mark.parametrize("seed", ["-1", str(2**32), "one"])
+def test_no_command_takes_a_seed_that_no_generator_takes(command, seed):
+    found = CliRunner().invoke(app, [*command.split(), "--seed", seed])
+    assert found.exit_code == 2 and "--seed" in found.output, found.output
+
+
 @pytest.mark.parametrize("options", [["--nets", "0"], ["--clips", "0"]])
 def test_usage_errors_end_with_status_two(options):
     assert CliRunner().invoke(app, ["probe", "R", *options]).exit_code == 2

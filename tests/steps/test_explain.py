@@ -352,6 +352,11 @@ def test_recordings_of_one_name_are_two(unseen, digits, tmp_path):
         ({"method": "lrp:epsilon", "preset": "epsilon_plus"}, "choose one"),
         ({"method": "aligned:vowel"}, "no segments 'vowel'"),
         ({"method": "aligned", "preset": "epsilon"}, "belongs to lrp"),
+        (
+            {"method": "occlusion", "preset": "epsilon"},
+            "belongs to lrp: leave it out beside the method occlusion",
+        ),
+        ({"method": "occlusion:frequency"}, "did you mean 'occlusion_frequency'"),
         ({"method": "gradient.gradeint"}, "nothing is called"),
         ({"target": "12"}, "which the network cannot answer"),
         ({"part": "dev"}, "choose train, validation or test"),

@@ -24,6 +24,16 @@ job_script_prologue: [export HESCHL_SEEN=yes]
 """
 
 
+@pytest.mark.parametrize(
+    ("workers", "units", "started"), [(99, 3, 3), (2, 3, 2), (4, 1, 1), (2, 0, 1), (3, None, 3)]
+)
+def test_no_more_processes_are_started_than_there_are_units(
+    workers: int, units: int | None, started: int
+) -> None:
+    with backend(workers, units=units) as parallel:
+        assert parallel.n_jobs == started
+
+
 @pytest.mark.slow
 def test_jobs_of_a_queue_do_the_units_and_are_given_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

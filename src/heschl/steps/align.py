@@ -174,7 +174,7 @@ def _each(work: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: in
     """(number, result) of every job, in any order, here or in other processes."""
     import joblib
 
-    with backend(workers) as parallel:
+    with backend(workers, units=len(jobs)) as parallel:
         for done, pair in enumerate(
             parallel(joblib.delayed(_numbered)(k, work, job) for k, job in enumerate(jobs)), 1
         ):

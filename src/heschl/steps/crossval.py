@@ -69,7 +69,7 @@ def crossval(
         for k in range(total)
     )
     rows: list[dict[str, Any]] = []
-    with backend(workers, dask) as parallel:
+    with backend(workers, dask, total) as parallel:
         for row in parallel(jobs):
             rows.append(row)
             if progress:

@@ -163,7 +163,7 @@ def explain_run(
         joblib.delayed(explain_unit)(str(run.folder), str(folder), group, how, request, shown)
         for group in groups
     )
-    with backend(workers, dask) as parallel:
+    with backend(workers, dask, len(groups)) as parallel:
         done = 0
         for unit in parallel(jobs):
             rows += unit["rows"]

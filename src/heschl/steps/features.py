@@ -68,7 +68,7 @@ def write_features(
         )
     splits = _splits(checked, corpus, {clip.id for clip in clips})
     with backend(workers, dask):
-        data = _data(checked, clips, -1 if dask else workers, progress)
+        data = _data(checked, clips, -1 if dask else min(workers, -(-len(clips) // UNIT)), progress)
         files, lists = write_audiomnist(folder, task, data, splits)
     return {
         "folder": str(folder),

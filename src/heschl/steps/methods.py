@@ -77,11 +77,16 @@ def method_of(
             raise HeschlError(f"method {named} names one preset and --preset {preset} another: choose one")
         if name == "aligned":
             return _aligned(after or "phone", preset)
+        if preset and name in METHODS and name != "lrp":
+            raise HeschlError(f"--preset {preset} belongs to lrp: leave it out beside the method {name}")
         preset = preset or after or None
         if name not in METHODS and "." not in name:
             near = get_close_matches(name, METHODS, n=1)
             hint = f": did you mean '{near[0]}'?" if near else f": choose {', '.join(METHODS)}"
             raise HeschlError(f"there is no method '{name}'{hint}")
+        if after and name in METHODS and name != "lrp":
+            near = get_close_matches(f"{name}_{after}", METHODS, n=1)
+            raise HeschlError(f"there is no method '{named}': did you mean '{(near or [name])[0]}'?")
         use, settings = METHODS.get(name, (name, {}))
         named = Part.model_validate({"use": use, **settings, **({"preset": preset} if preset else {})})
     elif preset:

@@ -193,7 +193,7 @@ def sweep(
     rows: list[dict[str, Any]] = []
     held: dict[str, Any] = {}
     try:
-        with backend(workers, dask) as parallel:
+        with backend(workers, dask, len(tried)) as parallel:
             for row in parallel(jobs):
                 rows.append(row)
                 held = _written(folder, checked[0].name, list(choices), rows, len(tried))

@@ -16,8 +16,10 @@ PATIENCE = (
 
 
 @contextmanager
-def backend(workers: int = 1, dask: str | None = None) -> Iterator[Any]:
+def backend(workers: int = 1, dask: str | None = None, units: int | None = None) -> Iterator[Any]:
     """A context in which joblib has its units done by ``workers`` processes, or by the workers of a dask cluster.
+
+    No more processes are started than there are units, where their number is given: loky starts all that it is asked for.
 
     A worker that dies loses only the unit that it was at, and dask gives that to another.
 
@@ -39,6 +41,8 @@ def backend(workers: int = 1, dask: str | None = None) -> Iterator[Any]:
 
     if workers < 1:
         raise HeschlError(f"--workers is {workers}: give at least one process")
+    if units is not None:
+        workers = min(workers, max(1, units))
     if dask is not None:
         with _client(dask) as client, joblib.parallel_config(_on(client)):
             # the scheduler counts the workers; all units are handed over at once, since more workers may come

@@ -35,6 +35,7 @@ def row(area, target, score, gain, chance=0.1):
         "target": target,
         "chance": chance,
         "control": around(chance, 0.05),
+        "selectivity": around(score - chance, 0.1),
         **scores,
         **about,
     }
@@ -52,6 +53,19 @@ def test_probes_are_said_to_read_what_training_added():
         "A straight line reads word best off early, pitch no better than guessing, gender no better than off an untrained "
         "network (12 speakers, 95 % intervals)"
     )
+
+
+def test_what_control_labels_do_as_well_is_not_said_to_be_read():
+    sure = {"value": 0.2, "low": 0.1, "high": 0.3}
+    rows = [row("early", "word", 0.5, sure), row("late", "word", 0.6, sure)]
+
+    def said():
+        return probes_figure(rows, ["early", "late"]).get_suptitle().replace("\n", " ")
+
+    rows[1]["selectivity"] = {"value": 0.1, "low": -0.1, "high": 0.3}
+    assert "reads word best off early" in said()
+    rows[0]["selectivity"] = rows[1]["selectivity"]
+    assert "reads word no better than control labels" in said()
 
 
 @pytest.mark.parametrize(("n", "said"), [(3, "−0.01"), (9, "−.01")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -148,21 +148,32 @@ def _bound(score: Mapping[str, Any], side: str) -> float:
     return float(score["value"] if score[side] is None else score[side])
 
 
+# what a score must be better than -> whether it is, by its interval
+BETTER: dict[str, Callable[[Mapping[str, Any]], bool]] = {
+    "guessing": lambda row: _bound(row["score"], "low") > row["chance"],
+    "off an untrained network": lambda row: _bound(row["gain"], "low") > 0,
+    "control labels": lambda row: _bound(row["selectivity"], "low") > 0,
+}
+
+
 def _title(rows: Sequence[Mapping[str, Any]], synthetic: bool, known: bool) -> str:
-    """Which area each target is read off best, of those where the intervals of the score and of what training added lie above
-    guessing and above nothing."""
+    """Which area each target is read off best, of those where the intervals of the score, of what training added and of what
+    it has over control labels lie above guessing and above nothing."""
     several = len({row["area"] for row in rows}) > 1
     told: list[str] = []
-    no_better: dict[str, list[str]] = {"guessing": [], "off an untrained network": []}
+    no_better: dict[str, list[str]] = {}
     for target in dict.fromkeys(row["target"] for row in rows):
-        known_of = [r for r in rows if r["target"] == target and _bound(r["score"], "low") > r["chance"]]
-        learned = [r for r in known_of if _bound(r["gain"], "low") > 0]
-        if learned:
-            best = max(learned, key=lambda row: float(row["score"]["value"]))
-            told.append(f"{target} {'best ' * (not told and several)}off {best['area']}")
+        left = [row for row in rows if row["target"] == target]
+        for what, is_better in BETTER.items():
+            kept = [row for row in left if is_better(row)]
+            if not kept:
+                no_better.setdefault(what, []).append(target)
+                break
+            left = kept
         else:
-            no_better["off an untrained network" if known_of else "guessing"].append(target)
-    told += [f"{' and '.join(those)} no better than {what}" for what, those in no_better.items() if those]
+            best = max(left, key=lambda row: float(row["score"]["value"]))
+            told.append(f"{target} {'best ' * (not told and several)}off {best['area']}")
+    told += [f"{' and '.join(no_better[what])} no better than {what}" for what in BETTER if what in no_better]
     said = ", ".join(told)
     n = max(row["n_speakers"] for row in rows)
     speech = ("synthetic speakers" if synthetic else "speakers") if known else "clips; speakers not known"

@@ -246,6 +246,7 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
             )
         write_csv(folder / "agreement.csv", rows, list(rows[0]))
         clips = _clips(run, first["shown"], first["_rows"])
+        said = {row["clip"]: row.get("said", "") for row in first["_rows"]}
         for clip in first["shown"]:
             if clip not in ids:
                 continue
@@ -258,8 +259,10 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
                 )
                 pictures[label] = Seen(*seen, *_wave(network, one_input), spans=clips[clip].spans)
                 notes[label] = _note(Path(held[name]["folder"]) / "clips" / slug(clip) / "answer.json")
-            asked = _asked(files[name][slug(clip)].attrs["target"], network.frames)
-            title = f"What speaks for {asked} (orange), and what against (blue): {len(pictures)} methods on one recording"
+            target = files[name][slug(clip)].attrs["target"]
+            of = f" of “{said[clip]}”" if said[clip] not in ("", target) else ""
+            title = f"What speaks for {_asked(target, network.frames)} (orange), and what against (blue): "
+            title += f"{len(pictures)} methods on one recording{of}"
             for file_name, width in (("", WIDE), ("-column", TEXT)):
                 save_all(compared(pictures, notes, title, width), folder / f"{slug(clip)}{file_name}")
     finally:

@@ -93,7 +93,7 @@ def symbols(axis: Axes, spans: Sequence[Span], tier: str, points: float, colour:
             axis.plot([edge, edge], [0.1, 0.9], color=LINE, linewidth=0.8, clip_on=True)
         room, size = (span.stop - span.start) * points, 9 if tier == "word" else 8.5
         name = span.symbol.lower() if tier == "phone" and span.symbol.isupper() else span.symbol
-        if words_width(name, size) + 2 <= room:  # a little apart from the next
+        if words_width(name, size) + 4 <= room:  # a little apart from its marks
             axis.text(
                 (span.start + span.stop) / 2,
                 0.45,

@@ -200,10 +200,9 @@ def draw_montage(run: Run, folder: Path, rows: Sequence[Mapping[str, Any]], meth
             pictures[f"{name}, was {row['said']}" if wrong else name] = Seen(
                 *stored_picture(file, network, one), *_wave(network, one), spans=one.clip.spans
             )
-    what = "recording" if network.frames else "class"
+    what, asked = ("recording", "answers") if network.frames else ("class", "answer")
     some = f"{len(pictures)} of {every}" if every > len(pictures) else f"{every}"
-    plural = "es" if what == "class" else "s"
-    title = f"What speaks for the answer (orange), and what against (blue), in {some} {what}{plural if every != 1 else ''}"
+    title = f"What speaks for the {asked} (orange), and what against (blue), in {some} {what}{'es' if what == 'class' else 's'}"
     for name, width in (("montage", WIDE), ("montage-column", TEXT)):
         save_all(montage(pictures, title, width), folder / name)
 
@@ -258,7 +257,8 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
                     named(name, {span.tier for span in clips[clip].spans}),
                 )
                 pictures[label] = Seen(*seen, *_wave(network, one_input), spans=clips[clip].spans)
-                notes[label] = _note(Path(held[name]["folder"]) / "clips" / slug(clip) / "answer.json")
+                home = Path(held[name]["folder"])
+                notes[label] = _note(home / "clips" / slug(clip) / "answer.json", network.frames)
             target = files[name][slug(clip)].attrs["target"]
             of = f" of “{said[clip]}”" if said[clip] not in ("", target) else ""
             title = f"What speaks for {_asked(target, network.frames)} (orange), and what against (blue): "
@@ -285,7 +285,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _note(path: Path) -> str:
+def _note(path: Path, frames: bool = False) -> str:
     """How much of the probability the most relevant fifth takes with it, beside as much at random."""
     if not path.exists():
         return ""
@@ -296,6 +296,7 @@ def _note(path: Path) -> str:
         return float(np.interp(0.2, shares, scores))
 
     return (
-        f"the answer has {100 * curves['at random'][1][0]:.0f} %, without its strongest fifth "
+        f"{'its answers have' if frames else 'the answer has'} {100 * curves['at random'][1][0]:.0f} %, without "
+        f"{'the' if frames else 'its'} strongest fifth "
         f"{100 * left('most relevant first'):.0f} %, without a random one {100 * left('at random'):.0f} %"
     )

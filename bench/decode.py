@@ -299,7 +299,8 @@ def unheard(folder: Path) -> list[str]:
     import numpy as np
 
     from heschl.steps.decode import _answered
-    from heschl.steps.decode_linear import block_of, linear_scores, powers
+    from heschl.steps.decode_linear import linear_scores, powers
+    from heschl.steps.intervals import block_of
     from heschl.tasks.retrieval import retrieval_scores
     from heschl.training.fit import train
 

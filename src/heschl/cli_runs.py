@@ -242,8 +242,12 @@ def _sentence(held: dict[str, Any]) -> str:
     lines.append(
         f"  {'guessing':<18} {100 * main['chance']:.3g} %, always the commonest {100 * main['majority']:.3g} %"
     )
-    lines.append(f"  {main['interval_note'] or 'interval over ' + main['interval_over'] + 's, 95 %'}")
-    return "\n".join(lines)
+    return "\n".join([*lines, _interval(held, main)])
+
+
+def _interval(held: dict[str, Any], main: dict[str, Any]) -> str:
+    over = held.get("interval", f"over {main['interval_over']}s")
+    return f"  {main['interval_note'] or f'interval {over}, 95 %'}"
 
 
 def _matched(held: dict[str, Any]) -> list[str]:
@@ -261,7 +265,7 @@ def _matched(held: dict[str, Any]) -> list[str]:
         f"  {'reciprocal rank':<18} {mrr['value']:.3f} [{mrr['low']:.3f}, {mrr['high']:.3f}], guessing {mrr['chance']:.3f}; "
         f"permutation p {found['p_mrr']:.2g}"
     )
-    return [*lines, f"  {main['interval_note'] or 'interval over ' + main['interval_over'] + 's, 95 %'}"]
+    return [*lines, _interval(held, main)]
 
 
 @border

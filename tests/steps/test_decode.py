@@ -12,8 +12,9 @@ from heschl.corpora import simulated_brain, simulated_listener
 from heschl.files import read_csv
 from heschl.run import Run
 from heschl.steps.decode import decode
+from heschl.steps.intervals import over_trials
 from heschl.training.fit import train
-from heschl.types import HeschlError
+from heschl.types import Clip, HeschlError
 
 pytestmark = pytest.mark.slow  # `make check` leaves these to `make test`
 
@@ -67,6 +68,36 @@ def test_scores_stand_beside_a_linear_decoder_and_shuffled_words(run: Run) -> No
     assert [one["file"] for one in held["pictures"]] == ["ranks.svg", "codebook.svg"]
     with pytest.raises(HeschlError, match="no part 'all'"):
         decode(run, "all")
+
+
+def test_evaluate_and_decode_tell_one_interval_over_people(tmp_path: Path) -> None:
+    from heschl.steps.evaluate import evaluate
+
+    recipe = brains(tmp_path)
+    simulated_listener.simulate(tmp_path / "data", words=4, subjects=5, blocks=3, voices=1, snr=30.0)
+    run = train(recipe, {"train.epochs": 3}, runs=tmp_path / "runs", quiet=True)
+    scored, decoded = evaluate(run), decode(run, permutations=0)
+    assert scored["interval"] == decoded["interval"] == "over 5 subjects"
+    assert (scored["scores"]["group"], scored["scores"]["n_groups"]) == ("subject", 5)
+    assert scored["apart"] == {"by": "block", "n": 1}  # what the split keeps apart is another matter
+    mine, theirs = scored["scores"]["accuracy"], decoded["network"]["top_1"]
+    assert [mine[key] for key in ("value", "low", "high")] == pytest.approx(
+        [theirs[key] for key in ("value", "low", "high")]
+    )
+    assert mine["low"] < mine["high"]
+    rows = read_csv(run.folder / "evaluate" / "test" / "per_speaker.csv")
+    assert sorted(row["group"] for row in rows) == [f"sub-0{k}" for k in range(1, 6)]
+
+
+def test_what_intervals_of_trials_are_over() -> None:
+    def over(subjects: int, blocks: int) -> Any:
+        held = [{"subject": f"s{k % subjects}", "block": f"b{k // subjects % blocks}"} for k in range(240)]
+        return over_trials([Clip(str(k), Path("x"), 1.0, labels) for k, labels in enumerate(held)])
+
+    assert (over(16, 2).told, over(16, 2).by, over(16, 2).names[17]) == ("16 subjects", "subject", "s1")
+    assert (over(2, 6).told, over(2, 6).by) == ("6 blocks", "block")
+    assert (over(2, 2).told, over(2, 2).by) == ("4 blocks of 2 subjects", "block")
+    assert over(1, 2) == (None, "clip", "trials")
 
 
 def test_what_it_rests_on_is_written(run: Run) -> None:

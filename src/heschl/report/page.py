@@ -19,7 +19,7 @@ from heschl.report.explained import explained_facts, explanations
 from heschl.report.frames import heard_lines
 from heschl.report.methods import methods
 from heschl.report.pictures import both
-from heschl.report.scores import counted, main_scores, match_depth, score_facts
+from heschl.report.scores import apart, counted, main_scores, match_depth, score_facts
 from heschl.report.sounds import heard_groups
 from heschl.run import Run, open_run
 
@@ -208,8 +208,9 @@ def _lead(
         sentences.append(f"It answers with one of: {', '.join(run.labels)}.")
     if held:
         main = main_scores(held)
-        of = "by" if main["group"] in ("speaker", "subject") else "in"
-        whose = f" {of} {counted(main['n_groups'], main['group'])}" if main.get("n_groups") else ""
+        kept = apart(held, main)
+        of = "by" if kept["by"] in ("speaker", "subject") else "in"
+        whose = f" {of} {counted(kept['n'], kept['by'])}" if kept["n"] else ""
         strangers = (
             f", {'none of whom it had heard' if of == 'by' else 'none of which it had met'} before"
             if whose and held.get("on") is None and held["part"] != "train"

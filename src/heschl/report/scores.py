@@ -117,7 +117,8 @@ def _match_facts(held: Mapping[str, Any]) -> dict[str, Any]:
         "low": 100 * first["low"],
         "high": 100 * first["high"],
         "chance": 100 * first["chance"],
-        "sentence": f"Guessing would reach {100 * first['chance']:.2g}\u202f%.",
+        "sentence": f"Guessing would reach {100 * first['chance']:.2g}\u202f%."
+        + (f" The interval is {held['interval']}." if "interval" in held else ""),
         "caveat": f"{note[0].upper()}{note[1:]}." if note else "",
         "rows": rows,
     }
@@ -167,7 +168,15 @@ def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict
         sentence += f", and always giving the commonest answer {100 * main['majority']:.3g}\u202f% accuracy"
     sentence += "."
     if bound and not main["interval_note"]:
-        sentence += f" The interval says where the score would lie for other {main['group']}s like these, 95 times in 100."
+        kept = apart(held, main)["by"]
+        if kept == main["group"]:
+            sentence += (
+                f" The interval says where the score would lie for other {kept}s like these, 95 times in 100."
+            )
+        else:
+            sentence += f" The interval is {held['interval']}" + f", whose other {kept}s it learned from." * (
+                kept != "clip"
+            )
     note = main["interval_note"]
     synthetic = (
         f" of {'simulated brains' if held.get('brains') else 'synthetic speech'}"
@@ -194,11 +203,18 @@ def _question(held: Mapping[str, Any], main: Mapping[str, Any]) -> str:
         return "How good is it, on other recordings?"
     if held["part"] == "train":
         return "How well does it know what it was trained on?"
+    kept = apart(held, main)
     return (
-        f"How good is it, on {main['group']}s it has never {'met' if held.get('brains') else 'heard'}?"
-        if main.get("n_groups")
+        f"How good is it, on {kept['by']}s it has never {'met' if held.get('brains') else 'heard'}?"
+        if kept["n"]
         else "How good is it?"
     )
+
+
+def apart(held: Mapping[str, Any], main: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the split keeps apart ("by"), and how many of it were scored ("n"): of brains not what the interval is over."""
+    kept: Mapping[str, Any] = held.get("apart") or {"by": main["group"], "n": main.get("n_groups")}
+    return kept
 
 
 def read_confusion(path: Path) -> tuple[list[str], np.ndarray]:

@@ -31,8 +31,9 @@ import torch
 
 from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
-from heschl.steps.decode_linear import Decoded, block_of, linear_scores, powers, shuffled
+from heschl.steps.decode_linear import Decoded, linear_scores, powers, shuffled
 from heschl.steps.decode_show import Picture, caveats, show_codebook, show_ranks, weights_of, with_earlier
+from heschl.steps.intervals import block_of, over_trials
 from heschl.steps.networks import (
     Answer,
     Progress,
@@ -85,12 +86,12 @@ def decode(
     n, labels = len(words), [clip.labels for clip in held.trials]
     subjects = [one.get("subject", "") for one in labels]
     blocks = [block_of(clip) for clip in held.trials]
-    groups, over = _groups(held)
+    over = over_trials(held.trials)
     power, told = powers(held)
     linear = linear_scores(held, power)
 
     def scored(scores: Scores, truth: np.ndarray) -> dict[str, Any]:
-        return retrieval_scores(scores, truth, n, groups, blocks, permutations)
+        return retrieval_scores(scores, truth, n, over.names, blocks, permutations)
 
     moved = shuffled(held.truth, blocks)
     result: dict[str, Any] = {
@@ -103,7 +104,7 @@ def decode(
         "unit": "stretch" if getattr(held.run.task(), "open_set", False) else "word",
         "trials": len(held.trials),
         "subjects": len(set(subjects)),
-        "interval": f"over {over}",
+        "interval": f"over {over.told}",
         "network": scored(held.scores, held.truth),
         "linear": scored(linear, held.truth),
         "shuffled": {"network": scored(held.scores, moved), "linear": scored(linear, moved)},
@@ -161,21 +162,6 @@ def _answered(run: Run, part: str, progress: Progress | None) -> tuple[Decoded, 
     truth = np.array([task.target(clip) for clip in trials])
     scores = scores_among(network, np.stack([one.logits for one in found]))
     return Decoded(run, corpus, network, trials, truth, scores), skipped
-
-
-def _groups(held: Decoded) -> tuple[list[str] | None, str]:
-    """What intervals are over: subjects where there are several, else blocks, else trials."""
-    for column in ("subject", "block"):
-        names = [clip.labels.get(column, "") for clip in held.trials]
-        if len(set(names)) > 4:
-            return names, f"{len(set(names))} {column}s"
-    names = [block_of(clip) for clip in held.trials]
-    if len(set(names)) > 2:
-        return (
-            names,
-            f"{len(set(names))} blocks of {len({c.labels.get('subject', '') for c in held.trials})} subjects",
-        )
-    return None, "trials"
 
 
 def _designs(held: Decoded) -> list[str]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from heschl.run import Run
+from heschl.steps.intervals import block_of
 from heschl.steps.networks import Network, beside, logits_of, read_wave, scores_among
 from heschl.tasks.linear_decode import band_power, fit_lda, fit_ridge
 from heschl.tasks.retrieval import Scores, scorer
@@ -215,11 +216,6 @@ def shuffled(values: np.ndarray, blocks: Sequence[str], seed: int = 0) -> np.nda
         rows = np.flatnonzero(names == name)
         out[rows] = values[random.permutation(rows)]
     return out
-
-
-def block_of(clip: Clip) -> str:
-    """A trial's subject and block: what labels are permuted within."""
-    return f"{clip.labels.get('subject', '')}/{clip.labels.get('block', '')}"
 
 
 def _subject(clip: Clip) -> str:

@@ -14,6 +14,7 @@ import torch
 
 from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
+from heschl.steps.intervals import block_of, over_trials
 from heschl.steps.networks import (
     Answer,
     Network,
@@ -95,6 +96,13 @@ def evaluate(
     if not found:
         raise HeschlError(f"no clip could be scored; the first was skipped because {skipped[0].why}")
     whose = [groups[answer.clip.id] for answer in found] if groups is not None else None
+    apart = {"by": by, "n": None if whose is None else len(set(whose))}
+    over = None
+    if (
+        network.sensors is not None
+    ):  # of brains the interval is over people where there are some, as `decode` has it
+        over = over_trials([answer.clip for answer in found])
+        whose, by = over.names, over.by
     held: dict[str, Any] = {
         "run": run.name,
         "part": part if on is None else "all",
@@ -107,14 +115,20 @@ def evaluate(
         "unknown_labels": unknown,
         "counts": dict(network.counts),
         "kind": "frames" if network.frames else "clips",
+        "apart": apart,  # what the split keeps apart, and how many of it this part has
     }
     if matched:
         held |= _score_matches(folder, found, task, network, whose, by)
     else:
         score = _score_frames if network.frames else _score_clips
         held |= score(folder, found, task, network.labels, whose, by)
-    if held["brains"]:
+    if over is not None:
         held["scores"]["unit"] = "trial"
+        held["interval"] = f"over {over.told}"
+        if over.names is None:
+            held["scores"]["interval_note"] = (
+                "interval over trials: there are too few blocks and subjects to draw from"
+            )
     write_csv(folder / "skipped.csv", [item._asdict() for item in skipped], ["where", "why"])
     held["folder"] = str(folder)
     write_json(folder / "scores.json", held)
@@ -228,7 +242,7 @@ def _score_matches(
             **sc.counted_scores(truth, guess, whose, n, by=by),
             "top_k": {str(k): float(hits(places, k).mean()) for k in (3, 5) if k < n},
         },
-        "retrieval": retrieval_scores(scores, truth, n, whose),
+        "retrieval": retrieval_scores(scores, truth, n, whose, [block_of(answer.clip) for answer in found]),
     }
     rows = [
         {

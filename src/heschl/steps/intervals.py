@@ -1,13 +1,15 @@
-"""Means with their 95 % interval over speakers: whole speakers are drawn, as `heschl.tasks.scores` does for accuracy."""
+"""What intervals are over: speakers, whole ones drawn, as `heschl.tasks.scores` does for accuracy; of trials, subjects or blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from heschl.corpora._headers import counted
 from heschl.tasks.scores import DRAWS, number
+from heschl.types import Clip
 
 
 def mean_over(
@@ -43,3 +45,29 @@ def mean_over(
         low, high = np.percentile(means, [2.5, 97.5])
         found |= {"low": float(low), "high": float(high)}
     return found
+
+
+class Over(NamedTuple):
+    """What intervals of trials are over: the name of each trial's (None: trials), what these are, and both as words."""
+
+    names: list[str] | None
+    by: str
+    told: str
+
+
+def over_trials(trials: Sequence[Clip]) -> Over:
+    """Subjects where there are several, else blocks, else each subject's blocks, else trials; for `evaluate` and `decode` alike."""
+    for column in ("subject", "block"):
+        names = [clip.labels.get(column, "") for clip in trials]
+        if len(set(names)) > 4:
+            return Over(names, column, f"{len(set(names))} {column}s")
+    names = [block_of(clip) for clip in trials]
+    if len(set(names)) > 2:
+        subjects = len({clip.labels.get("subject", "") for clip in trials})
+        return Over(names, "block", f"{len(set(names))} blocks of {counted(subjects, 'subject')}")
+    return Over(None, "clip", "trials")
+
+
+def block_of(clip: Clip) -> str:
+    """A trial's subject and block: what labels are permuted within."""
+    return f"{clip.labels.get('subject', '')}/{clip.labels.get('block', '')}"

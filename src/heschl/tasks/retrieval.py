@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from heschl.tasks.scores import DRAWS
 from heschl.types import HeschlError
 
 TOPS = (1, 5, 10)
 BLOCK = 64  # trials at a time
-DRAWS = 1000
 
 Scorer = Callable[[int, int], np.ndarray]
 Scores = np.ndarray | Scorer  # (trial, candidate), or (first, last) -> those of trials first to last - 1
@@ -226,13 +226,14 @@ def _check(truth: np.ndarray, n: int, groups: Sequence[str] | None, blocks: Sequ
 
 
 def _draws(trials: int, groups: Sequence[str] | None, seed: int) -> np.ndarray:
-    """(draw, trial) how often each bootstrap sample holds each trial."""
+    """(draw, trial) how often each bootstrap sample holds each trial: the samples of `heschl.tasks.scores.intervals`, so that
+    `evaluate` and `decode` tell one interval of one accuracy."""
     random = np.random.default_rng(seed)
-    if groups is None or len(set(groups)) < 2:
-        return random.multinomial(trials, np.full(trials, 1 / trials), DRAWS).astype(float)
-    names, place = np.unique(np.asarray(groups), return_inverse=True)
-    drawn = random.multinomial(len(names), np.full(len(names), 1 / len(names)), DRAWS)
-    return np.asarray(drawn[:, place], float)
+    of_trials = groups is None or len(set(groups)) < 2
+    names, place = np.unique(np.arange(trials) if of_trials else np.asarray(groups), return_inverse=True)
+    count = len(names)
+    drawn = [np.bincount(random.integers(count, size=count), minlength=count) for _ in range(DRAWS)]
+    return np.asarray(np.stack(drawn)[:, place], float)
 
 
 def _permuted(truth: np.ndarray, blocks: Sequence[str] | None, count: int, seed: int) -> np.ndarray:

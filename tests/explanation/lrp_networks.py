@@ -8,6 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from heschl.explanation.lrp.own import Add
+from heschl.models.spatial import SpatialAttention
+
 
 class Swap(nn.Module):
     """(batch, a, b) -> (batch, b, a)."""
@@ -77,7 +80,34 @@ class Cells(nn.Module):
             oracle.numpy(p)
             for p in (self.cell.weight_ih, self.cell.weight_hh, self.cell.bias_ih, self.cell.bias_hh)
         ]
-        return (oracle.lstm if isinstance(self.cell, nn.LSTMCell) else oracle.gru)(x, *w)
+        return oracle.cells_of(self.cell)(x, *w)
+
+
+class Handed(nn.Module):
+    """The first steps of x (batch, time, in) make the state and cell with which a second LSTM begins the rest."""
+
+    recurs = True
+
+    def __init__(self, inputs, hidden):
+        super().__init__()
+        self.first, self.second = (nn.LSTM(inputs, hidden, batch_first=True) for _ in range(2))
+
+    def forward(self, x):
+        return self.second(x[:, 3:], self.first(x[:, :3])[1])[0]
+
+    def oracle(self, x):
+        (w, v) = ([oracle.numpy(p) for p in rnn.parameters()] for rnn in (self.first, self.second))
+        ys, back_first = oracle.lstm(x[:3], *w)
+        y, back = oracle.lstm(x[3:], *v, begin=(ys[-1], back_first.cell))
+
+        def whole(r, *_):
+            later = back(r)
+            on_state, on_cell = back.begun
+            on_first = np.zeros_like(ys)
+            on_first[-1] = on_state
+            return np.concatenate([back_first(on_first, on_cell), later])
+
+        return y, whole
 
 
 class Attention(nn.Module):
@@ -96,6 +126,49 @@ class Attention(nn.Module):
 
     def oracle(self, x):
         return oracle.attention(self.mha, x)
+
+
+class CausalAttention(Attention):
+    """No step sees a later one."""
+
+    def forward(self, x):
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        return self.mha(x, x, x, attn_mask=later, need_weights=False)[0]
+
+    def oracle(self, x):
+        y, back = oracle.attend(self.mha, x, x, x, np.triu(np.ones((len(x), len(x)), bool), 1))
+        return y, lambda r, *_: sum(back(r))
+
+
+class CrossAttention(nn.Module):
+    """The first two steps ask, the others answer, save the last, which is padding; keys and values are cut narrower."""
+
+    recurs = True
+
+    def __init__(self, width, heads):
+        super().__init__()
+        self.mha = nn.MultiheadAttention(
+            width, heads, bias=False, kdim=width - 1, vdim=width - 2, batch_first=True
+        )
+
+    def forward(self, x):
+        rest = x[:, 2:]
+        padding = torch.zeros(rest.shape[:2], dtype=torch.bool)
+        padding[:, -1] = True
+        return self.mha(x[:, :2], rest[..., 1:], rest[..., 2:], key_padding_mask=padding)[0]
+
+    def oracle(self, x):
+        hidden = np.zeros((2, len(x) - 2), bool)
+        hidden[:, -1] = True
+        y, back = oracle.attend(self.mha, x[:2], x[2:, 1:], x[2:, 2:], hidden)
+
+        def whole(r, *_):
+            given = np.zeros_like(x)
+            given[:2], given[2:, 1:] = back(r)[0], back(r)[1]
+            given[2:, 2:] += back(r)[2]
+            return given
+
+        return y, whole
 
 
 class AttentionByHand(Attention):
@@ -215,6 +288,94 @@ class Power(nn.Module):
         return oracle.power_spectrum(x, self.n, self.hop, oracle.numpy(self.window))
 
 
+class Magnitude(Power):
+    """|STFT| of x (batch, 1, time), frames centred, with the reflected ends that torch puts there."""
+
+    def forward(self, x):
+        return torch.stft(
+            x[:, 0], self.n, self.hop, window=self.window, center=True, return_complex=True
+        ).abs()
+
+    def oracle(self, x):
+        size, half = x.shape[1], self.n // 2
+        places = [oracle.inside(t, size, "reflect") for t in range(-half, size + half)]
+        p, back = super().oracle(x[:, places])
+
+        def folded(r, *_):
+            given, wide = np.zeros_like(x), back(r)
+            for k, place in enumerate(places):
+                given[0, place] += wide[0, k]
+            return given
+
+        return np.sqrt(p), folded
+
+
+class Decibels(nn.Module):
+    def forward(self, p):
+        return 20 * torch.log10(p.clamp_min(1e-3))
+
+    def oracle(self, p):
+        return 20 * np.log10(np.maximum(p, 1e-3)), lambda r, *_: r
+
+
+class Places(nn.Module):
+    """heschl's spatial attention of x (batch, sensor, time) at places of its own, one sensor without any."""
+
+    def __init__(self, virtual, sensors):
+        super().__init__()
+        self.mix = SpatialAttention(virtual, 8)
+        self.register_buffer("places", torch.rand(sensors, 2))
+
+    @property
+    def at(self):
+        return torch.cat([self.places[:1], torch.full_like(self.places[:1], torch.nan), self.places[2:]])
+
+    def forward(self, x):
+        return self.mix(x, self.at.expand(len(x), -1, -1))
+
+    def oracle(self, x):
+        heads, at = oracle.numpy(self.mix.heads), oracle.numpy(self.at)
+        edges = {}
+        for v in range(len(heads)):
+            score = {}
+            for s, place in enumerate(at):
+                if np.isnan(place).any():
+                    continue
+                waves = [
+                    2 * np.pi * (k @ (place + 0.2)) / 1.4 for k in np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+                ]
+                score[s] = heads[v] @ np.concatenate([np.cos(waves), np.sin(waves)])
+            whole = sum(np.exp(value) for value in score.values())
+            for t in range(x.shape[1]):
+                edges[v, t] = [((s, t), np.exp(value) / whole) for s, value in score.items()]
+        y, back = oracle.by_edges(x, edges, {}, (len(heads), x.shape[1]))
+        return y, lambda r, *_: back(r)
+
+
+class Three(nn.Module):
+    """a + b - c of three layers, by heschl's module for sums, with a weight before it."""
+
+    def __init__(self, *layers):
+        super().__init__()
+        self.layers, self.add = nn.ModuleList(layers), Add()
+
+    def forward(self, x):
+        a, b, c = (layer(x) for layer in self.layers)
+        return self.add(a, 0.5 * b, -c)
+
+    def oracle(self, x):
+        (a, on_a), (b, on_b), (c, on_c) = (oracle.layer(layer, x) for layer in self.layers)
+        first = a + 0.5 * b  # two by two, in the order in which they are added
+        z = first - c
+
+        def back(r, *_):
+            left, right = (np.vectorize(oracle.stab)(t) for t in (z, first))
+            on_first = first / left * r
+            return on_a(a / right * on_first) + on_b(0.5 * b / right * on_first) + on_c(-c / left * r)
+
+        return z, back
+
+
 class LogMel(nn.Module):
     """log(M p + 0.01) of a power spectrum p (batch, frequency, frame)."""
 
@@ -254,6 +415,10 @@ def bn(kind, channels):
     norm = kind(channels)
     nn.init.uniform_(norm.weight, -1.5, 1.5)
     nn.init.normal_(norm.bias)
+    return bn_of(norm)
+
+
+def bn_of(norm):
     norm.running_mean.normal_()
     norm.running_var.uniform_(0.3, 2)
     return norm
@@ -288,6 +453,32 @@ WEIGHTED = {
     "conv2d, BatchNorm": lambda: (
         [nn.Conv2d(1, 2, 3, padding=1), bn(nn.BatchNorm2d, 2), *head(24)],
         (1, 3, 4),
+    ),
+    "conv1d reflected": lambda: (
+        [nn.Conv1d(2, 3, 3, 2, padding=2, padding_mode="reflect"), *head(15)],
+        (2, 7),
+    ),
+    "conv1d repeated, dilated": lambda: (
+        [nn.Conv1d(2, 3, 3, padding=2, dilation=2, padding_mode="replicate"), *head(15)],
+        (2, 5),
+    ),
+    "conv2d round": lambda: ([nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"), *head(24)], (1, 3, 4)),
+    "conv2d same, dilated": lambda: (
+        [nn.Conv2d(1, 2, (2, 3), padding="same", dilation=(1, 2)), *head(40)],
+        (1, 4, 5),
+    ),
+    "conv2d grouped, BatchNorm": lambda: (
+        [nn.Conv2d(2, 4, 2, groups=2, bias=False), bn(nn.BatchNorm2d, 4), *head(24)],
+        (2, 3, 4),
+    ),
+    "conv3d": lambda: ([nn.Conv3d(1, 2, 2, (1, 2, 1), (0, 1, 0)), *head(24)], (1, 3, 3, 4)),
+    "transposed 2d": lambda: (
+        [nn.ConvTranspose2d(2, 4, (2, 3), (2, 1), (1, 0), (1, 0), 2), *head(48)],
+        (2, 2, 2),
+    ),
+    "transposed 2d, BatchNorm": lambda: (
+        [nn.ConvTranspose2d(2, 2, 2, 2), bn(nn.BatchNorm2d, 2), *head(32)],
+        (2, 2, 2),
     ),
     "transposed": lambda: ([nn.ConvTranspose1d(3, 2, 3, stride=2, padding=1), *head(14)], (3, 4)),
     "transposed, BatchNorm": lambda: (
@@ -351,6 +542,59 @@ OTHERS = {
         ],
         (5,),
     ),
+    "average pool that counts no padding": lambda: (
+        [nn.Conv1d(1, 2, 2), nn.AvgPool1d(3, 2, 1, count_include_pad=False), *head(8)],
+        (1, 8),
+    ),
+    "average pool by a number of one's own": lambda: (
+        [nn.Conv2d(1, 2, 2), nn.AvgPool2d(2, padding=1, divisor_override=3), *head(18)],
+        (1, 5, 6),
+    ),
+    "max pool dilated": lambda: (
+        [nn.Conv2d(1, 2, 2), nn.MaxPool2d(2, 1, 1, dilation=2), *head(48)],
+        (1, 5, 7),
+    ),
+    "BatchNorm 2d after a pool": lambda: (
+        [nn.Conv2d(1, 2, 2), nn.MaxPool2d(2), bn(nn.BatchNorm2d, 2), nn.ReLU(), *head(8)],
+        (1, 5, 5),
+    ),
+    "BatchNorm without weights": lambda: (
+        [nn.ReLU(), bn_of(nn.BatchNorm1d(2, affine=False)), nn.Conv1d(2, 3, 3, padding=1), *head(18)],
+        (2, 6),
+    ),
+    "InstanceNorm": lambda: (
+        [nn.Conv1d(2, 3, 2), norm_of(nn.InstanceNorm1d(3, affine=True)), nn.SiLU(), *head(12)],
+        (2, 5),
+    ),
+    "RMSNorm": lambda: ([nn.Linear(4, 5), nn.RMSNorm(5, eps=1e-5), nn.GELU(), *head(15)], (3, 4)),
+    "LayerNorm without weights": lambda: (
+        [nn.Linear(4, 5), nn.LayerNorm(5, elementwise_affine=False), *head(15)],
+        (3, 4),
+    ),
+    "separable 2d": lambda: (
+        [
+            nn.Conv2d(2, 4, 3, padding=1, groups=2, bias=False),
+            bn(nn.BatchNorm2d, 4),
+            nn.SiLU(),
+            nn.Conv2d(4, 5, 1, bias=False),
+            bn(nn.BatchNorm2d, 5),
+            nn.SiLU(),
+            nn.AdaptiveAvgPool2d(1),
+            *head(5),
+        ],
+        (2, 3, 4),
+    ),
+    "three terms": lambda: (
+        [
+            nn.Linear(5, 5),
+            nn.ReLU(),
+            Three(nn.Linear(5, 4), nn.Linear(5, 4, bias=False), nn.Linear(5, 4)),
+            *head(4),
+        ],
+        (5,),
+    ),
+    "spatial attention": lambda: ([Places(3, 5), nn.Conv1d(3, 2, 2), *head(6)], (5, 4)),
+    "STFT in decibels, centred": lambda: ([Magnitude(8, 4), Decibels(), *head(30)], (1, 20)),
     "LayerNorm": lambda: ([nn.Linear(4, 5), norm_of(nn.LayerNorm(5)), nn.GELU(), *head(15)], (3, 4)),
     "LayerNorm over two": lambda: ([norm_of(nn.LayerNorm([3, 4])), *head(12)], (3, 4)),
     "GroupNorm": lambda: ([nn.Conv1d(2, 4, 2), norm_of(nn.GroupNorm(2, 4)), nn.SiLU(), *head(16)], (2, 5)),
@@ -360,10 +604,26 @@ OTHERS = {
     "LSTM's last state": lambda: ([LastState(nn.LSTM, 3, 4, 2), nn.Linear(4, 3)], (5, 3)),
     "GRU": lambda: ([Recurrent(nn.GRU, 3, 4), *head(20)], (5, 3)),
     "GRU deep, both ways": lambda: ([Recurrent(nn.GRU, 3, 2, 2, bidirectional=True), *head(16)], (4, 3)),
+    "GRU without bias": lambda: ([Recurrent(nn.GRU, 3, 4, bias=False), *head(20)], (5, 3)),
+    "plain recurrence": lambda: ([Recurrent(nn.RNN, 3, 4), *head(20)], (5, 3)),
+    "plain recurrence with ReLU, deep, both ways": lambda: (
+        [Recurrent(nn.RNN, 3, 2, 2, nonlinearity="relu", bidirectional=True), *head(16)],
+        (4, 3),
+    ),
+    "plain cells": lambda: ([Cells(nn.RNNCell, 3, 4), *head(20)], (5, 3)),
+    "LSTM that begins where another ended": lambda: ([Handed(3, 4), *head(8)], (5, 3)),
     "GRU's last state": lambda: ([LastState(nn.GRU, 3, 4), nn.Linear(4, 3)], (5, 3)),
     "LSTM cells": lambda: ([Cells(nn.LSTMCell, 3, 4), *head(20)], (5, 3)),
     "GRU cells": lambda: ([Cells(nn.GRUCell, 3, 4), *head(20)], (5, 3)),
     "attention": lambda: ([Attention(4, 2), *head(12)], (3, 4)),
+    "attention that sees no later step": lambda: (
+        [nn.Linear(4, 4), CausalAttention(4, 2), *head(16)],
+        (4, 4),
+    ),
+    "attention across, padded, without bias": lambda: (
+        [nn.Linear(4, 4), CrossAttention(4, 2), *head(8)],
+        (6, 4),
+    ),
     "attention by hand": lambda: ([nn.Linear(4, 4), AttentionByHand(4, 2), *head(12)], (3, 4)),
     "attention fused": lambda: ([nn.Linear(4, 4), FusedAttention(4, 2), *head(12)], (3, 4)),
     "residual": lambda: ([nn.Linear(5, 5), Residual(nn.Linear(5, 5), nn.Tanh()), *head(5)], (5,)),

@@ -96,7 +96,16 @@ def dense(x, w, b):
     return by_edges(x, edges, bias, (*x.shape[:-1], len(w)))
 
 
-def conv(x, w, b, stride, padding, dilation, groups):
+def inside(at, size, mode):
+    """Which true place a padded place copies; None where it is a zero."""
+    if 0 <= at < size:
+        return at
+    if mode == "reflect":
+        return -at if at < 0 else 2 * (size - 1) - at
+    return {"zeros": None, "replicate": min(max(at, 0), size - 1), "circular": at % size}[mode]
+
+
+def conv(x, w, b, stride, padding, dilation, groups, mode="zeros"):
     """x (in, *size), w (out, in / groups, *kernel)."""
     size, kernel = x.shape[1:], w.shape[2:]
     n = len(size)
@@ -117,30 +126,34 @@ def conv(x, w, b, stride, padding, dilation, groups):
             for c in range(per_in):
                 for tap in itertools.product(*map(range, kernel)):
                     at = tuple(place[k] * stride[k] - left[k] + tap[k] * dilation[k] for k in range(n))
-                    if all(0 <= a < s for a, s in zip(at, size)):
+                    at = tuple(inside(a, s, mode) for a, s in zip(at, size))
+                    if None not in at:
                         links.append(((o // per_out * per_in + c, *at), w[(o, c, *tap)]))
             edges[(o, *place)] = links
             bias[(o, *place)] = b[o]
     return by_edges(x, edges, bias, (w.shape[0], *out_size))
 
 
-def conv_transposed(x, w, b, stride, padding, dilation, groups):
-    """x (in, time), w (in, out / groups, kernel)."""
-    per_out, per_in = w.shape[1], w.shape[0] // groups
-    length = (x.shape[1] - 1) * stride - 2 * padding + dilation * (w.shape[2] - 1) + 1
-    edges = {(o, t): [] for o in range(per_out * groups) for t in range(length)}
-    for c in range(w.shape[0]):
-        for s in range(x.shape[1]):
-            for o in range(per_out):
-                for k in range(w.shape[2]):
-                    t = s * stride - padding + k * dilation
-                    if 0 <= t < length:
-                        edges[(c // per_in * per_out + o, t)].append(((c, s), w[c, o, k]))
-    return by_edges(x, edges, {(o, t): b[o] for o, t in edges}, (per_out * groups, length))
+def conv_transposed(x, w, b, stride, padding, output_padding, dilation, groups):
+    """x (in, *size), w (in, out / groups, *kernel)."""
+    per_out, per_in, n = w.shape[1], w.shape[0] // groups, x.ndim - 1
+    size = tuple(
+        (s - 1) * t - 2 * p + d * (k - 1) + o + 1
+        for s, t, p, d, k, o in zip(x.shape[1:], stride, padding, dilation, w.shape[2:], output_padding)
+    )
+    edges = {(o, *at): [] for o in range(per_out * groups) for at in np.ndindex(size)}
+    for c, o in itertools.product(range(w.shape[0]), range(per_out)):
+        for place in np.ndindex(x.shape[1:]):
+            for tap in np.ndindex(w.shape[2:]):
+                at = tuple(place[k] * stride[k] - padding[k] + tap[k] * dilation[k] for k in range(n))
+                if all(0 <= t < s for t, s in zip(at, size)):
+                    edges[(c // per_in * per_out + o, *at)].append(((c, *place), w[(c, o, *tap)]))
+    return by_edges(x, edges, {j: b[j[0]] for j in edges}, (per_out * groups, *size))
 
 
-def pool_windows(size, kernel, stride, padding, ceil):
+def pool_windows(size, kernel, stride, padding, ceil, dilation=1):
     """The true places of each window along one axis, and how many it counts with its padding."""
+    kernel = dilation * (kernel - 1) + 1
     up = -(-(size + 2 * padding - kernel) // stride) if ceil else (size + 2 * padding - kernel) // stride
     count = up + 1
     if ceil and (count - 1) * stride >= size + padding:
@@ -148,13 +161,13 @@ def pool_windows(size, kernel, stride, padding, ceil):
     out = []
     for j in range(count):
         first = j * stride - padding
-        places = [a for a in range(first, first + kernel) if 0 <= a < size]
+        places = [a for a in range(first, first + kernel, dilation) if 0 <= a < size]
         out.append((places, min(first + kernel, size + padding) - first))
     return out
 
 
-def windows_2(x, kernel, stride, padding, ceil):
-    axes = [pool_windows(s, k, t, p, ceil) for s, k, t, p in zip(x.shape[1:], kernel, stride, padding)]
+def windows_2(x, kernel, stride, padding, ceil, dilation):
+    axes = [pool_windows(*axis, ceil, d) for *axis, d in zip(x.shape[1:], kernel, stride, padding, dilation)]
     for c in range(x.shape[0]):
         for place in itertools.product(*(range(len(a)) for a in axes)):
             picked = [axes[k][place[k]] for k in range(len(axes))]
@@ -165,9 +178,9 @@ def windows_2(x, kernel, stride, padding, ceil):
             )
 
 
-def max_pool(x, kernel, stride, padding, ceil):
+def max_pool(x, kernel, stride, padding, ceil, dilation):
     winners = {}
-    for j, places, _ in windows_2(x, kernel, stride, padding, ceil):
+    for j, places, _ in windows_2(x, kernel, stride, padding, ceil, dilation):
         best = places[0]
         for i in places:  # the first winner: a later equal one does not take it
             if x[i] > x[best]:
@@ -186,10 +199,10 @@ def winner(x, winners, r):
     return given
 
 
-def avg_pool(x, kernel, stride, padding, ceil):
+def avg_pool(x, kernel, stride, padding, ceil, padded=True, divisor=None):
     edges = {}
-    for j, places, count in windows_2(x, kernel, stride, padding, ceil):
-        edges[j] = [(i, 1 / count) for i in places]
+    for j, places, count in windows_2(x, kernel, stride, padding, ceil, (1,) * len(kernel)):
+        edges[j] = [(i, 1 / (divisor or (count if padded else len(places)))) for i in places]
     y, back = by_edges(x, edges, {}, tuple(np.max(list(edges), axis=0) + 1))
     return y, lambda r, *_: back(r)
 
@@ -246,8 +259,7 @@ def recurrent(module, x):
             b = c = np.zeros(len(w))
             if module.bias:
                 b, c = numpy(getattr(module, f"bias_ih_{end}")), numpy(getattr(module, f"bias_hh_{end}"))
-            one = lstm if isinstance(module, nn.LSTM) else gru
-            y, back = one(x[::-1] if way else x, w, u, b, c)
+            y, back = cells_of(module)(x[::-1] if way else x, w, u, b, c)
             outs.append(y[::-1] if way else y)
             layer_backs.append(back)
         x = np.concatenate(outs, 1)
@@ -266,10 +278,47 @@ def recurrent(module, x):
     return x, back
 
 
-def lstm(x, w, u, b, c):
+def cells_of(module):
+    """The loop over time of a module or cell of torch."""
+    if isinstance(module, nn.LSTM | nn.LSTMCell):
+        return lstm
+    if isinstance(module, nn.GRU | nn.GRUCell):
+        return gru
+    bend = np.tanh if module.nonlinearity == "tanh" else lambda z: np.maximum(z, 0)
+    return lambda *given: plain_rnn(*given, bend)
+
+
+def plain_rnn(x, w, u, b, c, bend):
+    h, kept, ys = np.zeros(len(u)), [], []
+    for step in x:
+        z = w @ step + b + u @ h + c
+        kept.append((h, z))
+        h = bend(z)
+        ys.append(h)
+
+    def back(r):
+        given, to_h = np.zeros_like(x), np.zeros(len(u))
+        for t in reversed(range(len(x))):
+            h, z = kept[t]
+            next_h = np.zeros(len(u))
+            for j in range(len(u)):
+                on_z = r[t, j] + to_h[j]
+                for k in range(x.shape[1]):
+                    given[t, k] += x[t, k] * w[j, k] / stab(z[j]) * on_z
+                for k in range(len(u)):
+                    next_h[k] += h[k] * u[j, k] / stab(z[j]) * on_z
+            to_h = next_h
+        return given
+
+    return np.array(ys), back
+
+
+def lstm(x, w, u, b, c, begin=None):
+    """begin: (state, cell) before the first step. back(r, on_cell) also takes relevance of the last cell, and leaves that of
+    the first state and cell in `back.begun`."""
     n, steps = u.shape[1], len(x)
-    h, cell, kept = np.zeros(n), np.zeros(n), []
-    ys = []
+    h, cell = (np.zeros(n), np.zeros(n)) if begin is None else begin
+    kept, ys = [], []
     for t in range(steps):
         z = w @ x[t] + b + u @ h + c
         i, f, o = sigmoid(z[:n]), sigmoid(z[n : 2 * n]), sigmoid(z[3 * n :])
@@ -279,8 +328,9 @@ def lstm(x, w, u, b, c):
         cell, h = new, o * np.tanh(new)
         ys.append(h)
 
-    def back(r):
+    def back(r, on_last_cell=None):
         given, to_h, to_c = np.zeros_like(x), np.zeros(n), np.zeros(n)
+        to_c = to_c if on_last_cell is None else on_last_cell
         for t in reversed(range(steps)):
             h, cell, i, f, g, new = kept[t]
             next_h, next_c = np.zeros(n), np.zeros(n)
@@ -293,7 +343,10 @@ def lstm(x, w, u, b, c):
                 for k in range(n):
                     next_h[k] += h[k] * u[2 * n + j, k] / stab(g[j]) * on_g
             to_h, to_c = next_h, next_c
+        back.begun = to_h, to_c
         return given
+
+    back.cell = cell
 
     return np.array(ys), back
 
@@ -330,31 +383,61 @@ def gru(x, w, u, b, c):
 
 
 def attention(module, x):
-    """Self-attention of x (time, feature): head by head; weights are constants."""
+    """Self-attention of x (time, feature), weights constant."""
+    y, back = attend(module, x, x, x)
+    return y, lambda r, *_: sum(back(r))
+
+
+def attend(module, query, key, value, hidden=None, halves=False):
+    """Attention head by head; back gives relevance of query, key and value (time, feature).
+
+    hidden: (query, key) true where a key may not be seen. halves: AttnLRP (Achtibat et al. 2024, eq. 13 and 15), else weights
+    are constants.
+    """
     heads, width = module.num_heads, module.embed_dim // module.num_heads
-    w, b = numpy(module.in_proj_weight), numpy(module.in_proj_bias)
-    (q, _), (k, _), (v, back_v) = (dense(x, w_, b_) for w_, b_ in zip(np.split(w, 3), np.split(b, 3)))
-    mixed, all_weights = np.zeros_like(v), []
+    if module.in_proj_weight is None:
+        ws = [numpy(getattr(module, f"{n}_proj_weight")) for n in "qkv"]
+    else:
+        ws = np.split(numpy(module.in_proj_weight), 3)
+    bs = (
+        np.zeros((3, module.embed_dim))
+        if module.in_proj_bias is None
+        else np.split(numpy(module.in_proj_bias), 3)
+    )
+    (q, back_q), (k, back_k), (v, back_v) = (dense(*given) for given in zip((query, key, value), ws, bs))
+    mixed, kept = np.zeros_like(q), []
     for head in range(heads):
         part = slice(head * width, (head + 1) * width)
-        scores = np.array(
-            [[q[t, part] @ k[s, part] / math.sqrt(width) for s in range(len(x))] for t in range(len(x))]
-        )
+        raw = np.array([[q[t, part] @ k[s, part] for s in range(len(k))] for t in range(len(q))])
+        scores = raw / math.sqrt(width)
+        if hidden is not None:
+            scores[hidden] = -np.inf
         weights = np.exp(scores - scores.max(1, keepdims=True))
         weights /= weights.sum(1, keepdims=True)
-        all_weights.append(weights)
+        kept.append((raw, scores, weights))
         mixed[:, part] = weights @ v[:, part]
-    y, back_out = dense(mixed, numpy(module.out_proj.weight), numpy(module.out_proj.bias))
+    b = np.zeros(len(mixed[0])) if module.out_proj.bias is None else numpy(module.out_proj.bias)
+    y, back_out = dense(mixed, numpy(module.out_proj.weight), b)
 
-    def back(r, *_):
-        r_mixed = back_out(r)
-        r_v = np.zeros_like(v)
-        for head in range(heads):
-            for d in range(head * width, (head + 1) * width):
-                for t in range(len(x)):
-                    for s in range(len(x)):
-                        r_v[s, d] += all_weights[head][t, s] * v[s, d] / stab(mixed[t, d]) * r_mixed[t, d]
-        return back_v(r_v)
+    def back(r):
+        r_mixed, share = back_out(r), 2 if halves else 1
+        on_q, on_k, on_v = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+        for head, (raw, scores, weights) in enumerate(kept):
+            on_weight = np.zeros_like(weights)
+            dims = range(head * width, (head + 1) * width)
+            for d, t, s in itertools.product(dims, range(len(q)), range(len(k))):
+                message = weights[t, s] * v[s, d] / stab(share * mixed[t, d]) * r_mixed[t, d]
+                on_v[s, d] += message
+                on_weight[t, s] += message
+            for t, s in np.ndindex(weights.shape):
+                if not halves or weights[t, s] == 0:
+                    continue
+                on_score = scores[t, s] * (on_weight[t, s] - weights[t, s] * on_weight[t].sum())
+                for d in dims:
+                    message = q[t, d] * k[s, d] / stab(2 * raw[t, s]) * on_score
+                    on_q[t, d] += message
+                    on_k[s, d] += message
+        return [back_one(on) for back_one, on in ((back_q, on_q), (back_k, on_k), (back_v, on_v))]
 
     return y, back
 
@@ -403,6 +486,9 @@ SHAPE = {
 }
 
 
+WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d)
+
+
 def pair(v, n):
     return (v,) * n if isinstance(v, int) else tuple(v)
 
@@ -412,25 +498,24 @@ def layer(module, x, norm=None):
     own = getattr(module, "oracle", None)
     if own is not None:
         return own(x)
-    if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.ConvTranspose1d):
+    if isinstance(module, WEIGHTED):
         w = numpy(module.weight)
         outs = module.out_features if isinstance(module, nn.Linear) else module.out_channels
         b = np.zeros(outs) if module.bias is None else numpy(module.bias)
         if norm is not None:
             a, c = scale_and_shift(norm)
-            if isinstance(module, nn.ConvTranspose1d):
+            if module.__class__.__name__.startswith("ConvTranspose"):
                 assert module.groups == 1
-                w = w * a[None, :, None]
+                w = w * a.reshape(1, -1, *(1,) * (w.ndim - 2))
             else:
                 w = w * a.reshape(-1, *(1,) * (w.ndim - 1))
             b = a * b + c
         if isinstance(module, nn.Linear):
             return dense(x, w, b)
-        if isinstance(module, nn.ConvTranspose1d):
-            return conv_transposed(
-                x, w, b, module.stride[0], module.padding[0], module.dilation[0], module.groups
-            )
-        return conv(x, w, b, module.stride, module.padding, module.dilation, module.groups)
+        at = module.stride, module.padding
+        if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d):
+            return conv_transposed(x, w, b, *at, module.output_padding, module.dilation, module.groups)
+        return conv(x, w, b, *at, module.dilation, module.groups, module.padding_mode)
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         return diagonal(x, *scale_and_shift(module))
     if isinstance(module, nn.LayerNorm):
@@ -439,8 +524,18 @@ def layer(module, x, norm=None):
             [(*lead, *rest) for rest in np.ndindex(x.shape[x.ndim - axes :])]
             for lead in np.ndindex(x.shape[: x.ndim - axes])
         ]
+        if not module.elementwise_affine:
+            return standardise(x, groups, lambda j: 1.0, lambda j: 0.0, module.eps)
         w, b = numpy(module.weight), numpy(module.bias)
         return standardise(x, groups, lambda j: w[j[-axes:]], lambda j: b[j[-axes:]], module.eps)
+    if isinstance(module, nn.InstanceNorm1d):
+        groups = [[(c, t) for t in range(x.shape[1])] for c in range(len(x))]
+        w, b = numpy(module.weight), numpy(module.bias)
+        return standardise(x, groups, lambda j: w[j[0]], lambda j: b[j[0]], module.eps)
+    if isinstance(module, nn.RMSNorm):
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + module.eps) * numpy(
+            module.weight
+        ), lambda r, *_: r
     if isinstance(module, nn.GroupNorm):
         each = x.shape[0] // module.num_groups
         groups = [[j for j in np.ndindex(x.shape) if j[0] // each == g] for g in range(module.num_groups)]
@@ -448,13 +543,12 @@ def layer(module, x, norm=None):
         return standardise(x, groups, lambda j: w[j[0]], lambda j: b[j[0]], module.eps)
     n = x.ndim - 1
     if isinstance(module, nn.MaxPool1d | nn.MaxPool2d):
-        return max_pool(
-            x, pair(module.kernel_size, n), pair(module.stride, n), pair(module.padding, n), module.ceil_mode
-        )
+        window = (pair(v, n) for v in (module.kernel_size, module.stride, module.padding))
+        return max_pool(x, *window, module.ceil_mode, pair(module.dilation, n))
     if isinstance(module, nn.AvgPool1d | nn.AvgPool2d):
-        return avg_pool(
-            x, pair(module.kernel_size, n), pair(module.stride, n), pair(module.padding, n), module.ceil_mode
-        )
+        window = (pair(v, n) for v in (module.kernel_size, module.stride, module.padding))
+        divisor = getattr(module, "divisor_override", None)
+        return avg_pool(x, *window, module.ceil_mode, module.count_include_pad, divisor)
     if isinstance(module, nn.AdaptiveAvgPool1d | nn.AdaptiveAvgPool2d):
         return adaptive(x, pair(module.output_size, n), "mean")
     if isinstance(module, nn.AdaptiveMaxPool1d | nn.AdaptiveMaxPool2d):
@@ -472,9 +566,6 @@ def scale_and_shift(norm):
         a = a * numpy(norm.weight)
         return a, numpy(norm.bias) - numpy(norm.running_mean) * a
     return a, -numpy(norm.running_mean) * a
-
-
-WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d)
 
 
 def chain(modules, x, rule_of, fuse=True):

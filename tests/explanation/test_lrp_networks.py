@@ -178,6 +178,37 @@ def test_attention_by_halves_by_explicit_messages():
     assert np.abs(given - wanted).max() < 1e-9 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("hidden", [False, True])
+def test_attention_by_halves_of_many_heads_by_explicit_messages(hidden):
+    """All of nn.MultiheadAttention, three signals of their own, projections under epsilon, a mask or none."""
+
+    class Apart(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mha = nn.MultiheadAttention(4, 2, batch_first=True)
+            nn.init.normal_(self.mha.in_proj_bias)
+            nn.init.normal_(self.mha.out_proj.bias)
+
+        def forward(self, x):
+            q, k, v = x.chunk(3, -1)
+            mask = torch.ones(3, 3, dtype=torch.bool).triu(1) if hidden else None
+            return self.mha(q, k, v, attn_mask=mask)[0].flatten(1)
+
+    torch.manual_seed(0)
+    network, x = Apart().double().eval(), torch.randn(2, 3, 12).double()
+    target = torch.tensor([4, 9])
+    given = lrp(network, x, target, attention="attn").numpy()
+    for k in range(2):
+        parts = np.split(x[k].numpy(), 3, 1)
+        mask = np.triu(np.ones((3, 3), bool), 1) if hidden else None
+        y, back = oracle.attend(network.mha, *parts, mask, halves=True)
+        r = np.zeros(y.size)
+        r[target[k]] = y.reshape(-1)[target[k]]
+        wanted = np.concatenate(back(r.reshape(y.shape)), 1)
+        assert all(np.abs(part).max() > 1e-6 for part in np.split(wanted, 3, 1))
+        assert np.abs(given[k] - wanted).max() < 1e-9 * np.abs(wanted).max()
+
+
 def test_deviation_shares_by_distance_from_the_mean():
     network = nn.Sequential(nn.Identity()).eval()
     network.forward = lambda x: x.std(-1)  # type: ignore[method-assign]

@@ -56,6 +56,21 @@ def test_every_preset_on_every_network(name, preset):
     assert error(network, x, preset=preset) < 1e-8
 
 
+@pytest.mark.parametrize("seed", [0, 1, 3, 4, 5, 6])  # in 2 all units of one layer are shut
+@pytest.mark.parametrize("name", [*STACKED, "separable 2d", "transposed 2d, BatchNorm"])
+def test_any_rule_on_any_layer_of_a_stack(name, seed):
+    """A rule drawn for each layer with weights, z-box and flat in the middle too."""
+    network, x = build((STACKED | OTHERS | WEIGHTED)[name], seed)
+    drawn, names = np.random.default_rng(seed), list(RULES)
+    ours = {
+        str(k): names[drawn.integers(len(names))]
+        for k, layer in enumerate(network)
+        if isinstance(layer, oracle.WEIGHTED)
+    }
+    theirs = {int(k): RULES[rule] for k, rule in ours.items()}
+    assert error(network, x, preset="epsilon", ours={"rules": ours}, theirs={"rules": theirs}) < 1e-8
+
+
 @pytest.mark.parametrize("start", ["logit", "one", "contrast"])
 def test_where_relevance_begins(start):
     network, x = build(STACKED["spectrogram network"])
@@ -171,6 +186,24 @@ def test_a_wrong_recurrence_is_caught(monkeypatch):
     network, x = build(OTHERS["LSTM"])
     wrong(monkeypatch, "LSTM without its input gate")
     assert error(network, x, preset="epsilon") > 1e-3
+
+
+@pytest.mark.parametrize(
+    "name", ["plain recurrence", "GRU without bias", "LSTM that begins where another ended", "plain cells"]
+)
+def test_another_wrong_recurrence_is_caught(monkeypatch, name):
+    network, x = build(OTHERS[name])
+    monkeypatch.setattr(lrp_recurrent, "stab", lambda z: 2 * z)
+    assert error(network, x, preset="epsilon") > 1e-3
+
+
+def test_a_mask_that_is_forgotten_is_caught(monkeypatch):
+    from heschl.explanation.lrp import attention as lrp_attention
+
+    monkeypatch.setattr(lrp_attention, "_joint_mask", lambda *given: None)
+    for name in ("attention that sees no later step", "attention across, padded, without bias"):
+        network, x = build(OTHERS[name])
+        assert error(network, x, preset="epsilon") > 1e-3
 
 
 def test_a_wrong_sign_of_zero_is_caught(monkeypatch):

@@ -62,3 +62,12 @@ def test_numbers_of_neighbouring_columns_stand_apart():
         label.get_window_extent() for axis in figure.axes[len(kinds) :] for label in axis.get_xticklabels()
     ]
     assert min(b.x0 - a.x1 for a, b in itertools.pairwise(below)) > 16
+
+
+def test_curves_that_coincide_are_all_seen():
+    rows = [row(name, "time") for name in ("lrp:epsilon", "gradient_x_input", "integrated_gradients")]
+    rows[2]["curve"] = {"deletion": [1.0, 0.2, 0.1], "insertion": [0.1, 0.5, 1.0]}
+    figure = faithful_figure({"rows": rows, "fractions": [0.0, 0.5, 1.0], "chance": 0.1})
+    gaps = [[line.is_dashed() for line in axis.lines[:3]] for axis in figure.axes]
+    assert gaps == [[False, True, False], [False, True, True]]
+    assert not any(line.is_dashed() for line in figure.legends[0].get_lines()[:3])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from heschl.figures.style import (
     BLUE,
     GREEN,
@@ -63,6 +65,8 @@ CELLS = {
 }
 TIERS = ("phone", "word")
 GUESSING = "guessing"
+SAME = 0.012  # of the probability: curves nearer than a line is thick
+GAPS: tuple[Any, ...] = ("-", (0, (5, 5)), (0, (2.5, 7.5)), (0, (1, 9)))  # by how many curves lie beneath
 _HUES = (BLUE, SKY, ORANGE, VERMILION, GREEN, PURPLE, YELLOW)
 
 
@@ -82,6 +86,8 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
 
     held: as `heschl.steps.faithful.faithful` gives it.
     """
+    from matplotlib.lines import Line2D
+
     kinds = list(dict.fromkeys(row["cells"] for row in held["rows"]))
     methods = list(dict.fromkeys(row["method"] for row in held["rows"] if not row["control"]))
     hues = {name: _HUES[k % len(_HUES)] for k, name in enumerate(methods)}
@@ -95,13 +101,19 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
         for column, kind in enumerate(kinds):
             for line, side in enumerate(("deletion", "insertion")):
                 axis = axes[line, column]
+                curves: list[np.ndarray] = []
                 for row in held["rows"]:
                     if row["cells"] != kind:
                         continue
                     style: dict[str, Any] = {"color": hues.get(row["method"], SOFT), "zorder": 3}
+                    curve = np.asarray(row["curve"][side], float)
+                    if not row["control"]:  # gaps, through which those that it covers are seen
+                        covered = sum(bool(np.abs(curve - other).max() < SAME) for other in curves)
+                        style["linestyle"] = GAPS[min(covered, len(GAPS) - 1)]
+                        curves.append(curve)
                     if row["control"]:
                         style |= {"linestyle": "-" if row["method"] == "random" else (0, (4, 2)), "zorder": 2}
-                    axis.plot(shares, row["curve"][side], label=named(row["method"], tiers), **style)
+                    axis.plot(shares, curve, label=named(row["method"], tiers), **style)
                 axis.axhline(
                     held["chance"], color=SOFT, linewidth=0.8, linestyle=(0, (1, 2)), zorder=1, label=GUESSING
                 )
@@ -127,8 +139,12 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
             drawn |= dict(zip(labels, handles, strict=True))
         last = [label for label in (NAMES["random"], NAMES["energy"], GUESSING) if label in drawn]
         order = [label for label in drawn if label not in last] + last
+        plain = [
+            drawn[label] if label in last else Line2D([], [], color=drawn[label].get_color())
+            for label in order
+        ]
         figure.legend(
-            [drawn[label] for label in order],
+            plain,
             order,
             loc="outside lower left",
             ncols=3 if width > 5 else 2,

@@ -27,6 +27,8 @@ EDGE = 0.01  # of full scale, the most of a first or last sample
 # its clip, and so have larger steps, but no step of its own may stand out from the steps beside it.
 CLICK = 12.0  # times the largest step 1 to 5 ms before and after
 BESIDE = (0.001, 0.005)  # seconds
+OWN = 3.0  # from here on a step of the recording is its own click (a mouse, a switch), and not counted against its parts
+ENDS = 0.02  # seconds at either end that are never excused
 
 
 class Measured(NamedTuple):
@@ -85,7 +87,10 @@ def measured(answer: Path, rates: dict[str, int]) -> list[Measured]:
     held = read_json(answer)
     if not held["sounds"]:
         return []
-    original, _ = soundfile.read(answer.parent / held["sounds"]["original"]["file"])
+    original, rate = soundfile.read(answer.parent / held["sounds"]["original"]["file"])
+    own = clicks(original, rate) > OWN
+    own[: round(ENDS * rate)] = own[-round(ENDS * rate) :] = False  # there it would be of our fades
+    own = np.convolve(own, np.ones(2 * max(1, round(BESIDE[0] * rate)) + 1), "same") > 0
     out = []
     for sound in held["sounds"].values():
         path = answer.parent / sound["file"]
@@ -101,7 +106,7 @@ def measured(answer: Path, rates: dict[str, int]) -> list[Measured]:
                 0.0 if silent else 20 * float(np.log10(rms(wave) / rms(original))),
                 float(np.abs(wave).max()),
                 float(max(abs(wave[0]), abs(wave[-1]))),
-                click(wave, rate),
+                float(np.where(own, 0.0, clicks(wave, rate)).max()),
             )
         )
     return out
@@ -111,16 +116,16 @@ def rms(wave: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.square(wave))))
 
 
-def click(wave: np.ndarray, rate: int) -> float:
-    """The largest step from sample to sample, of those that are a twentieth of the peak or more, in units of the
-    largest step shortly before or after it: about 1 in speech, hundreds where a sound is cut."""
+def clicks(wave: np.ndarray, rate: int) -> np.ndarray:
+    """(step,) each step from sample to sample in units of the largest step shortly before or after it, zero where it is less
+    than a twentieth of the peak: about 1 in speech, hundreds where a sound is cut."""
     steps = np.abs(np.diff(wave, prepend=0.0, append=0.0))  # silence before and after
     near, far = (max(1, round(seconds * rate)) for seconds in BESIDE)
-    worst = 0.0
+    out = np.zeros(len(steps))
     for at in np.flatnonzero(steps >= 0.05 * max(1e-9, float(np.abs(wave).max()))):
         beside = np.concatenate([steps[max(0, at - far) : max(0, at - near)], steps[at + near : at + far]])
-        worst = max(worst, float(steps[at] / max(1 / 32768, beside.max(initial=0.0))))
-    return worst
+        out[at] = steps[at] / max(1 / 32768, beside.max(initial=0.0))
+    return out
 
 
 def row(run: str, method: str, sounds: Sequence[Measured]) -> str:
@@ -149,7 +154,8 @@ def table(rows: Sequence[str]) -> str:
     return "\n".join(
         [
             f"Levels beside the original's, at most {DECIBELS:g} dB off; a click is the largest step between samples over "
-            f"the largest step {1000 * BESIDE[0]:g} to {1000 * BESIDE[1]:g} ms beside it, at most {CLICK:g}. What holds "
+            f"the largest step {1000 * BESIDE[0]:g} to {1000 * BESIDE[1]:g} ms beside it, at most {CLICK:g}, where the recording "
+            f"has no click of its own ({OWN:g} times or more). What holds "
             "nothing that can be heard is silent and said so.",
             "",
             head,

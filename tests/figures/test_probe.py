@@ -95,3 +95,13 @@ def test_what_lies_under_the_panel_is_said_to(lowest, said):
     ]
     ticks = [label.get_text() for label in probes_figure(rows, ["a", "b"]).axes[0].get_yticklabels()]
     assert ("< −0.5" in ticks) is said
+
+
+def test_square_maps_have_their_place_at_the_first_drawing():
+    areas = ["stem", "context", "early", "late"]
+    table = [[1.0] * 4 for _ in areas]
+    figure = similarity_figure({"trained with itself": table, "trained with untrained": table}, areas)
+    first = [axis.get_position().bounds for axis in figure.axes]
+    figure.draw_without_rendering()
+    for before, after in zip(first, figure.axes, strict=True):
+        assert before == pytest.approx(after.get_position().bounds, abs=6e-3)

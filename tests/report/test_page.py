@@ -236,3 +236,16 @@ def test_a_sound_that_is_answered_otherwise_than_its_recording_says_so():
     assert _faded({"sounds": {"original": played}, "curves": curves}) == "27\u202f%"
     assert _faded({"sounds": {"original": {**played, "probability": 0.272}}, "curves": curves}) == ""
     assert _faded({"sounds": {}, "curves": curves}) == ""
+
+
+@pytest.mark.parametrize(("accuracy", "said"), [(0.62, True), (0.09, False)])
+def test_a_balanced_accuracy_is_not_told_as_the_share_of_right_answers(accuracy, said):
+    from types import SimpleNamespace
+
+    from heschl.report.page import _headline
+
+    task = SimpleNamespace(args={"label": "word"})
+    run = SimpleNamespace(labels=["a", "b"], recipe=SimpleNamespace(task=task), origin={"corpus": {}})
+    scores = {"accuracy": {"value": accuracy}, "balanced_accuracy": {"value": 0.07}}
+    words = _headline(run, {"kind": "clips", "scores": scores}, None)
+    assert "right in 7 of 100 cases" in words and words.endswith("if each were said as often") is said

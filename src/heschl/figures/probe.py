@@ -216,6 +216,8 @@ def similarity_figure(
                 rotation=35 if slanted else 0,
                 ha="right" if slanted else "center",
             )
+        for _ in range(2):  # square maps find their place only when they are drawn again
+            figure.draw_without_rendering()
     return figure
 
 

@@ -148,6 +148,9 @@ def page_facts(
     return facts
 
 
+UNEVEN = 0.05  # that far apart, accuracy and balanced accuracy are not one number in words
+
+
 def _headline(
     run: Run, held: Mapping[str, Any] | None, decoded: Mapping[str, Any] | None, comes_along: bool = False
 ) -> str:
@@ -170,9 +173,12 @@ def _headline(
         among = "at its first guess" if k == 1 else f"among its first {k}"
         share = 100 * found[f"top_{k}"]["value"]
         return f"A network that finds which of {n:,} stretches of speech was heard, {among} in {share:.0f} of 100 cases"
-    value = main_scores(held)["balanced_accuracy" if held["kind"] == "clips" else "accuracy"]["value"]
-    share = 100 * (value or 0)
-    return f"{what}, right in {share:.0f} of 100 cases"
+    scores = main_scores(held)
+    value = scores["balanced_accuracy" if held["kind"] == "clips" else "accuracy"]["value"] or 0
+    uneven = abs(value - (scores["accuracy"]["value"] or 0)) > UNEVEN
+    return (
+        f"{what}, right in {100 * value:.0f} of 100 cases{', if each were said as often' if uneven else ''}"
+    )
 
 
 def _task_words(run: Run) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 import heschl.models
-from heschl.figures.faithful import CELLS, NAMES
+from heschl.figures.faithful import CELLS, named
 from heschl.files import read_csv, read_json, write_text
 from heschl.run import open_run
 from heschl.steps.faithful import faithful
@@ -140,7 +140,7 @@ def _table(found: dict[str, tuple[Path, Held]], cells: str) -> list[str]:
                 text = f"**{text}**" if all(_above(one) for one in over) else text
             shown.append(text)
         if any(shown):
-            lines.append(f"| {NAMES.get(method, method)} | " + " | ".join(shown) + " |")
+            lines.append(f"| {named(method)} | " + " | ".join(shown) + " |")
     return lines
 
 
@@ -163,7 +163,7 @@ def _trust(found: dict[str, tuple[Path, Held]]) -> list[str]:
             shown.append(
                 "" if own is None or alike is None else f"{alike:.2f}, {own['sparseness']['value']:.2f}"
             )
-        lines.append(f"| {NAMES.get(method, method)} | " + " | ".join(shown) + " |")
+        lines.append(f"| {named(method)} | " + " | ".join(shown) + " |")
     return lines
 
 
@@ -177,6 +177,8 @@ def _words(found: dict[str, tuple[Path, Held]]) -> list[str]:
         for cells in dict.fromkeys(row["cells"] for row in held["rows"]):
             own = [row for row in held["rows"] if row["cells"] == cells and not row["control"]]
             for row in own:
+                if row[f"deletion_over_{CONTROLS[0]}"]["low"] is None:
+                    continue  # one speaker: no interval, and no claim
                 wins[row["method"]][1] += 1
                 wins[row["method"]][0] += all(_above(row[f"deletion_over_{one}"]) for one in CONTROLS)
             ours = [row for row in own if row["method"].startswith("lrp")]
@@ -188,18 +190,21 @@ def _words(found: dict[str, tuple[Path, Held]]) -> list[str]:
                     continue
                 apart = _paired(clips, cells, row["method"], best["method"])
                 if _above(apart):
-                    lost[name][NAMES[row["method"]]].append((CELLS[cells], float(apart["value"])))
+                    lost[name][named(row["method"])].append((CELLS[cells], float(apart["value"])))
                 elif apart["high"] is not None and apart["high"] < 0:
                     won += 1
     lines = [
         "Finds what matters better than both chance and loudness (interval over speakers above zero), of all networks and "
         "kinds of cells where it was tried: "
         + ", ".join(
-            f"{NAMES.get(method, method)} {n} of {of}"
+            f"{named(method)} {n} of {of}"
             for method, (n, of) in sorted(wins.items(), key=lambda item: -item[1][0] / item[1][1])
         )
         + "."
     ]
+    alone = [name for name, (_, held) in found.items() if held["speakers"] == 1]
+    if alone:
+        lines.append(f"Of {', '.join(alone)} one speaker was heard: no interval, and not counted in these sentences.")
     times = sum(len(cells) for methods in lost.values() for cells in methods.values())
     lines.append(
         f"Against LRP's better preset (chosen after the fact, which favours LRP), another method is better in {times} cases, "

@@ -204,7 +204,9 @@ def _words(found: dict[str, tuple[Path, Held]]) -> list[str]:
     ]
     alone = [name for name, (_, held) in found.items() if held["speakers"] == 1]
     if alone:
-        lines.append(f"Of {', '.join(alone)} one speaker was heard: no interval, and not counted in these sentences.")
+        lines.append(
+            f"Of {', '.join(alone)} one speaker was heard: no interval, and not counted in these sentences."
+        )
     times = sum(len(cells) for methods in lost.values() for cells in methods.values())
     lines.append(
         f"Against LRP's better preset (chosen after the fact, which favours LRP), another method is better in {times} cases, "

@@ -73,12 +73,28 @@ def explain(
     from heschl.steps.explain import by_default, explain_run
     from heschl.steps.explain import compare as compared
 
+    beside = {
+        "--clips": clips,
+        "--file": file,
+        "--compare": compare is not None,
+        "--target": target != "predicted",
+        "--faithful": faithful,
+        "--no-audible": not audible,
+        "--show": show is not None,
+        "--workers": workers > 1,
+        "--dask": dask,
+    }
     if listening_results:
+        _alone(
+            "--listening-results",
+            {"--listening-test": listening_test, "--method": method, "--preset": preset} | beside,
+        )
         from heschl.report.listening import analyse
 
         _say_listening(analyse(run, listening_results), json)
         return
     if listening_test is not None:
+        _alone("--listening-test", beside)
         from heschl.report.listening import write_test
 
         with progress("preparing trials", "clips") as told:
@@ -133,6 +149,16 @@ def explain(
     say(f"All of it is in {held['folder']}")
     tested_next = not faithful and not file  # a model that came along has no test part to take apart
     say(next_line("heschl", "faithful" if tested_next else "report", run))
+
+
+def _alone(option: str, beside: dict[str, Any]) -> None:
+    """Ends where an option that chooses for itself stands beside others, of which nothing would come."""
+    if given := [name for name, value in beside.items() if value]:
+        typer.echo(
+            f"heschl: {option} does not take {', '.join(given)}: leave {'it' if len(given) == 1 else 'them'} out",
+            err=True,
+        )
+        raise typer.Exit(2)
 
 
 def _say(held: dict[str, Any]) -> None:

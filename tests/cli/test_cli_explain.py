@@ -108,3 +108,18 @@ def test_bad_input_is_one_sentence_and_status_one(monkeypatch):
     monkeypatch.setattr("heschl.steps.explain.by_default", lambda run: ["lrp"])
     told = RUNNER.invoke(app, ["explain", "runs/x", "--target", "12"])
     assert told.exit_code == 1 and told.output.startswith("heschl: --target is '12'")
+
+
+@pytest.mark.parametrize(
+    ("option", "beside"),
+    [
+        (["--listening-test", "4"], ["--file", "my.wav", "--target", "3"]),
+        (["--listening-test", "4"], ["--workers", "2"]),
+        (["--listening-results", "a.json"], ["--listening-test", "4"]),
+        (["--listening-results", "a.json"], ["--no-audible"]),
+    ],
+)
+def test_what_chooses_for_itself_takes_nothing_in_silence(option, beside):
+    told = RUNNER.invoke(app, ["explain", "runs/x", *option, *beside])
+    named = ", ".join(one for one in beside if one.startswith("--"))
+    assert told.exit_code == 2 and f"{option[0]} does not take {named}: leave" in told.output, told.output

@@ -50,9 +50,12 @@ def test_probes_are_said_to_read_what_training_added():
     ]  # fmt: skip
     said = probes_figure(rows, ["early", "late"]).get_suptitle().replace("\n", " ").replace("\u202f", " ")
     assert said == (
-        "A straight line reads word best off early, pitch no better than guessing, gender no better than off an untrained "
-        "network (12 speakers, 95 % intervals)"
+        "A straight line reads word better than off an untrained network only off early, pitch no better than guessing, "
+        "gender no better than off an untrained network (12 speakers, 95 % intervals)"
     )
+    rows[1] = row("late", "word", 0.6, sure)  # now the highest of all
+    said = probes_figure(rows, ["early", "late"]).get_suptitle().replace("\n", " ")
+    assert "reads word best off late, pitch" in said
 
 
 def test_what_control_labels_do_as_well_is_not_said_to_be_read():
@@ -63,7 +66,7 @@ def test_what_control_labels_do_as_well_is_not_said_to_be_read():
         return probes_figure(rows, ["early", "late"]).get_suptitle().replace("\n", " ")
 
     rows[1]["selectivity"] = {"value": 0.1, "low": -0.1, "high": 0.3}
-    assert "reads word best off early" in said()
+    assert "reads word better than control labels only off early" in said()
     rows[0]["selectivity"] = rows[1]["selectivity"]
     assert "reads word no better than control labels" in said()
 

@@ -157,8 +157,8 @@ BETTER: dict[str, Callable[[Mapping[str, Any]], bool]] = {
 
 
 def _title(rows: Sequence[Mapping[str, Any]], synthetic: bool, known: bool) -> str:
-    """Which area each target is read off best, of those where the intervals of the score, of what training added and of what
-    it has over control labels lie above guessing and above nothing."""
+    """Which area each target is read off best, where the intervals of its score, of what training added and of what it has
+    over control labels lie above guessing and above nothing; else where they do, and over what the highest has nothing."""
     several = len({row["area"] for row in rows}) > 1
     told: list[str] = []
     no_better: dict[str, list[str]] = {}
@@ -171,8 +171,15 @@ def _title(rows: Sequence[Mapping[str, Any]], synthetic: bool, known: bool) -> s
                 break
             left = kept
         else:
-            best = max(left, key=lambda row: float(row["score"]["value"]))
-            told.append(f"{target} {'best ' * (not told and several)}off {best['area']}")
+            own = [row for row in rows if row["target"] == target]
+            best = max(own, key=lambda row: float(row["score"]["value"]))
+            if best in left:
+                told.append(f"{target} {'best ' * several}off {best['area']}")
+            else:
+                lacking = next(what for what, is_better in BETTER.items() if not is_better(best))
+                some = " and ".join(row["area"] for row in left)
+                some = some if len(left) < 3 else f"{len(left)} of {len(own)} areas"
+                told.append(f"{target} better than {lacking} only off {some}")
     told += [f"{' and '.join(no_better[what])} no better than {what}" for what in BETTER if what in no_better]
     said = ", ".join(told)
     n = max(row["n_speakers"] for row in rows)

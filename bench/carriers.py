@@ -25,7 +25,9 @@ import numpy as np
 
 SNR = 24.0  # dB
 PERMUTATIONS = 2000
-NEAR = 0.025  # m round a source's place, within which the template's sources are taken out
+NEAR = 0.025  # m round a source's place, within which the template's sources are its own
+POWER = 0.1  # that they are given, of all others' together, in the estimate
+DRAWS = 2  # of the other trial
 Found = dict[str, np.ndarray]  # of one network: what is measured -> (listener, source), see `measured`
 WHAT = {
     "relevance": "relevance (LRP)",
@@ -65,11 +67,12 @@ def tables(seeds: int, folder: Path) -> list[str]:
 
     found = [[measured(folder, k, seed) for k in range(len(SOURCES))] for seed in range(seeds)]
     names = [f"{one.name}, {one.frequency:g} Hz" for one in SOURCES]
+    taken = selectivity()
     lines = [
         "Simulated listeners of whose four sources one alone hears the word; the other three, as strong, hear other words of the "
         f"block. Recipe simulated-words as it is shipped, at {SNR:g} dB; for each carrier {'one network' if seeds == 1 else f'{seeds} networks'} of two "
         "listeners, each with a montage, noise and trials of its own; 320 trials of 20 words by eight unheard voices. Intervals are the "
-        "least and the most over listeners.",
+        "least and the most over listeners and seeds.",
         "",
         "1. How many words are told where one source carries them. Chance is 5.0 %.",
         "",
@@ -95,8 +98,11 @@ def tables(seeds: int, folder: Path) -> list[str]:
         "less that of the three networks that have another carrier; 0 is chance.",
         *_contrasts(found, names, "sensors", lambda one, rest: one - rest, "{:+.2f}"),
         "",
-        f"4. Places: reciprocal rank of the network lost when what the template's cortex within {1000 * NEAR:.0f} mm of each source could "
-        "explain is taken out of the trials, less that of the three networks that have another carrier; 0 is chance.",
+        f"4. Places: reciprocal rank of the network lost when what a minimum-norm estimate over the template's cortex finds within "
+        f"{1000 * NEAR:.0f} mm of each source is that of another trial, less that of the three networks that have another carrier; 0 is "
+        "chance. How the estimate was chosen: by what it takes of the planted sources' own fields, before a network was asked. Of its own "
+        f"source it takes {100 * np.diag(taken).min():.0f} to {100 * np.diag(taken).max():.0f} % of the power, of another's "
+        f"{100 * (taken - np.diag(np.full(len(taken), np.inf))).max():.0f} % at most.",
         *_contrasts(found, names, "place", lambda one, rest: one - rest, "{:+.3f}"),
     ]
     return lines + shipped(folder)
@@ -193,7 +199,7 @@ def measured(folder: Path, carrier: int, seed: int) -> Found:
             ("pattern", linear_by_frequency(of_one)[0]),
         ):
             held.setdefault(f"frequency/{WHAT[called]}", []).append(np.interp(planted, hertz, values))
-    held["place/reciprocal rank lost"] = _without(decoded)
+    held["place/reciprocal rank lost"] = _places(decoded)
     write_json(path, {name: np.asarray(values).tolist() for name, values in held.items()})
     print(path.stem, held, file=sys.stderr, flush=True)
     return {name: np.asarray(values) for name, values in held.items()}
@@ -230,36 +236,94 @@ def _alike(rows: list[dict[str, str]], column: str) -> np.ndarray:
     return np.array(found)
 
 
-def _without(held: Any) -> np.ndarray:
-    """(listener, source) reciprocal rank that the network loses without what cortex near a source's place could explain."""
+def _places(held: Any) -> np.ndarray:
+    """(listener, source) reciprocal rank that the network loses where what lies near a source's place is another trial's.
+
+    What lies there is the part of a minimum-norm estimate over the template's whole cortex: with all of it as rivals, it leaves
+    the fields of the other three sources alone, which `selectivity` shows without a network; a patch that knows no rivals takes
+    up to two thirds of a neighbour's. Another trial's is put in its place, as a weaker source tells no less.
+    """
+    from heschl.steps import decode_areas as areas
+    from heschl.steps.decode_linear import read_wave, scores_with
+
+    sensors, near, found = held.network.sensors, _near(), []
+    before = areas._found(held.scores, held.truth)[1]
+    for name, place in zip(sensors.recordings, sensors.positions, strict=True):
+        rows, gain, _ = areas.gain_of(place)
+        own = [k for k, clip in enumerate(held.trials) if clip.labels["recording"] == name]
+        clips = [held.trials[k] for k in own]
+        waves = {clip.id: read_wave(clip, held.network.sample_rate, None, sensors) for clip in clips}
+
+        def volts(wave: Any, clip: Any, rows: Any = rows) -> np.ndarray:
+            centre, spread = areas._scale(sensors, clip)
+            values = wave[rows] * spread[rows, None] + centre[rows, None]
+            return np.asarray(values - values.mean(0))
+
+        lost = []
+        for chosen in near.T:
+            part = _share(gain, chosen)
+            draws = []
+            for draw in range(DRAWS):
+                order = np.random.default_rng((draw, 1)).permutation(len(clips))
+                other = {clips[a].id: clips[b] for a, b in zip(order, np.roll(order, 1), strict=True)}
+
+                def change(
+                    wave: Any,
+                    clip: Any,
+                    rows: Any = rows,
+                    part: Any = part,
+                    other: Any = other,
+                    waves: Any = waves,
+                ) -> Any:
+                    mine, theirs = volts(wave, clip), volts(waves[other[clip.id].id], clip)
+                    centre, spread = areas._scale(sensors, clip)
+                    left = wave.copy()
+                    left[rows] = (mine + part @ (theirs - mine) - centre[rows, None]) / spread[rows, None]
+                    return left
+
+                after = areas._found(scores_with(held, clips, change), held.truth[own])[1]
+                draws.append((before[own] - after).mean())
+            lost.append(np.mean(draws))
+        found.append(lost)
+    return np.array(found)
+
+
+def _near() -> np.ndarray:
+    """(cortex source, planted source) which of the template's lie within `NEAR` of each."""
     import mne
 
     from heschl.brain.anatomy import template
     from heschl.corpora import simulated_brain
-    from heschl.steps import decode_areas as areas
-    from heschl.steps.decode_linear import scores_with
 
-    anatomy, sensors = template(), held.network.sensors
+    anatomy = template()
     where = mne.transforms.apply_trans(
         anatomy.trans, np.array([one.place for one in simulated_brain.SOURCES])
     )
-    near = np.linalg.norm(anatomy.sources[:, None] - where, axis=2) < NEAR
-    before, found = areas._found(held.scores, held.truth)[1], []
-    some = areas._spread(held.trials, areas.TRIALS // len(sensors.recordings))
-    for name, place in zip(sensors.recordings, sensors.positions, strict=True):
-        head = areas.Head(*areas.gain_of(place)[:2], np.zeros((0, 0)))
-        own = [k for k in some if held.trials[k].labels["recording"] == name]
-        lost = []
-        for chosen in near.T:
-            part = areas.explained(head.gain[:, chosen])
+    return np.asarray(np.linalg.norm(anatomy.sources[:, None] - where, axis=2) < NEAR)
 
-            def change(wave: Any, clip: Any, head: Any = head, part: Any = part) -> Any:
-                return areas._taken_out(wave, head, part, areas._scale(sensors, clip))[0]
 
-            scores = scores_with(held, [held.trials[k] for k in own], change)
-            lost.append((before[own] - areas._found(scores, held.truth[own])[1]).mean())
-        found.append(lost)
-    return np.array(found)
+def _share(gain: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """(electrode, electrode) that takes a trial to the part that the chosen sources have in an estimate over all of them."""
+    own, rest = (gain[:, one] @ gain[:, one].T for one in (chosen, ~chosen))
+    own, rest = POWER * len(own) * own / np.trace(own), len(rest) * rest / np.trace(rest)
+    return np.asarray(np.linalg.solve(own + rest + np.eye(len(own)) / 9, own).T)
+
+
+def selectivity() -> np.ndarray:
+    """(planted source, place) share of a planted source's field that goes where what `_share` finds at a place is taken out, mean
+    of two listeners; below zero it becomes larger. No network is asked."""
+    from heschl.corpora import simulated_brain
+    from heschl.steps import decode_areas as areas
+
+    found = []
+    for subject in range(2):
+        positions = simulated_brain.montage(subject, np.random.default_rng((0, subject)))
+        rows, gain, _ = areas.gain_of(positions)
+        field = simulated_brain.dipoles(positions)[rows]
+        field = field - field.mean(0)
+        left = [np.square(field - _share(gain, chosen) @ field).sum(0) for chosen in _near().T]
+        found.append(1 - np.array(left).T / np.square(field).sum(0)[:, None])
+    return np.mean(found, axis=0)
 
 
 # --- where all four carry --------------------------------------------------------------------------------

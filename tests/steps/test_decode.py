@@ -85,6 +85,8 @@ def test_evaluate_and_decode_tell_one_interval_over_people(tmp_path: Path) -> No
         [theirs[key] for key in ("value", "low", "high")]
     )
     assert mine["low"] < mine["high"]
+    drawn = (run.folder / "evaluate" / "test" / "confusion.svg").read_text()
+    assert "asked for" in drawn and ">said<" not in drawn
     rows = read_csv(run.folder / "evaluate" / "test" / "per_speaker.csv")
     assert sorted(row["group"] for row in rows) == [f"sub-0{k}" for k in range(1, 6)]
 

@@ -218,7 +218,8 @@ def _score_clips(
     write_csv(folder / "predictions.csv", rows, list(rows[0]))
     if whose:
         _write_table(folder / "per_speaker.csv", sc.group_table(truth, guess, whose, len(labels)))
-    _write_matrix(folder, matrix, labels)
+    of_trials = bool(found[0].clip.labels.get("recording"))  # of a trial nobody may have said it aloud
+    _write_matrix(folder, matrix, labels, "asked for" if of_trials else "said")
     return held
 
 
@@ -350,7 +351,7 @@ def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_csv(path, rows, list(rows[0]))
 
 
-def _write_matrix(folder: Path, matrix: np.ndarray, labels: Sequence[str]) -> None:
+def _write_matrix(folder: Path, matrix: np.ndarray, labels: Sequence[str], truth: str = "said") -> None:
     from heschl.figures.confusion import confusion_figure
     from heschl.figures.style import save
 
@@ -360,4 +361,4 @@ def _write_matrix(folder: Path, matrix: np.ndarray, labels: Sequence[str]) -> No
     ]
     write_csv(folder / "confusion.csv", rows, ["said", *labels])
     _write_table(folder / "per_class.csv", sc.class_table(matrix, labels))
-    save(confusion_figure(matrix, labels), folder / "confusion")
+    save(confusion_figure(matrix, labels, truth=truth), folder / "confusion")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import pickle
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -80,5 +81,14 @@ def _draw_on(end: Connection) -> None:
                 draw(*arguments)
                 raised = None
             except Exception as error:  # of whatever kind: it is raised again where the picture was asked for
-                raised = error
+                raised = _carried(error)
             end.send(raised)
+
+
+def _carried(error: Exception) -> Exception:
+    """The error as it can be sent, or one that says what it was where its kind does not pickle."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # pickle raises whatever the error's own code raises
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

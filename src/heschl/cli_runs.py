@@ -214,7 +214,7 @@ def _evaluated(run: Any, part: str = "test", on: Path | None = None, strict: boo
 
 def _sentence(held: dict[str, Any]) -> str:
     """The scores as lines for a person."""
-    from heschl.tasks.scores import told
+    from heschl.tasks.scores import loose, told
 
     main = held["scores"] if held["kind"] == "clips" else held["scores"]["all"]
     speech = " of synthetic speech" if held["synthetic"] else ""
@@ -242,7 +242,10 @@ def _sentence(held: dict[str, Any]) -> str:
     lines.append(
         f"  {'guessing':<18} {100 * main['chance']:.3g} %, always the commonest {100 * main['majority']:.3g} %"
     )
-    return "\n".join([*lines, _interval(held, main)])
+    lines.append(_interval(held, main))
+    if warning := loose(main):
+        lines.append(f"  {warning}")
+    return "\n".join(lines)
 
 
 def _interval(held: dict[str, Any], main: dict[str, Any]) -> str:

@@ -110,6 +110,19 @@ def test_wilson_solves_its_own_equation():
             )
 
 
+def test_classes_of_few_speakers_are_counted_and_told():
+    truth = np.array([0] * 9 + [1] * 9 + [2] * 9)
+    groups = [f"s{k % 5}" for k in range(9)] + [f"s{k % 4}" for k in range(9)] + ["s0"] * 9
+    held = scores.counted_scores(truth, truth, groups, 4)
+    assert held["thin_classes"] == 2  # the last class is not said at all
+    assert scores.loose(held) == (
+        "2 of 3 classes come from fewer than five speakers: the interval of balanced accuracy is loose"
+    )
+    assert scores.loose(scores.counted_scores(truth[:9], truth[:9], groups[:9], 2)) == ""
+    everybody = scores.counted_scores(truth[9:18], truth[9:18], groups[9:18], 2)
+    assert everybody["n_groups"] == 4 and everybody["thin_classes"] == 0  # no sample can lack the class
+
+
 def test_what_is_said_about_intervals():
     logits, truth, groups = answers()
     many = scores.classification_scores(logits, truth, list(groups))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from heschl.files import read_csv
 from heschl.report.disguise import Names
 from heschl.report.pictures import both
-from heschl.tasks.scores import told
+from heschl.tasks.scores import loose, told
 from heschl.types import HeschlError
 
 if TYPE_CHECKING:
@@ -177,6 +177,8 @@ def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict
             sentence += f" The interval is {held['interval']}" + f", whose other {kept}s it learned from." * (
                 kept != "clip"
             )
+    if warning := loose(main):
+        sentence += f" {warning[0].upper()}{warning[1:]}."
     note = main["interval_note"]
     synthetic = (
         f" of {'simulated brains' if held.get('brains') else 'synthetic speech'}"

@@ -8,7 +8,7 @@ and an interval over clips would be too narrow (Efron and Tibshirani 1993, chapt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from heschl.types import HeschlError
 
 BINS = 15  # of the calibration error, as in Guo et al. 2017
 DRAWS = 1000
+THIN = 5  # groups: a class of fewer (and not of all) is often missing from a bootstrap sample
 
 
 # --- numbers from counts -----------------------------------------------------------------------------------
@@ -198,8 +199,8 @@ def classification_scores(
     Returns
     -------
     n, n_groups, classes (that the network knows), classes_said (that occur), chance (1 / classes), majority (always
-    answering the commonest class here), interval_over, interval_note, calibration_error, top_k, and for each
-    of `STATISTICS` {"value", "low", "high"}; what cannot be computed is None.
+    answering the commonest class here), interval_over, interval_note, thin_classes (that fewer than five of those
+    said, so that the interval of balanced accuracy is loose), calibration_error, top_k, and for each of `STATISTICS` {"value", "low", "high"}; what cannot be computed is None.
     """
     logits, truth = np.asarray(logits, float), np.asarray(truth, np.int64)
     if len(truth) == 0:
@@ -237,6 +238,9 @@ def counted_scores(
     drawn = groups if over != "clip" else (clips if clips is not None else np.arange(len(truth)))
     assert drawn is not None
     bounds = intervals(truth, guess, drawn, n_classes, seed=seed)
+    names, group = np.unique(np.asarray(drawn), return_inverse=True)
+    pairs = np.unique(np.asarray(truth, np.int64) * len(names) + group)
+    per_class = np.bincount(pairs // len(names))
     return {
         "n": len(truth),
         "unit": unit,
@@ -248,6 +252,7 @@ def counted_scores(
         "majority": float(counts.said.max() / counts.said.sum()),
         "interval_over": over,
         "interval_note": note,
+        "thin_classes": int(((per_class > 0) & (per_class < min(THIN, len(names)))).sum()),
         **{
             name: {
                 "value": number(statistic(counts)),
@@ -257,6 +262,14 @@ def counted_scores(
             for name, statistic in STATISTICS.items()
         },
     }
+
+
+def loose(main: Mapping[str, Any]) -> str:
+    """A sentence where an interval of balanced accuracy is not to be leaned on; empty where it is."""
+    thin, over = main.get("thin_classes", 0), main["interval_over"]
+    if not thin:
+        return ""
+    return f"{thin} of {main['classes_said']} classes come from fewer than five {over}s: the interval of balanced accuracy is loose"
 
 
 def class_table(matrix: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:

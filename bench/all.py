@@ -24,6 +24,7 @@ BENCHES = {
     "11-export.md": ["export.py"],
     "15-cluster.md": ["cluster.py"],
     "16-streaming.md": ["streaming.py", "--threads", "2"],
+    "21-precision.md": ["precision.py", "--threads", "2"],
 }
 
 

@@ -38,7 +38,8 @@ class Known(NamedTuple):
 
     def only(self, rows: np.ndarray) -> Known:
         """The same of some trials."""
-        return Known(*(None if one is None else [one[k] for k in rows] for one in self))  # type: ignore[arg-type]
+        columns = {name: column for name, column in self._asdict().items() if column is not None}
+        return self._replace(**{name: [column[k] for k in rows] for name, column in columns.items()})
 
 
 def write_trials(
@@ -78,17 +79,24 @@ def write_trials(
             if not lost:
                 _described(file, known, rate, channels, positions, left_out, attributes)
         if lost:
-            with h5py.File(temporary, "r") as all_of:
-                write_trials(
-                    temporary,
-                    (all_of["x_data"][row][kept] for row in rows),
-                    known.only(rows),
-                    rate,
-                    [channels[k] for k in kept],
-                    None if positions is None else np.asarray(positions)[kept],
-                    [*left_out, *lost],
-                    **attributes,
-                )
+            whole = temporary.with_name(
+                f"{temporary.name}.whole"
+            )  # Windows puts no file in the place of an open one
+            temporary.replace(whole)
+            try:
+                with h5py.File(whole, "r") as all_of:
+                    write_trials(
+                        temporary,
+                        (all_of["x_data"][row][kept] for row in rows),
+                        known.only(rows),
+                        rate,
+                        [channels[k] for k in kept],
+                        None if positions is None else np.asarray(positions)[kept],
+                        [*left_out, *lost],
+                        **attributes,
+                    )
+            finally:
+                whole.unlink()
 
 
 def usable(

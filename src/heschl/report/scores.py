@@ -174,9 +174,8 @@ def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict
                 f" The interval says where the score would lie for other {kept}s like these, 95 times in 100."
             )
         else:
-            sentence += f" The interval is {held['interval']}" + f", whose other {kept}s it learned from." * (
-                kept != "clip"
-            )
+            learned = f", whose other {kept}s it learned from" if kept != "clip" else ""
+            sentence += f" The interval is {held['interval']}{learned}."
     if warning := loose(main):
         sentence += f" {warning[0].upper()}{warning[1:]}."
     note = main["interval_note"]

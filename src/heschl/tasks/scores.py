@@ -199,8 +199,9 @@ def classification_scores(
     Returns
     -------
     n, n_groups, classes (that the network knows), classes_said (that occur), chance (1 / classes), majority (always
-    answering the commonest class here), interval_over, interval_note, thin_classes (that fewer than five of those
-    said, so that the interval of balanced accuracy is loose), calibration_error, top_k, and for each of `STATISTICS` {"value", "low", "high"}; what cannot be computed is None.
+    answering the commonest class here), interval_over, interval_note, thin_classes (how many come from fewer than five
+    groups, so that the interval of balanced accuracy is loose), calibration_error, top_k, and for each of `STATISTICS`
+    {"value", "low", "high"}; what cannot be computed is None.
     """
     logits, truth = np.asarray(logits, float), np.asarray(truth, np.int64)
     if len(truth) == 0:

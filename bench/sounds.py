@@ -155,7 +155,7 @@ def table(rows: Sequence[str]) -> str:
         [
             f"Levels beside the original's, at most {DECIBELS:g} dB off; a click is the largest step between samples over "
             f"the largest step {1000 * BESIDE[0]:g} to {1000 * BESIDE[1]:g} ms beside it, at most {CLICK:g}, where the recording "
-            f"has no click of its own ({OWN:g} times or more). What holds "
+            f"has no click of its own ({OWN:g} times or more; within 1 ms of it, nothing counts). What holds "
             "nothing that can be heard is silent and said so.",
             "",
             head,

@@ -24,6 +24,7 @@ from heschl.models.audionet import AudioNet
 from heschl.models.audionet_v1 import AudioNetV1
 from heschl.models.crnn import CRNN
 from heschl.models.kws import KWS
+from heschl.training.channels_last import channels_last
 
 KINDS = ("single", "bf16-mixed", "bf16-mixed, channels last")
 NETWORKS = {  # name -> (network, its input, clips a step), as the recipes have them
@@ -81,7 +82,7 @@ def measure(
     for kind in KINDS:
         torch.manual_seed(1)
         model = network(shape, 10).to(device).eval()  # without dropout, so that answers can be compared
-        models.append(model.to(memory_format=torch.channels_last) if "last" in kind else model)
+        models.append(channels_last(model) if "last" in kind else model)
     with torch.no_grad():
         answers = [answer(model, x, kind) for model, kind in zip(models, KINDS)]
     errors = [float((one - answers[0]).abs().max() / answers[0].abs().max()) for one in answers]

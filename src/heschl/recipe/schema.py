@@ -169,7 +169,7 @@ class Train(_Section):
     precision: Precision = Field(default="32-true", description="arithmetic, as lightning names it")
     channels_last: bool = Field(
         default=False,
-        description="weights of 2-D convolutions with the channels last: faster in half precision, equal but for rounding",
+        description="convolutions with the channels last in memory: faster in half precision, equal but for rounding",
     )
     optimiser: Part = Field(
         default=Part.model_validate({"use": "AdamW", "lr": 1e-3}),

@@ -20,6 +20,7 @@ from heschl.recipe import Recipe, load, run_name
 from heschl.recipe.parts import check_part
 from heschl.run import Run, create_run, hear, open_run
 from heschl.tasks.loss import logits_of
+from heschl.training.channels_last import channels_last
 from heschl.training.check import check_recipe, own_parts
 from heschl.training.data import (
     Parts,
@@ -112,7 +113,7 @@ class _Training:
         self.order = self.examples.order
         train = self.recipe.train
         self.steps = train.steps or (train.epochs or 0) * self.order.epoch_steps
-        self.model = made.model()
+        self.model = channels_last(made.model()) if train.channels_last else made.model()
         self.taken_over: dict[str, list[str]] = {}
         if start is not None:
             self.taken_over = put_weights(self.model, start, exact=self.recipe.train.epochs == 0)

@@ -84,8 +84,6 @@ class Survey:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
             made: nn.Module = build(self.recipe.model, "model", fill=fill, folder=self.recipe.folder)
-        if self.recipe.train.channels_last:  # the maps that a convolution makes follow its weights
-            made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has it
         return made
 
     def augment(self) -> list[Any]:

@@ -77,7 +77,7 @@ def test_evaluate_and_decode_tell_one_interval_over_people(tmp_path: Path) -> No
     simulated_listener.simulate(tmp_path / "data", words=4, subjects=5, blocks=3, voices=1, snr=30.0)
     run = train(recipe, {"train.epochs": 3}, runs=tmp_path / "runs", quiet=True)
     scored, decoded = evaluate(run), decode(run, permutations=0)
-    assert scored["interval"] == decoded["interval"] == "over 5 subjects"
+    assert scored["interval"] == decoded["interval"] == "over 5 subjects (few, so by Student's t)"
     assert (scored["scores"]["group"], scored["scores"]["n_groups"]) == ("subject", 5)
     assert scored["apart"] == {"by": "block", "n": 1}  # what the split keeps apart is another matter
     mine, theirs = scored["scores"]["accuracy"], decoded["network"]["top_1"]
@@ -97,8 +97,8 @@ def test_what_intervals_of_trials_are_over() -> None:
         return over_trials([Clip(str(k), Path("x"), 1.0, labels) for k, labels in enumerate(held)])
 
     assert (over(16, 2).told, over(16, 2).by, over(16, 2).names[17]) == ("16 subjects", "subject", "s1")
-    assert (over(2, 6).told, over(2, 6).by) == ("6 blocks", "block")
-    assert (over(2, 2).told, over(2, 2).by) == ("4 blocks of 2 subjects", "block")
+    assert (over(2, 6).told, over(2, 6).by) == ("6 blocks (few, so by Student's t)", "block")
+    assert over(2, 2).told == "4 blocks of 2 subjects (few, so by Student's t)" and over(2, 2).by == "block"
     assert over(1, 2) == (None, "clip", "trials")
 
 

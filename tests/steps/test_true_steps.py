@@ -275,15 +275,16 @@ def test_networks_over_frames_are_tested_too(phones):
 
 
 def test_intervals_draw_whole_speakers():
-    values, groups = [1.0, 2.0, 3.0, 10.0, np.nan], ["a", "a", "b", "c", "c"]
+    values, groups = [1.0, 2.0, 3.0, 10.0, np.nan, *range(5)], list("aabcc") + list("defgh")
     found = mean_over(values, groups, draws=400, seed=3)
     random = np.random.default_rng(3)
     means = []
-    for row in random.integers(3, size=(400, 3)):
-        drawn = [v for k in row for v, g in zip(values, groups) if g == "abc"[k] and np.isfinite(v)]
+    for row in random.integers(8, size=(400, 8)):
+        drawn = [v for k in row for v, g in zip(values, groups) if g == "abcdefgh"[k] and np.isfinite(v)]
         means.append(np.mean(drawn))
-    assert found["value"] == 4.0 and found["n"] == 4 and found["n_groups"] == 3
+    assert found["value"] == pytest.approx(26 / 9) and found["n"] == 9 and found["n_groups"] == 8
     assert np.allclose([found["low"], found["high"]], np.percentile(means, [2.5, 97.5]))
     one = mean_over([1.0, 2.0], ["a", "a"])
     assert one["low"] is None and one["n_groups"] == 1
-    assert mean_over([1.0, 2.0], None)["low"] == 1.0
+    few = mean_over([1.0, 2.0], None)  # of two, by t with one degree of freedom
+    assert (few["low"], few["high"]) == pytest.approx((1.5 - 12.706205 / 2, 1.5 + 12.706205 / 2))

@@ -26,7 +26,8 @@ def controls_figure(
 
     Parameters
     ----------
-    rows, learning, time: as `heschl.steps.decode_controls.control_decoding` gives them.
+    rows, learning, time: as `heschl.steps.decode_controls.control_decoding` gives them. The grey bar behind a row is where 95 in
+        100 of its score lie when words are permuted; without permutations there is none.
     """
     with styled():
         of = "simulated brains" if simulated else "brains"
@@ -44,6 +45,15 @@ def controls_figure(
 def _rows(axis: Axes, rows: Sequence[dict[str, Any]], chance: float) -> None:
     places = np.arange(len(rows))[::-1]
     for place, row in zip(places, rows):
+        if row.get("top_1_null_low") is not None:
+            axis.fill_between(
+                [row["top_1_null_low"], row["top_1_null_high"]],
+                place - 0.14,
+                place + 0.14,
+                color=SOFT,
+                alpha=0.3,
+                linewidth=0,
+            )
         axis.plot([row["top_1_low"], row["top_1_high"]], [place, place], color=BLUE, linewidth=2)
         axis.plot(row["top_1"], place, "o", color=BLUE, markersize=5)
         axis.annotate(
@@ -58,9 +68,13 @@ def _rows(axis: Axes, rows: Sequence[dict[str, Any]], chance: float) -> None:
     axis.set(
         ylim=(-0.6, len(rows) - 0.2),
         yticks=[],
-        xlim=(0, max(4 * chance, *(1.1 * r["top_1_high"] for r in rows))),
+        xlim=(
+            0,
+            max(4 * chance, *(1.1 * max(r["top_1_high"], r.get("top_1_null_high") or 0.0) for r in rows)),
+        ),
     )
-    axis.set_title("must be at chance (dashed): top-1, 95 %", loc="left", fontsize=9, color=INK)
+    by_chance = "; grey: words permuted" if any(row.get("top_1_null_low") is not None for row in rows) else ""
+    axis.set_title(f"must be at chance (dashed): top-1, 95 %{by_chance}", loc="left", fontsize=9, color=INK)
     _percent(axis.xaxis)
 
 

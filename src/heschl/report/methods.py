@@ -8,6 +8,7 @@ from typing import Any
 
 from heschl.report.decode import UNITS
 from heschl.run import Run
+from heschl.tasks.scores import by_t
 
 REFERENCES = {
     "audiomnist": "Becker S, Vielhaben J, Ackermann M, Müller K-R, Lapuschkin S, Samek W (2024). AudioMNIST: Exploring "
@@ -68,7 +69,7 @@ def methods(
         sentences.append(
             f"Each of {decoded['trials']:,} trials was scored with all {decoded['words']:,} {UNITS[unit]}, beside a linear decoder "
             f"({linear}, on time bins of the same input, fitted on the training part alone); p is by permutation of {UNITS[unit]} "
-            f"within blocks, intervals are 95\u202f% percentile intervals of a bootstrap {decoded['interval']}."
+            f"within blocks, intervals are {_made(decoded['network']['groups'])} {decoded['interval']}."
         )
     if explained:
         sentences += _explaining(run, explained, needed)
@@ -153,9 +154,14 @@ def _scoring(held: Mapping[str, Any], needed: list[str]) -> list[str]:
         return [f"Scores are of {main['n']:,} {main['unit']}s."]
     needed.append("bootstrap")
     return [
-        f"Scores are of {main['n']:,} {main['unit']}s; intervals are 95\u202f% percentile intervals of a bootstrap over whole "
+        f"Scores are of {main['n']:,} {main['unit']}s; intervals are {_made(main['n_groups'])} over whole "
         f"{main['interval_over']}s."
     ]
+
+
+def _made(n_groups: int | None) -> str:
+    few = by_t(n_groups)
+    return f"95\u202f% {'intervals of the jackknife' if few else 'percentile intervals of a bootstrap'}"
 
 
 def _explaining(run: Run, explained: Mapping[str, Any], needed: list[str]) -> list[str]:

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heschl.corpora._headers import counted
-from heschl.tasks.scores import DRAWS, number
+from heschl.tasks.scores import DRAWS, FEW, by_t, few_groups, number
 from heschl.types import Clip
 
 
 def mean_over(
     values: Sequence[float] | np.ndarray, groups: Sequence[Any] | None, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, Any]:
-    """The mean of one number a clip, with its 95 % percentile interval by bootstrap over groups.
+    """The mean of one number a clip, with its 95 % percentile interval by bootstrap over groups; over few of them by t, as
+    `heschl.tasks.scores.few_groups` has it.
 
     Parameters
     ----------
@@ -40,11 +41,20 @@ def mean_over(
     }
     if len(known) >= 2:
         total, count = np.bincount(own, weights=array), np.bincount(own)
-        drawn = np.random.default_rng(seed).integers(len(known), size=(draws, len(known)))
-        means = total[drawn].sum(1) / count[drawn].sum(1)
-        low, high = np.percentile(means, [2.5, 97.5])
-        found |= {"low": float(low), "high": float(high)}
+        if len(known) >= FEW:
+            low, high = _percentiles(total, count, draws, seed)
+        else:
+            inner = _percentiles(array, np.ones(len(array)), draws, seed) if len(array) > len(known) else None
+            without = (total.sum() - total) / (count.sum() - count)
+            low, high = few_groups(array.mean(), without, inner)
+        found |= {"low": low, "high": high}
     return found
+
+
+def _percentiles(total: np.ndarray, count: np.ndarray, draws: int, seed: int) -> tuple[float, float]:
+    drawn = np.random.default_rng(seed).integers(len(total), size=(draws, len(total)))
+    low, high = np.percentile(total[drawn].sum(1) / count[drawn].sum(1), [2.5, 97.5])
+    return float(low), float(high)
 
 
 class Over(NamedTuple):
@@ -60,11 +70,12 @@ def over_trials(trials: Sequence[Clip]) -> Over:
     for column in ("subject", "block"):
         names = [clip.labels.get(column, "") for clip in trials]
         if len(set(names)) > 4:
-            return Over(names, column, f"{len(set(names))} {column}s")
+            return Over(names, column, f"{len(set(names))} {column}s{by_t(len(set(names)))}")
     names = [block_of(clip) for clip in trials]
     if len(set(names)) > 2:
         subjects = len({clip.labels.get("subject", "") for clip in trials})
-        return Over(names, "block", f"{len(set(names))} blocks of {counted(subjects, 'subject')}")
+        of = f"{len(set(names))} blocks of {counted(subjects, 'subject')}"
+        return Over(names, "block", f"{of}{by_t(len(set(names)))}")
     return Over(None, "clip", "trials")
 
 

@@ -7,17 +7,20 @@ all or nothing. Memory holds a block of trials times all candidates, never all t
 The null is that answers have nothing to do with what was heard: true candidates are permuted among trials (within
 their block where ``blocks`` are given) and everything is counted again. p = (1 + permutations at least as good) /
 (1 + permutations) (Phipson and Smyth 2010). Intervals are 95 % percentiles by bootstrap over whole groups (subjects
-or blocks), since trials of one group resemble each other; without groups over trials, and then it says so.
+or blocks), since trials of one group resemble each other; without groups over trials, and then it says so. Over few groups
+they are by t, as in `heschl.tasks.scores`. "null_low" to "null_high" is where 95 in 100 of the
+permuted scores lie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from heschl.tasks.scores import DRAWS
+from heschl.tasks.scores import DRAWS, FEW, few_groups
 from heschl.types import HeschlError
 
 TOPS = (1, 5, 10)
@@ -155,8 +158,8 @@ def retrieval_scores(
 
     Returns
     -------
-    {"trials", "candidates", "groups", "top_1": {"value", "low", "high", "chance"}, ..., "mrr": ..., "median_rank",
-    "p": of top-1, "p_mrr", "permutations", "interval": over what}
+    {"trials", "candidates", "groups", "top_1": {"value", "low", "high", "chance", "null_low", "null_high"}, ..., "mrr":
+    ..., "median_rank", "p": of top-1, "p_mrr", "permutations", "interval": over what}
 
     Raises
     ------
@@ -178,24 +181,24 @@ def retrieval_scores(
         "groups": len(set(groups)) if groups is not None else None,
         "interval": "over groups" if groups is not None and len(set(groups)) > 1 else "over trials",
     }
-    each = {f"top_{k}": hits(found, k) for k in TOPS if k < n_candidates}
-    draws = _draws(len(truth), groups, seed)
-    for name, values in [*each.items(), ("mrr", reciprocal(found))]:
+    each = {f"top_{k}": partial(hits, k=k) for k in TOPS if k < n_candidates} | {"mrr": reciprocal}
+    ps = {"top_1": "p", "mrr": "p_mrr"}
+    bounds = _intervals(len(truth), groups, seed)
+    for name, measure in each.items():
         chance = chance_mrr if name == "mrr" else int(name[4:]) / n_candidates
-        low, high = np.percentile(draws @ values / draws.sum(1), [2.5, 97.5])
-        held[name] = {
-            "value": float(values.mean()),
-            "low": float(low),
-            "high": float(high),
-            "chance": chance,
-        }
+        values, permuted = measure(found), measure(null).mean(0)
+        low, high = bounds(values)
+        held[name] = {"value": float(values.mean()), "low": low, "high": high, "chance": chance}
+        held[name] |= {"null_low": None, "null_high": None}
+        if permutations:
+            held[name] |= zip(
+                ("null_low", "null_high"), np.percentile(permuted, [2.5, 97.5]).tolist(), strict=True
+            )
+            as_good = int((permuted >= values.mean() - 1e-12).sum())
+            if name in ps:
+                held[ps[name]] = (1 + as_good) / (1 + permutations)
     held["median_rank"] = float(np.median(middle(found)))
     held["permutations"] = permutations
-    if permutations:
-        own = {"p": (hits(found, 1), hits(null, 1)), "p_mrr": (reciprocal(found), reciprocal(null))}
-        for name, (mine, theirs) in own.items():
-            as_good = int((theirs.mean(0) >= mine.mean() - 1e-12).sum())
-            held[name] = (1 + as_good) / (1 + permutations)
     return held
 
 
@@ -223,6 +226,29 @@ def _check(truth: np.ndarray, n: int, groups: Sequence[str] | None, blocks: Sequ
     for what, names in (("groups", groups), ("blocks", blocks)):
         if names is not None and len(names) != len(truth):
             raise HeschlError(f"{len(truth)} trials come with {len(names)} {what}: one for each")
+
+
+def _intervals(
+    trials: int, groups: Sequence[str] | None, seed: int
+) -> Callable[[np.ndarray], tuple[float, float]]:
+    """Gives the interval of the mean of values (trial,): over groups, or trials; over few groups as `few_groups` has it."""
+    draws = _draws(trials, groups, seed)
+
+    def percentiles(values: np.ndarray, draws: np.ndarray = draws) -> tuple[float, float]:
+        low, high = np.percentile(draws @ values / draws.sum(1), [2.5, 97.5])
+        return float(low), float(high)
+
+    if groups is None or not 2 <= len(set(groups)) < FEW:
+        return percentiles
+    of_trials = _draws(trials, None, seed)
+    _, own = np.unique(np.asarray(groups), return_inverse=True)
+    sizes = np.bincount(own)
+
+    def by_t(values: np.ndarray) -> tuple[float, float]:
+        without = (values.sum() - np.bincount(own, values)) / (trials - sizes)
+        return few_groups(values.mean(), without, percentiles(values, of_trials), (0.0, 1.0))
+
+    return by_t
 
 
 def _draws(trials: int, groups: Sequence[str] | None, seed: int) -> np.ndarray:

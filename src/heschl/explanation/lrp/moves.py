@@ -51,6 +51,10 @@ def move(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: di
         if len(boxes) == len(marks):
             ends = [_at(func, args, kwargs, signals, [box[end] for box in boxes]) for end in (0, 1)]
             new.box = (ends[0], ends[1])
+        clips = [m.clip for m in marks if m.clip is not None]
+        if len(clips) == len(marks):
+            blank = _blank(args, kwargs)
+            new.clip = _at(func, blank[0], blank[1], signals, clips)
         if len(signals) == 1 and marks[0].logits is not None:
             logits = marks[0].logits
             with_logits = [swapped(p, lambda t: logits if t is signals[0] else t) for p in (args, kwargs)]
@@ -67,6 +71,19 @@ def _at(
     with torch.no_grad():
         out: Tensor = func(*args, **kwargs)
     return out
+
+
+def _blank(args: Any, kwargs: Any) -> Any:
+    """The arguments with zeros for the constants that may come to stand among the signals."""
+
+    def nothing(t: Tensor) -> Tensor:
+        return torch.zeros_like(t) if t.is_floating_point() and mark_of(t) is None else t
+
+    def number(v: Any) -> Any:
+        return 0.0 if isinstance(v, float) else v
+
+    args, kwargs = swapped((args, kwargs), nothing)
+    return tuple(map(number, args)), {key: number(v) for key, v in kwargs.items()}
 
 
 def _constant(tape: Tape, t: Tensor, name: str) -> Tensor:

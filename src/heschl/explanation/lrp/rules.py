@@ -210,12 +210,8 @@ def _by_weight(layer: Affine, relevance: Tensor, w: Tensor) -> Shares:
 
 
 def _zbox(rule: Rule, layer: Affine, relevance: Tensor) -> Shares:
-    if layer.box is None:  # not the clip itself, nor a mere rearrangement of it: its own extremes
-        axes = tuple(range(1, layer.x.ndim))
-        low = layer.x.amin(axes, keepdim=True).expand_as(layer.x)
-        high = layer.x.amax(axes, keepdim=True).expand_as(layer.x)
-    else:
-        low, high = layer.box
+    assert layer.box is not None
+    low, high = layer.box
     positive, negative = layer.w.clamp(min=0), layer.w.clamp(max=0)
     apply, back = layer.map.apply, layer.map.back
     z = apply(layer.x, layer.w) - apply(low, positive) - apply(high, negative)

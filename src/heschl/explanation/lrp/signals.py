@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from heschl.explanation.lrp.rules import Affine, Rule
@@ -48,6 +49,7 @@ class Mark:
     logits: what went into a softmax or log-softmax of which this is the outcome.
     affine: the linear layer of which this is the very output.
     box: the lowest and highest values that it could have had, for z-box.
+    clip: of which clip each value is, counted from 1, and 0 for a constant; for z-box where there is no box.
     successor: what stands in its place since it was overwritten.
     node: its way back; another one since means that something unseen took hold of it.
     """
@@ -57,6 +59,7 @@ class Mark:
     logits: Tensor | None = None
     affine: Fusable | None = None
     box: tuple[Tensor, Tensor] | None = None
+    clip: Tensor | None = None
     memory: Memory = field(default_factory=Memory)
     version: int = 0
     successor: Tensor | None = None
@@ -70,6 +73,31 @@ def mark_of(x: Any) -> Mark | None:
 def put_mark(x: Tensor, mark: Mark) -> None:
     mark.node = x.grad_fn
     setattr(x, _MARK, mark)
+
+
+def whose(clip: Tensor, value: Tensor) -> Tensor | None:
+    """Of which clip each value is that was computed from signals of these; None where a row of them mixes several."""
+    clip = clip.real if clip.is_complex() else clip
+    if clip.shape != value.shape:
+        if len(clip) != len(value):
+            return None
+        row = clip.flatten(1).amax(1, keepdim=True)
+        if bool(((clip.flatten(1) != 0) & (clip.flatten(1) != row)).any()):
+            return None
+        clip = row.reshape(-1, *(1,) * (value.ndim - 1)).expand(value.shape)
+    return torch.complex(clip, clip) if value.is_complex() else clip  # both parts tell it
+
+
+def own_extremes(x: Tensor, clip: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest value of each clip, the shape of x; of each row where the clips are not known."""
+    wide = (-1,) + (1,) * (x.ndim - 1)
+    if clip is None:
+        clip = torch.arange(1, len(x) + 1, device=x.device).reshape(wide).expand(x.shape)
+    # padding counts with the row in which it lies
+    clip = torch.where(clip == 0, clip.flatten(1).amax(1).reshape(wide), clip).long().flatten()
+    none = x.new_zeros(int(clip.max()) + 1)
+    ends = [none.scatter_reduce(0, clip, x.flatten(), how, include_self=False) for how in ("amin", "amax")]
+    return ends[0][clip].reshape(x.shape), ends[1][clip].reshape(x.shape)
 
 
 def learn(x: Tensor) -> None:

@@ -22,12 +22,14 @@ from heschl.explanation.lrp.signals import (
     is_learned,
     learn,
     mark_of,
+    own_extremes,
     plain,
     put_mark,
     rebuilt,
     spelt,
     swapped,
     tensors_in,
+    whose,
 )
 from heschl.types import HeschlError
 
@@ -98,6 +100,7 @@ class Tape(TorchFunctionMode):
         self.bytes = 0
         self.closed = 0  # inside a module with a rule of the user's own: nothing is followed
         self.anchor = torch.zeros(0, requires_grad=True)
+        self.boxed_inside = any(isinstance(rule, Rule) and rule.name == "zbox" for rule in rules.values())
 
     # ---- where we are
 
@@ -143,8 +146,8 @@ class Tape(TorchFunctionMode):
                 "leave it out of `rules`"
             )
 
-    def box(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
-        """z-box's bounds at x; None for the own extremes of what lies there."""
+    def box(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """z-box's bounds at x: those given, else each clip's own extremes there."""
         mark = mark_of(x)
         assert mark is not None
         if mark.box is None and self.bounds_given:
@@ -152,14 +155,16 @@ class Tape(TorchFunctionMode):
                 f"low and high bound x, but module '{self.where()}', which z-box is for, gets something else made of x: "
                 "leave them out, and its own extremes are taken"
             )
-        return mark.box
+        return own_extremes(plain(x), mark.clip) if mark.box is None else mark.box
 
     # ---- signals
 
     def begin(self, x: Tensor, box: tuple[Tensor, Tensor] | None) -> Tensor:
         x = x.detach().clone().requires_grad_()
         self.anchor = torch.zeros(0, dtype=x.dtype, device=x.device, requires_grad=True)
-        put_mark(x, Mark(box=box))
+        clip = torch.arange(1.0, len(x) + 1, dtype=x.dtype, device=x.device)
+        clip = clip.reshape(-1, *(1,) * (x.ndim - 1)).expand(x.shape)
+        put_mark(x, Mark(box=box, clip=None if box is None else clip))
         return x
 
     def mark(self, out: T, signals: list[Tensor], **changes: Any) -> T:
@@ -184,6 +189,10 @@ class Tape(TorchFunctionMode):
         self.bytes += sum(t.numel() * t.element_size() for t in tensors_in(value))
         with torch.enable_grad():
             out: T = _Relevance.apply(_Parcel(value, spread), *signals)  # type: ignore[no-untyped-call]
+        mark = mark_of(signals[0])
+        asked = self.boxed_inside or changes.get("fresh", True)
+        if asked and isinstance(value, Tensor) and mark is not None and mark.clip is not None:
+            changes = {"clip": whose(mark.clip, value)} | changes
         return self.mark(out, signals, **{"gate": False} | changes)
 
     def refuse_later(self, value: Any, signals: list[Tensor], error: HeschlError, **changes: Any) -> Any:

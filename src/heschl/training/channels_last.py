@@ -27,7 +27,8 @@ class _Conv1d(nn.Conv1d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if input.ndim != 3:  # one clip without a batch
-            return super()._conv_forward(input, weight, bias)
+            alone: Tensor = super()._conv_forward(input, weight, bias)
+            return alone
         padding = self.padding if isinstance(self.padding, str) else (0, *self.padding)
         n, channels, time = input.shape
         maps = input.unsqueeze(2).contiguous(memory_format=torch.channels_last)

@@ -26,8 +26,7 @@ import numpy as np
 SNR = 24.0  # dB
 PERMUTATIONS = 2000
 NEAR = 0.025  # m round a source's place, within which the template's sources are its own
-POWER = 0.1  # that they are given, of all others' together, in the estimate
-DRAWS = 2  # of the other trial
+POWER = 0.1  # that they are given, of all others' together: they are fewer than an area's
 Found = dict[str, np.ndarray]  # of one network: what is measured -> (listener, source), see `measured`
 WHAT = {
     "relevance": "relevance (LRP)",
@@ -243,48 +242,18 @@ def _places(held: Any) -> np.ndarray:
     the fields of the other three sources alone, which `selectivity` shows without a network; a patch that knows no rivals takes
     up to two thirds of a neighbour's. Another trial's is put in its place, as a weaker source tells no less.
     """
-    from heschl.steps import decode_areas as areas
-    from heschl.steps.decode_linear import read_wave, scores_with
+    from heschl.steps.decode_areas import Head, exchanged, gain_of
 
-    sensors, near, found = held.network.sensors, _near(), []
-    before = areas._found(held.scores, held.truth)[1]
+    sensors, found = held.network.sensors, []
     for name, place in zip(sensors.recordings, sensors.positions, strict=True):
-        rows, gain, _ = areas.gain_of(place)
+        heads = {name: Head(*gain_of(place)[:2])}
         own = [k for k, clip in enumerate(held.trials) if clip.labels["recording"] == name]
-        clips = [held.trials[k] for k in own]
-        waves = {clip.id: read_wave(clip, held.network.sample_rate, None, sensors) for clip in clips}
-
-        def volts(wave: Any, clip: Any, rows: Any = rows) -> np.ndarray:
-            centre, spread = areas._scale(sensors, clip)
-            values = wave[rows] * spread[rows, None] + centre[rows, None]
-            return np.asarray(values - values.mean(0))
-
-        lost = []
-        for chosen in near.T:
-            part = _share(gain, chosen)
-            draws = []
-            for draw in range(DRAWS):
-                order = np.random.default_rng((draw, 1)).permutation(len(clips))
-                other = {clips[a].id: clips[b] for a, b in zip(order, np.roll(order, 1), strict=True)}
-
-                def change(
-                    wave: Any,
-                    clip: Any,
-                    rows: Any = rows,
-                    part: Any = part,
-                    other: Any = other,
-                    waves: Any = waves,
-                ) -> Any:
-                    mine, theirs = volts(wave, clip), volts(waves[other[clip.id].id], clip)
-                    centre, spread = areas._scale(sensors, clip)
-                    left = wave.copy()
-                    left[rows] = (mine + part @ (theirs - mine) - centre[rows, None]) / spread[rows, None]
-                    return left
-
-                after = areas._found(scores_with(held, clips, change), held.truth[own])[1]
-                draws.append((before[own] - after).mean())
-            lost.append(np.mean(draws))
-        found.append(lost)
+        found.append(
+            [
+                exchanged(held, own, heads, np.flatnonzero(chosen), power=POWER)[0].mean()
+                for chosen in _near().T
+            ]
+        )
     return np.array(found)
 
 
@@ -302,26 +271,22 @@ def _near() -> np.ndarray:
     return np.asarray(np.linalg.norm(anatomy.sources[:, None] - where, axis=2) < NEAR)
 
 
-def _share(gain: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """(electrode, electrode) that takes a trial to the part that the chosen sources have in an estimate over all of them."""
-    own, rest = (gain[:, one] @ gain[:, one].T for one in (chosen, ~chosen))
-    own, rest = POWER * len(own) * own / np.trace(own), len(rest) * rest / np.trace(rest)
-    return np.asarray(np.linalg.solve(own + rest + np.eye(len(own)) / 9, own).T)
-
-
 def selectivity() -> np.ndarray:
-    """(planted source, place) share of a planted source's field that goes where what `_share` finds at a place is taken out, mean
+    """(planted source, place) share of a planted source's field that goes where what `share` finds at a place is taken out, mean
     of two listeners; below zero it becomes larger. No network is asked."""
     from heschl.corpora import simulated_brain
-    from heschl.steps import decode_areas as areas
+    from heschl.steps.decode_areas import gain_of, share
 
     found = []
     for subject in range(2):
         positions = simulated_brain.montage(subject, np.random.default_rng((0, subject)))
-        rows, gain, _ = areas.gain_of(positions)
+        rows, gain, _ = gain_of(positions)
         field = simulated_brain.dipoles(positions)[rows]
         field = field - field.mean(0)
-        left = [np.square(field - _share(gain, chosen) @ field).sum(0) for chosen in _near().T]
+        left = [
+            np.square(field - share(gain, np.flatnonzero(chosen), POWER) @ field).sum(0)
+            for chosen in _near().T
+        ]
         found.append(1 - np.array(left).T / np.square(field).sum(0)[:, None])
     return np.mean(found, axis=0)
 

@@ -209,6 +209,31 @@ def test_a_truncated_file_is_skipped_and_named_and_lone_words_are_told(tmp_path:
     assert note.startswith("2 of 3 words have one trial only (1, 2)")
 
 
+def test_a_stored_trial_that_is_not_finite_is_left_out_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imagined, "AT_ONCE", 3 * 4 * 5 * 16 * 4)  # three trials at a time
+    imagined.write_tiny(tmp_path)
+    with h5py.File(tmp_path / "sub_1_ImaginedSpeech_samples.h5", "r+") as file:
+        file["x_data"][4, 2, 1, 7] = np.nan
+        file["x_data"][11, 0] = np.inf
+    corpus = imagined.read(tmp_path)
+    (first, second), own = corpus.skipped, [one for one in corpus.clips if one.labels["subject"] == "sub_1"]
+    assert (first.where, first.why) == (
+        "sub_1_ImaginedSpeech_samples, trial 4",
+        "E3 is not finite there (NaN)",
+    )
+    assert second.where.endswith("trial 11") and len(corpus.clips) == 22
+    x = trials(corpus.recordings[0]).x
+    rows = [int(str(one.key).rsplit("/", 1)[1]) for one in own]
+    assert rows == [k for k in range(12) if k not in (4, 11)] and np.isfinite(x[rows]).all()
+    with h5py.File(tmp_path / "sub_1_ImaginedSpeech_samples.h5", "r+") as file:
+        file["x_data"][:7, 3] = np.nan
+    assert (
+        "channel E4 of x_data is not finite (NaN) in 7 of 12 trials" in imagined.read(tmp_path).skipped[0].why
+    )
+
+
 # --- FEIS ------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,9 @@ A file of `heschl.features.superlet_store.store_maps` is read as well, with ``be
 "positions": metres in the head's frame, "blocks": names}``: what it holds of these need not be given, and its rate is its
 own. Recipes then say ``feature: {use: brain_maps.BrainMaps, stored: true}``, and train from the file a batch at a time.
 
+Each file is read once, some trials at a time, for values that are not finite, and what was found is kept in heschl's cache: such a
+trial is left out, by name. A channel that is so in more than half of the trials must be taken out of the file.
+
 The authors' files do not name words or channels: give them. Only three trials of one subject are public, without a licence;
 the whole set has been promised on OSF (about 50 GB a subject). Licence: none is stated.
 """
@@ -16,17 +19,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from heschl.corpora._headers import counted
 from heschl.corpora.sensors import places
+from heschl.corpora.trial_files import kept, usable
 from heschl.corpora.trials import Kind, clips_of, lone_words, numbered, opened, runs
-from heschl.files import read_text
+from heschl.files import read_text, replacing
 from heschl.types import Clip, Corpus, Heard, HeschlError, Recording, Skipped
 
 Names = Sequence[str] | str | Path | None
+AT_ONCE = 2**26  # bytes of trials that are looked through together
 
 
 def read(
@@ -66,12 +73,13 @@ def read(
     skipped: list[Skipped] = []
     for path in paths:
         try:
-            recording, own = _subject(path, spoken, names, montage, rate, kind, blocks)
+            recording, own, lost = _subject(path, spoken, names, montage, rate, kind, blocks)
         except HeschlError as error:
             skipped.append(Skipped(path.name, str(error)))
             continue
         recordings.append(recording)
         clips += own
+        skipped += lost
     if not clips:
         raise HeschlError(f"nothing in {root} can be read: {skipped[0].why}")
     return Corpus(
@@ -101,7 +109,7 @@ def _subject(
     rate: float,
     kind: Kind,
     blocks: int,
-) -> tuple[Recording, list[Clip]]:
+) -> tuple[Recording, list[Clip], list[Skipped]]:
     with opened(path) as file:
         arrays = [getattr(file.get(name), "ndim", 0) for name in ("x_data", "y_data")]  # a group has no axes
         if arrays[0] not in (3, 4) or not arrays[1]:
@@ -132,7 +140,41 @@ def _subject(
     space = None if positions is None else "head"
     recording = Recording(path.stem, subject, path, rate, kind, named, positions, space, heard)
     columns = {"word": labels, "block": known or runs(len(labels), min(blocks, len(labels)))}
-    return recording, clips_of(recording, seconds, columns)
+    rows, lost = _finite(path, named)
+    clips = clips_of(recording, seconds, columns)
+    return recording, [clips[k] for k in rows], [Skipped(f"{path.stem}, {where}", why) for where, why in lost]
+
+
+def _finite(path: Path, channels: Sequence[str]) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """Rows of trials whose values are all finite, and of the others where and why."""
+    with opened(kept(path, {"of": "finite"}, partial(_surveyed, path))) as file:
+        finite = file["finite"][:]
+    if finite.all():
+        return np.arange(len(finite)), []
+    bad = (~finite).sum(0)
+    if 2 * bad.max() > len(finite):
+        worst = int(bad.argmax())
+        raise HeschlError(
+            f"{path}: channel {channels[worst]} of x_data is not finite (NaN) in {bad[worst]} of {counted(len(finite), 'trial')}: "
+            "take it out of the file, or interpolate it"
+        )
+    rows, _, lost = usable(finite, np.ones_like(finite), [f"trial {k}" for k in range(len(finite))], channels)
+    return rows, lost
+
+
+def _surveyed(source: Path, path: Path) -> None:
+    """Writes which channels of which trials (trial, channel) of x_data are finite; as many trials at a time as `AT_ONCE` holds."""
+    import h5py
+
+    with opened(source) as file:
+        data = file["x_data"]
+        size = max(1, AT_ONCE // max(1, int(np.prod(data.shape[1:])) * data.dtype.itemsize))
+        finite = np.ones(data.shape[:2], bool)
+        for first in range(0, len(data), size):
+            values = data[first : first + size]
+            finite[first : first + size] = np.isfinite(values).reshape(*values.shape[:2], -1).all(2)
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.create_dataset("finite", data=finite, track_times=False)
 
 
 def _labels(path: Path, told: Any, words: list[str] | None) -> list[str]:

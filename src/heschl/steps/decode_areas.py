@@ -1,19 +1,21 @@
-"""Which areas of the cortex drive retrieval? What could come from there is taken out of the trials, and decoded again.
+"""Which areas of the cortex drive retrieval? What comes from there is exchanged with another trial's, and decoded again.
 
-With the lead field G_A (sensor, source) of an area's sources on the template head, a minimum-norm inverse that knows no
-others explains G_A G_A' (G_A G_A' + l I)^-1 x of a trial x, l = tr(G_A G_A') / sensors / snr^2. That part is taken out. The
-network and its word vectors stay as they are; the reciprocal rank that is lost is what the area could have been worth
-to them. Beside it stand as many sources elsewhere, drawn at random, which lose as much where nothing is special about the
+A minimum-norm estimate over the template's whole cortex (gain G (sensor, source) on its head) gives an area's sources A the
+part S_A (S_A + S_B + I / snr^2)^-1 x of a trial x, where S_A = G_A G_A' and S_B, of all other sources, the area's rivals, are
+scaled to mean powers of `POWER` and 1, and I is noise. That part is exchanged with another trial's of the recording, so that it is as strong and tells
+another word. The network and its word vectors stay as they are; the reciprocal rank that is lost is what the area was worth
+to them. Without rivals an area would explain most of what any other sends (tests/steps/test_decode_areas.py).
+Beside it stand as many sources elsewhere, drawn at random, which lose as much where nothing is special about the
 area, and the cross-talk of dSPM over the whole cortex: areas that read each other above one half cannot be told apart and
-are taken out as one.
+are exchanged as one.
 
-It is the template's head, not the subject's; what an area could explain may come from another; and a fall says what this
-network used, not what a brain did.
+It is the template's head, not the subject's; the estimate gives an area some of what its neighbours send; and a fall
+says what this network used, not what a brain did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,11 +25,14 @@ import numpy as np
 from heschl.corpora.sensors import Sensors
 from heschl.files import write_csv
 from heschl.steps.decode_linear import Decoded, scores_with
+from heschl.steps.networks import read_wave
 from heschl.tasks.retrieval import Scores, hits, ranks, reciprocal
 from heschl.types import Clip, HeschlError, Recording
 
 TRIALS = 192  # that are decoded again for each area, evenly over recordings
 SNR = 3.0  # amplitude signal-to-noise ratio that the inverse assumes, as MNE does
+POWER = 1.0  # that an area is given, of all its rivals' together, however large it is
+EXCHANGES = 2  # other trials for each
 ELSEWHERE = 8  # random patches
 AWAY = 0.02  # m that they keep from the areas
 DRAWS = 1000  # of the bootstrap
@@ -35,12 +40,10 @@ FEWEST = 16  # electrodes with a place, below which an inverse says little
 
 
 class Head(NamedTuple):
-    """One montage on the template: rows of its electrodes in a trial, gain (electrode, source) against their mean, and the
-    cross-talk of the table's areas (read in, active)."""
+    """One montage on the template: rows of its electrodes in a trial, gain (electrode, source) against their mean."""
 
     rows: np.ndarray
     gain: np.ndarray
-    talk: np.ndarray
 
 
 def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dict[str, Any]:
@@ -67,43 +70,32 @@ def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dic
     if why is not None or sensors is None:
         return empty | {"notes": [f"which areas drive retrieval is left out: {why}"]}
     from heschl.brain.areas import patch, read_areas
-    from heschl.brain.inverse import joined
+    from heschl.brain.inverse import cross_talk, inverse_operator, joined
     from heschl.figures.decode_areas import areas_figure
     from heschl.figures.style import save_both
 
     patches = [patch(area) for area in read_areas().areas.values()]
     names = tuple(one.area.name for one in patches)
-    heads: dict[bytes, Head] = {}
-    of_recording: dict[str, bytes] = {}
+    heads: dict[str, Head] = {}
+    talks = []
     for recording in recordings:
         places = sensors.positions[sensors.recordings.index(recording.id)]
-        of_recording[recording.id] = places.tobytes()
-        if places.tobytes() not in heads:
-            heads[places.tobytes()] = _head(places, patches)
-    talk = np.mean([heads[of_recording[one.id]].talk for one in recordings], axis=0)
+        rows, gain, info = gain_of(places)
+        heads[recording.id] = Head(rows, gain)
+        talks.append(cross_talk(patches, info, inverse_operator(info)).matrix)
+    talk = np.mean(talks, axis=0)
     groups = joined(names, talk)
     sources = {name: one.sources for name, one in zip(names, patches)}
     sets = {" + ".join(g): np.unique(np.concatenate([sources[name] for name in g])) for g in groups}
     size = int(np.median([len(one) for one in sets.values()]))
     others = _elsewhere(size, np.unique(np.concatenate(list(sources.values()))), seed)
 
-    some = _spread(held.trials, max(1, TRIALS // len(recordings)))
-    before = [values[some] for values in _found(held.scores, held.truth)]
+    some = _spread(held.trials, max(2, TRIALS // len(recordings)))
     random = np.random.default_rng((seed, 2))
     draws = random.multinomial(len(some), np.full(len(some), 1 / len(some)), DRAWS) / len(some)
 
     def without(name: str, chosen: np.ndarray) -> dict[str, Any]:
-        taken: list[float] = []
-        parts = {key: explained(head.gain[:, chosen]) for key, head in heads.items()}
-
-        def change(wave: np.ndarray, clip: Clip) -> np.ndarray:
-            key = of_recording[clip.labels["recording"]]
-            left, share = _taken_out(wave, heads[key], parts[key], _scale(sensors, clip))
-            taken.append(share)
-            return left
-
-        after = _found(scores_with(held, [held.trials[k] for k in some], change), held.truth[some])
-        lost = before[1] - after[1]
+        lost, top, signal = exchanged(held, some, heads, chosen, seed)
         low, high = np.percentile(draws @ lost, [2.5, 97.5])
         return {
             "areas": name,
@@ -111,24 +103,24 @@ def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dic
             "lost": float(lost.mean()),
             "low": float(low),
             "high": float(high),
-            "top_1_lost": float((before[0] - after[0]).mean()),
-            "signal": float(np.mean(taken)),
+            "top_1_lost": float(top.mean()),
+            "signal": signal,
         }
 
-    rows = [without(name, chosen) for name, chosen in sets.items()]
-    rows.sort(key=lambda row: -row["lost"])
+    told = [without(name, chosen) for name, chosen in sets.items()]
+    told.sort(key=lambda row: -row["lost"])
     control = [without(f"elsewhere {k + 1}", chosen) for k, chosen in enumerate(others)]
-    write_csv(folder / "areas.csv", [*rows, *control], list(rows[0]))
+    write_csv(folder / "areas.csv", [*told, *control], list(told[0]))
     table = [{"read in": name, **dict(zip(names, map(float, row)))} for name, row in zip(names, talk)]
     write_csv(folder / "cross_talk.csv", table, ["read in", *names])
     most = max(row["lost"] for row in control)
     title = f"Which areas drive retrieval, {of}: what is lost without them"
-    save_both(partial(areas_figure, rows, control, names, talk, title), folder / "areas")
-    alt = "Reciprocal rank lost: " + "; ".join(f"{row['areas']} {row['lost']:+.3f}" for row in rows)
+    save_both(partial(areas_figure, told, control, names, talk, title), folder / "areas")
+    alt = "Reciprocal rank lost: " + "; ".join(f"{row['areas']} {row['lost']:+.3f}" for row in told)
     return {
-        "rows": rows,
+        "rows": told,
         "elsewhere": control,
-        "above_elsewhere": [row["areas"] for row in rows if row["lost"] > most and row["low"] > 0],
+        "above_elsewhere": [row["areas"] for row in told if row["lost"] > most and row["low"] > 0],
         "cross_talk": {"names": list(names), "matrix": talk.tolist()},
         "notes": [],
         "pictures": [{"file": "areas.svg", "title": title, "alt": f"{alt}; at most {most:+.3f} elsewhere."}],
@@ -150,15 +142,10 @@ def _impossible(held: Decoded, sensors: Sensors | None, recordings: Sequence[Rec
     ]
     if min(counts) < FEWEST:
         return f"a recording has {min(counts)} electrodes with a place, and an inverse takes {FEWEST}"
+    trials = [sum(clip.labels["recording"] == one.id for clip in held.trials) for one in recordings]
+    if min(trials) < 2:
+        return "a recording has one trial in this part, and none to exchange it with"
     return None
-
-
-def _head(places: np.ndarray, patches: Sequence[Any]) -> Head:
-    """Lead field and cross-talk of electrodes at places (sensor, 3), NaN for none."""
-    from heschl.brain.inverse import cross_talk, inverse_operator
-
-    rows, gain, info = gain_of(places)
-    return Head(rows, gain, cross_talk(patches, info, inverse_operator(info)).matrix)
 
 
 def gain_of(places: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -175,25 +162,80 @@ def gain_of(places: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any]:
     return rows, leadfield(info, reference="average"), info
 
 
-def explained(gain: np.ndarray, snr: float = SNR) -> np.ndarray:
-    """(sensor, sensor) that takes a trial to what sources of this gain (sensor, source) alone explain of it."""
-    power = gain @ gain.T
-    noise = np.trace(power) / len(power) / snr**2
-    return np.asarray(np.linalg.solve(power + noise * np.eye(len(power)), power).T)
+def share(gain: np.ndarray, chosen: np.ndarray, power: float = POWER) -> np.ndarray:
+    """(sensor, sensor) that takes a trial to the part that the chosen sources have in an estimate over all of gain (sensor,
+    source). chosen: their numbers. power: that they are given, of all others' together."""
+    mine = np.isin(np.arange(gain.shape[1]), chosen)
+    own, rest = (gain[:, one] @ gain[:, one].T for one in (mine, ~mine))
+    own, rest = power * len(own) * own / np.trace(own), len(rest) * rest / np.trace(rest)
+    return np.asarray(np.linalg.solve(own + rest + np.eye(len(own)) / SNR**2, own).T)
 
 
-def _taken_out(
-    wave: np.ndarray, head: Head, part: np.ndarray, scale: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, float]:
-    """A trial (sensor, time) without what ``part`` (see `explained`) makes of it, and its share of the power."""
+def exchanged(
+    held: Decoded,
+    some: Sequence[int],
+    heads: Mapping[str, Head],
+    chosen: np.ndarray,
+    seed: int = 0,
+    power: float = POWER,
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """What is lost where the chosen sources' part of a trial is that of another of its recording; means of `EXCHANGES` others.
+
+    Parameters
+    ----------
+    some: numbers of the trials. heads: by recording. chosen: numbers of sources; power: see `share`.
+
+    Returns
+    -------
+    reciprocal rank and top-1 lost, (trial,) each, and the part's share of the trials' power
+    """
+    sensors, clips = held.network.sensors, [held.trials[k] for k in some]
+    assert sensors is not None
+    parts = {name: share(head.gain, chosen, power) for name, head in heads.items()}
+    found, whole = {}, 0.0
+    for clip in clips:
+        name = clip.labels["recording"]
+        volts = _volts(
+            read_wave(clip, held.network.sample_rate, None, sensors), heads[name], _scale(sensors, clip)
+        )
+        found[clip.id] = parts[name] @ volts
+        whole += float(np.square(volts).sum())
+    before = [values[list(some)] for values in _found(held.scores, held.truth)]
+    lost, top = np.zeros(len(clips)), np.zeros(len(clips))
+    for draw in range(EXCHANGES):
+        other = _others(clips, np.random.default_rng((draw, 1 + seed)))
+
+        def change(wave: np.ndarray, clip: Clip, other: dict[str, str] = other) -> np.ndarray:
+            head, (centre, spread) = heads[clip.labels["recording"]], _scale(sensors, clip)
+            volts = _volts(wave, head, (centre, spread)) + found[other[clip.id]] - found[clip.id]
+            left = wave.copy()
+            left[head.rows] = (volts - centre[head.rows, None]) / spread[head.rows, None]
+            return left
+
+        after = _found(scores_with(held, clips, change), held.truth[list(some)])
+        top += (before[0] - after[0]) / EXCHANGES
+        lost += (before[1] - after[1]) / EXCHANGES
+    own = sum(float(np.square(one).sum()) for one in found.values())
+    return lost, top, own / whole if whole else 0.0
+
+
+def _others(clips: Sequence[Clip], random: np.random.Generator) -> dict[str, str]:
+    """Id of each trial -> that of another of its recording, each once."""
+    of: dict[str, list[str]] = {}
+    for clip in clips:
+        of.setdefault(clip.labels["recording"], []).append(clip.id)
+    other = {}
+    for own in of.values():
+        order = random.permutation(len(own))
+        other |= {own[a]: own[b] for a, b in zip(order, np.roll(order, 1), strict=True)}
+    return other
+
+
+def _volts(wave: np.ndarray, head: Head, scale: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """(electrode, time) of a trial (sensor, time), less their mean, before its sensors were scaled."""
     centre, spread = scale
     volts = wave[head.rows] * spread[head.rows, None] + centre[head.rows, None]
-    volts = volts - volts.mean(0)
-    gone = part @ volts
-    left = wave.copy()
-    left[head.rows] = (volts - gone - centre[head.rows, None]) / spread[head.rows, None]
-    whole = float(np.square(volts).sum())
-    return left, float(np.square(gone).sum()) / whole if whole else 0.0
+    return np.asarray(volts - volts.mean(0))
 
 
 def _scale(sensors: Sensors, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
@@ -206,8 +248,8 @@ def _scale(sensors: Sensors, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _elsewhere(size: int, areas: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Patches of ``size`` neighbouring sources of one hemisphere, drawn at random, all of them `AWAY` from the areas, whose
-    neighbours cannot be told from them."""
+    """Patches of ``size`` neighbouring sources of one hemisphere, drawn at random, none of them twice, all of them `AWAY` from
+    the areas, whose neighbours cannot be told from them."""
     from scipy.spatial import cKDTree
 
     from heschl.brain.anatomy import template
@@ -217,11 +259,14 @@ def _elsewhere(size: int, areas: np.ndarray, seed: int) -> list[np.ndarray]:
     free = cKDTree(anatomy.sources[areas]).query(anatomy.sources)[0] > AWAY
     random, found = np.random.default_rng((seed, 1)), []
     for centre in random.permutation(np.flatnonzero(free)):
+        if not free[centre]:
+            continue
         far = np.linalg.norm(anatomy.sources - anatomy.sources[centre], axis=1)
         far[~free | (left != left[centre])] = np.inf
         near = np.argsort(far, kind="stable")[:size]
         if np.isfinite(far[near]).all():
             found.append(near)
+            free[near] = False
         if len(found) == ELSEWHERE:
             return found
     raise HeschlError("the table's areas leave no room for patches elsewhere: make them smaller")

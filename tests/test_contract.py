@@ -253,6 +253,13 @@ def test_verbs_say_why_not() -> None:
         assert not told[name].can and "give logits" in told[name].why
 
 
+def test_where_all_clips_have_one_length_no_verb_asks_for_lengths() -> None:
+    deaf = variant(forward=lambda self, x: Good.forward(self, x))
+    for one_length in (False, True):
+        table = {verb.name: verb for verb in verbs(deaf, (6, 11), 3, one_length=one_length)}
+        assert [table[name].can for name in ("train", "evaluate", "predict")] == [one_length] * 3
+
+
 class Plain(nn.Module):
     """The wave as it comes."""
 

@@ -80,7 +80,8 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as found:
             return sorted((e for e in found if not e.name.startswith(".")), key=lambda entry: entry.name)
     except FileNotFoundError:
-        raise HeschlError(f"the folder {folder} is not there: check the path of the corpus") from None
+        what = "file" if folder.suffix else "folder"
+        raise HeschlError(f"the {what} {folder} is not there: check the path of the corpus") from None
     except NotADirectoryError:
         raise HeschlError(
             f"{folder} is a file, not a folder: name the folder that holds the recordings"

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 from torch import nn
 
 from heschl.contract import broken, check_feature, check_model, check_task, verbs
+from heschl.contract.verbs import needed
 from heschl.corpora._headers import counted
 from heschl.recipe import CorpusPart, Part, Recipe, load
 from heschl.recipe.parts import check_part
@@ -135,7 +136,8 @@ def _lengths(made: Survey) -> list[Finding]:
 
 
 def own_parts(made: Survey) -> list[Finding]:
-    """Rules of the contract that parts from the user's own package break."""
+    """Rules of the contract that parts from the user's own package break; of a network, those alone are wrong that
+    training stands on: the others cost it verbs, which `_verbs` tells."""
     recipe, found = made.recipe, []
     checks: list[tuple[Part | CorpusPart, str, Callable[[Any], Any]]] = [
         (recipe.feature, "feature", check_feature),
@@ -145,17 +147,23 @@ def own_parts(made: Survey) -> list[Finding]:
     for part, kind, check in checks:
         factory = _factory(part, kind, recipe)
         if not factory.func.__module__.startswith("heschl."):
-            found += [
-                Finding("wrong", f"{part.use}: {one.rule}: {one.said}") for one in broken(check(factory))
-            ]
+            for one in broken(check(factory)):
+                stops = kind != "model" or one.rule in needed("train", _one_length(made))
+                found.append(Finding("wrong" if stops else "note", f"{part.use}: {one.rule}: {one.said}"))
     return found
+
+
+def _one_length(made: Survey) -> bool:
+    """All clips are cut or filled to one length, so that the network is told of none."""
+    return made.recipe.clip.seconds is not None and not made.frames
 
 
 def _verbs(made: Survey) -> list[Finding]:
     """What can be done with this network, and what cannot."""
     if made.per_frame or made.frames:
         return []
-    table = verbs(_factory(made.recipe.model, "model", made.recipe), made.in_shape, len(made.labels))
+    factory = _factory(made.recipe.model, "model", made.recipe)
+    table = verbs(factory, made.in_shape, len(made.labels), one_length=_one_length(made))
     can = ", ".join(verb.name for verb in table if verb.can)
     cannot = [
         Finding("note", f"{made.recipe.model.use} cannot be taken to {one.name}: {one.why}")

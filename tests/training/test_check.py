@@ -1,0 +1,66 @@
+"""What `heschl check` says of a network of the user's own, and that training bears it out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from heschl.files import write_json
+from heschl.recipe import load
+from heschl.training.check import check_recipe
+from heschl.training.fit import train
+
+Recipe = Callable[..., dict[str, Any]]
+BARE = '''
+import torch
+from torch import nn
+
+
+class Bare(nn.Module):
+    """As people write them: no areas, nothing said of lengths."""
+
+    def __init__(self, in_shape, n_outputs):
+        super().__init__()
+        self.rnn = nn.GRU(in_shape[0], 8, batch_first=True)
+        self.out = nn.Linear(8, n_outputs)
+
+    def forward(self, x):
+        return self.out(self.rnn(x.mT)[0].mean(1))
+'''
+
+
+@pytest.fixture
+def bare(recipe: Recipe, tmp_path: Path) -> Callable[..., Any]:
+    (tmp_path / "bare.py").write_text(BARE, encoding="utf-8")
+
+    def made(**changes: Any) -> Any:
+        write_json(tmp_path / "bare.yaml", recipe(model={"use": "bare.Bare"}, **changes))  # JSON is YAML
+        return load(tmp_path / "bare.yaml")
+
+    return made
+
+
+def told(loaded: Any) -> tuple[list[str], dict[str, str]]:
+    """The texts of what is wrong, and for each verb that the network cannot be taken to, why."""
+    findings = check_recipe(loaded)
+    wrong = [one.text for one in findings if one.level == "wrong"]
+    refused = [one.text.split("cannot be taken to ")[1] for one in findings if "cannot be taken" in one.text]
+    return wrong, dict(one.split(": ", 1) for one in refused)
+
+
+def test_clips_of_one_length_ask_nothing_of_lengths(bare: Callable[..., Any], tmp_path: Path) -> None:
+    wrong, refused = told(bare())
+    assert wrong == []
+    assert set(refused) == {"probe", "place", "align"}
+    assert all("areas" in why for why in refused.values())
+    run = train(bare(train={"epochs": 1, "batch": 6}), runs=tmp_path / "runs", quiet=True)
+    assert run.finished and all(torch.isfinite(one).all() for one in run.weights().values())
+
+
+def test_clips_of_their_own_length_stop_it_at_once(bare: Callable[..., Any]) -> None:
+    wrong, refused = told(bare(clip={"seconds": None}))
+    assert len(wrong) == 1 and "takes no `lengths`" in wrong[0] and not refused

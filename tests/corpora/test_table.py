@@ -282,7 +282,7 @@ def test_check_says_what_is_wrong(folder: Path) -> None:
         assert piece in text, piece
     assert "label `seconds`" not in text
     assert table.check(folder / "none.csv") == [
-        f"! the folder {folder / 'none.csv'} is not there: check the path of the corpus"
+        f"! the file {folder / 'none.csv'} is not there: check the path of the corpus"
     ]
     assert table.first_class(lines) == "word"
 

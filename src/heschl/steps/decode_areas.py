@@ -224,7 +224,7 @@ def _others(clips: Sequence[Clip], random: np.random.Generator) -> dict[str, str
     of: dict[str, list[str]] = {}
     for clip in clips:
         of.setdefault(clip.labels["recording"], []).append(clip.id)
-    other = {}
+    other: dict[str, str] = {}
     for own in of.values():
         order = random.permutation(len(own))
         other |= {own[a]: own[b] for a, b in zip(order, np.roll(order, 1), strict=True)}

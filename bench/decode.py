@@ -397,7 +397,7 @@ def recovered(run: Any) -> list[str]:
         f"sources oscillate), the least of all is {share.min():.2f}. The weakest source, at 32 Hz, tells words, and this network hardly reads "
         "it; where it alone tells them it is found: see the table of bench/carriers.py.",
         "",
-        "| areas taken out | reciprocal rank lost | 95 % | top-1 lost | share of the signal |",
+        "| areas exchanged with another trial's | reciprocal rank lost | 95 % | top-1 lost | share of the signal |",
         "|---|---:|---:|---:|---:|",
     ]
     areas = found["areas"]

@@ -62,7 +62,7 @@ def test_the_layout_of_meg_masc(tmp_path: Path) -> None:
     x, labels, rate, _, positions = trials(recording)
     assert labels["word"] == ("once", "upon", "a") * 2 and rate == 120.0 and x.shape == (6, 3, 360)
     assert positions is not None and np.allclose(positions[2], (0.1, 0.02, 0.1))
-    assert labels["heard"][1] == "story_1@2.500" and set(labels["block"]) == {"story_1"}
+    assert labels["heard"][1] == "Story_1@2.500" and set(labels["block"]) == {"Story_1"}
     assert (
         trials(corpus.recordings[3]).labels["heard"] == labels["heard"]
     )  # the same sounds for both listeners

@@ -260,6 +260,11 @@ def test_the_published_tree_of_feis(tmp_path: Path) -> None:
     expected = 1e-6 * (values - values.mean(2, keepdims=True))
     assert np.allclose(x[:], expected, atol=1e-12)
     assert positions is not None and not np.isnan(positions).any()
+    (tmp_path / "experiments" / "01").rename(tmp_path / "experiments" / "chinese-1")
+    with pytest.raises(HeschlError, match="neither"):
+        feis.read(tmp_path)
+    assert [one.subject for one in feis.read(tmp_path, speech="chinese").recordings] == ["chinese-1"]
+    (tmp_path / "experiments" / "chinese-1").rename(tmp_path / "experiments" / "01")
     with pytest.raises(HeschlError, match="choose stimuli"):
         feis.read(tmp_path, phase="dreaming")
     with pytest.raises(HeschlError, match="neither"):

@@ -26,7 +26,7 @@ from heschl.steps.explain import explain_run
 from heschl.steps.networks import Answer, Network, answers, open_network, pointing, scores_among, with_sensors
 from heschl.tasks.match import match_loss
 from heschl.tasks.retrieval import middle, ranks
-from heschl.tasks.segments import Match, segment_mel, stretch
+from heschl.tasks.segments import Match, plain, segment_mel, stretch
 from heschl.training.fit import train
 from heschl.types import Batch, Clip, HeschlError, Span
 
@@ -240,7 +240,7 @@ def test_a_stretch_of_a_long_sound(tmp_path: Path) -> None:
     clip = Clip("audio/Story_1", tmp_path / "Story_1.wav", 16000.0, {}, stop=6.0)
     known, at, mel = {clip.id: clip}, {"story_1": clip}, LogMel(16000, 12)
     for second, before, seconds in ((2.5, 0.4, 1.0), (0.1, 0.4, 1.0), (5.8, 0.4, 1.0)):
-        given = stretch(f"STORY_1@{second:.3f}", known, at, before, seconds)
+        given = stretch(f"STORY_1.0@{second:.3f}", known, at, before, seconds)
         assert given is not None
         whole = replace(clip, spans=(Span("x", second, second + 0.1, "word"),))
         cut = segment_mel(given, mel, 10, before, seconds)
@@ -249,6 +249,7 @@ def test_a_stretch_of_a_long_sound(tmp_path: Path) -> None:
     assert (
         stretch("Story_2@1.0", known, at, 0.0, 1.0) is None and stretch("word", known, at, 0.0, 1.0) is None
     )
+    assert plain("The_Story_0.0") == "the_story_0" and plain("LPF086") == plain("lpf86")
     assert (
         stretch("Story_1@soon", known, at, 0.0, 1.0) is None and stretch(clip.id, known, at, 0.0, 1.0) is clip
     )

@@ -328,7 +328,9 @@ def read_events(path: Path, column: str = "trial_type", kind: str | None = None)
                 continue
             text = str(cell.get(str(cell.get("kind")), cell.get("word", "")))
             if cell.get("sound") and "start" in cell:
-                block = re.sub(r"\.[^.]+$", "", str(cell["sound"]).rsplit("/", 1)[-1])
+                block = re.sub(
+                    r"(\.0)?\.[^.]+$", "", str(cell["sound"]).rsplit("/", 1)[-1]
+                )  # lw1_0.0.wav is lw1_0.wav
                 heard = f"{block}@{float(cell['start']):.3f}"
         if not text or text == "n/a":
             continue

@@ -1,6 +1,6 @@
 """FEIS: fourteen-channel EEG of people who heard, imagined and spoke 16 phonemes (Wellington and Clayton, 2019).
 
-    experiments/01/thinking.zip         the published tree: a table a phase (stimuli, thinking, speaking, resting, ...),
+    experiments/01/thinking.zip         the published tree (chinese-1 and chinese-2: syllables): a table a phase (stimuli, thinking, speaking, resting, ...),
                                         .zip or .csv, columns Time:256Hz, Epoch, F3, ..., F4, Label, Stage, Flag; some 1,280
                                         rows an epoch, of articulators 256 (so its authors' code/merge_trial_csvs.py writes them)
     01.npz                              epochs of one phase: eeg (epoch, 14, sample), label, sfreq, ch_names
@@ -18,7 +18,7 @@ import zipfile
 import zlib
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -35,7 +35,9 @@ UNIT = 1e-6  # volts
 PHASES = ("stimuli", "thinking", "speaking", "fixations", "resting", "articulators")
 
 
-def read(root: Path, phase: str = "thinking", blocks: int = 10) -> Corpus:
+def read(
+    root: Path, phase: str = "thinking", blocks: int = 10, speech: Literal["english", "chinese"] = "english"
+) -> Corpus:
     """Trials as clips, one recording a person; each table is turned into a file of trials in the cache once.
 
     Labels: word (the phoneme), subject, block (one of ``blocks`` stretches of neighbouring trials), recording. Values are
@@ -45,6 +47,7 @@ def read(root: Path, phase: str = "thinking", blocks: int = 10) -> Corpus:
     ----------
     root: a folder of .npz files, or the published tree (or its ``experiments``).
     phase: of the published tree: stimuli (hearing), thinking, speaking, fixations, ...
+    speech: of it too: "english", 21 people and 16 phonemes, or "chinese", two people and 16 syllables.
 
     Raises
     ------
@@ -56,10 +59,13 @@ def read(root: Path, phase: str = "thinking", blocks: int = 10) -> Corpus:
         top = root / "experiments" if (root / "experiments").is_dir() else root
         if phase not in PHASES:
             raise HeschlError(f"feis.phase is '{phase}': choose {', '.join(PHASES)}")
+        if speech not in ("english", "chinese"):
+            raise HeschlError(f"feis.speech is '{speech}': choose english or chinese")
         for suffix in (".zip", ".csv"):
             there = {name for _, name in sources}
             found = sorted(top.glob(f"*/{phase}{suffix}"))
             sources += [(path, path.parent.name) for path in found if path.parent.name not in there]
+        sources = [one for one in sources if one[1].lower().startswith("chinese") == (speech == "chinese")]
     if not sources:
         raise HeschlError(f"{root} holds neither NN.npz nor experiments/NN/{phase}.zip: check the folder")
     clips: list[Clip] = []

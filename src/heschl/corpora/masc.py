@@ -3,11 +3,12 @@
     sub-01/ses-0/meg/sub-01_ses-0_task-0_meg.con        KIT, 208 sensors, 1000 Hz; a task a story
     sub-01/ses-0/meg/sub-01_ses-0_task-0_events.tsv     onset, and trial_type: a dictionary, {'kind': 'word', 'word': 'Tara',
                                                         'sound': 'stimuli/audio/lw1_0.0.wav', 'start': 0.5, ...}
-    stimuli/audio/lw1_0.0.wav                           what was heard, where matching wants sounds
+    stimuli/audio/lw1_0.wav                             what was heard, where matching wants sounds: the tables write its
+                                                        number as 0.0, and letters of The_Black_Willow large
 
 27 people, 56 hours; about 100 GB. Licence: CC0 1.0. Where from: osf.io/ag3kj (and h2tzn, u5327, dr4wy). A split by
 "block", the sound, keeps every sound in one part, whoever heard it. Names and columns were checked against its authors'
-check_decoding.py and two other public readers; the recordings themselves were not seen by us.
+check_decoding.py and five other public readers; the recordings themselves were not seen by us.
 """
 
 from __future__ import annotations
@@ -62,7 +63,12 @@ def write_tiny(root: Path, seed: int = 0) -> None:
             lines = ["onset\tduration\ttrial_type"]
             for k, word in enumerate(["once", "upon", "a"] * 2):
                 at = 2.5 * k
-                cell = {"kind": "word", "word": word, "sound": f"stimuli/audio/story_{task}.wav", "start": at}
+                cell = {
+                    "kind": "word",
+                    "word": word,
+                    "sound": f"stimuli/audio/Story_{task}.0.wav",
+                    "start": at,
+                }
                 lines.append(f"{1 + at}\t0.3\t{cell}")
                 lines.append(f"{1 + at}\t0.1\t{ {**cell, 'kind': 'phoneme', 'phoneme': word[0] + '_B'} }")
             write_text(folder / f"{name}_events.tsv", "\n".join(lines) + "\n")

@@ -66,7 +66,7 @@ def _lost(
     axis.spines["left"].set_visible(False)
     axis.set(ylim=(-0.7, len(rows) - 0.3), xlabel="reciprocal rank lost, 95 % over trials")
     axis.set_title(
-        textwrap.fill("exchanged with another trial's; grey: as many sources elsewhere", 2 * letters),
+        textwrap.fill("grey: as many sources elsewhere, at random", 2 * letters),
         loc="left",
         color=SOFT,
     )

@@ -114,7 +114,7 @@ def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dic
     table = [{"read in": name, **dict(zip(names, map(float, row)))} for name, row in zip(names, talk)]
     write_csv(folder / "cross_talk.csv", table, ["read in", *names])
     most = max(row["lost"] for row in control)
-    title = f"Which areas drive retrieval, {of}: what is lost without them"
+    title = f"Which areas drive retrieval, {of}: what is lost where theirs is another trial's"
     save_both(partial(areas_figure, told, control, names, talk, title), folder / "areas")
     alt = "Reciprocal rank lost: " + "; ".join(f"{row['areas']} {row['lost']:+.3f}" for row in told)
     return {

@@ -7,6 +7,7 @@ same stretch (or, with ``same: word``, the same word) are no negatives of one an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -179,7 +180,7 @@ class Match:
         if not isinstance(use, str):
             raise HeschlError("task.sounds names no corpus: write {use: spoken}")
         corpus = read_corpus(use, **options)
-        at = {clip.id.rsplit("/", 1)[-1].lower(): clip for clip in corpus.clips}
+        at = {plain(clip.id.rsplit("/", 1)[-1]): clip for clip in corpus.clips}
         found = [stretch(name, corpus.by_id, at, self.before, self.seconds) for name in self.classes]
         missing = [name for name, clip in zip(self.classes, found, strict=True) if clip is None]
         if missing:
@@ -231,12 +232,12 @@ def stretch(
 
     Parameters
     ----------
-    known: clips by id. at: by the last part of it, in small letters (a table and its files may write a name otherwise).
+    known: clips by id. at: by the last part of it, see `plain`.
     """
     if name in known:
         return known[name]
     sound, mark, second = name.rpartition("@")
-    clip = known.get(sound) or at.get(sound.lower())
+    clip = known.get(sound) or at.get(plain(sound))
     try:
         onset = float(second)
     except ValueError:
@@ -251,6 +252,11 @@ def stretch(
         )
     word = Span(name, onset - first, onset - first + seconds, "word")
     return replace(clip, spans=(word,), start=clip.start + first, stop=min(stop, clip.stop or stop))
+
+
+def plain(sound: str) -> str:
+    """A sound's name, which a table and its files may write otherwise: in small letters, story_0.0 as story_0, LPF086 as lpf86."""
+    return re.sub(r"(\D)0*(\d+)(\.0)?$", r"\1\2", sound.lower())
 
 
 def segment_mel(clip: Clip, mel: LogMel, steps: int, before: float, seconds: float) -> np.ndarray:

@@ -94,8 +94,8 @@ def _say_explained(found: dict[str, Any]) -> None:
     most = max((row["lost"] for row in found["areas"]["elsewhere"]), default=0.0)
     for row in found["areas"]["rows"]:
         say(
-            f"  without {row['areas']}: reciprocal rank {-row['lost']:+.3f} [{-row['high']:+.3f}, {-row['low']:+.3f}]; "
-            f"without as many sources elsewhere {-most:+.3f} at most"
+            f"  with {row['areas']} of another trial: reciprocal rank {-row['lost']:+.3f} [{-row['high']:+.3f}, {-row['low']:+.3f}]; "
+            f"with as many sources elsewhere {-most:+.3f} at most"
         )
     for note in [*found["notes"], *found.get("spaces", {"notes": []})["notes"]]:
         say(f"note: {note}")

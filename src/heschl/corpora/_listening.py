@@ -151,28 +151,3 @@ def slower(x: np.ndarray, every: int) -> np.ndarray:
         last = np.clip(middle + FIR * every + 1, 0, x.shape[1])
         found[count[:, last] > count[:, first]] = np.nan
     return found
-
-
-def read_mat(path: Path, *names: str) -> dict[str, Any]:
-    """Variables of a MATLAB file (version 5 to 7.2), structs as dictionaries.
-
-    Raises
-    ------
-    HeschlError: the file is missing, damaged, of version 7.3, or lacks one of them.
-    """
-    from scipy.io import loadmat
-
-    try:
-        found: dict[str, Any] = loadmat(str(path), squeeze_me=True, simplify_cells=True)
-    except FileNotFoundError:
-        raise HeschlError(f"{path} is not there: check the folder") from None
-    except NotImplementedError:
-        raise HeschlError(f"{path} is a MATLAB 7.3 file: save it again with -v7") from None
-    except Exception as error:  # scipy has no one error for damaged files
-        said = (str(error).splitlines() or [""])[0][:100]
-        raise HeschlError(f"{path} is damaged or no MATLAB file ({said}): download it again") from None
-    absent = [name for name in names if name not in found]
-    if absent:
-        there = ", ".join(name for name in found if not name.startswith("__"))
-        raise HeschlError(f"{path} has no variable {absent[0]}: it holds {there or 'nothing'}")
-    return found

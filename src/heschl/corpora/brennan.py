@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from heschl.corpora._listening import FIR, Heard, Long, Source, gathered, read_mat, slower
+from heschl.corpora._listening import FIR, Heard, Long, Source, gathered, slower
+from heschl.corpora._mat import read_mat
 from heschl.corpora.broderick import _save
 from heschl.corpora.sensors import places
 from heschl.files import read_csv, write_wav

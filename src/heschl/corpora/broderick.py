@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from heschl.corpora._listening import Heard, Long, Source, gathered, read_mat
+from heschl.corpora._listening import Heard, Long, Source, gathered
+from heschl.corpora._mat import read_mat
 from heschl.corpora.sensors import places
 from heschl.files import write_wav
 from heschl.types import Corpus, HeschlError

@@ -16,6 +16,7 @@ REFERENCES = {
     "words": "Warden P (2018). Speech Commands: a dataset for limited-vocabulary speech recognition. arXiv:1804.03209.",
     "alexnet": "Krizhevsky A, Sutskever I, Hinton GE (2012). ImageNet classification with deep convolutional neural "
     "networks. Advances in Neural Information Processing Systems 25.",
+    "jackknife": "Tukey JW (1958). Bias and confidence in not-quite large samples. Ann. Math. Stat. 29(2), 614.",
     "bootstrap": "Field CA, Welsh AH (2007). Bootstrapping clustered data. J. R. Stat. Soc. B 69(3), 369–390.",
     "lrp": "Bach S, Binder A, Montavon G, Klauschen F, Müller K-R, Samek W (2015). On pixel-wise explanations for "
     "non-linear classifier decisions by layer-wise relevance propagation. PLoS ONE 10(7), e0130140.",
@@ -63,7 +64,7 @@ def methods(
     if held:
         sentences += _scoring(held, needed)
     if decoded:
-        needed.append("permutation")
+        needed += ["jackknife" if by_t(decoded["network"]["groups"]) else "bootstrap", "permutation"]
         unit = decoded.get("unit", "word")
         linear = {"word": "shrinkage LDA", "stretch": "ridge regression to the candidates"}[unit]
         sentences.append(
@@ -152,7 +153,7 @@ def _scoring(held: Mapping[str, Any], needed: list[str]) -> list[str]:
     main = held["scores"] if held["kind"] == "clips" else held["scores"]["all"]
     if main["interval_note"]:
         return [f"Scores are of {main['n']:,} {main['unit']}s."]
-    needed.append("bootstrap")
+    needed.append("jackknife" if by_t(main["n_groups"]) else "bootstrap")
     return [
         f"Scores are of {main['n']:,} {main['unit']}s; intervals are {_made(main['n_groups'])} over whole "
         f"{main['interval_over']}s."
@@ -160,8 +161,9 @@ def _scoring(held: Mapping[str, Any], needed: list[str]) -> list[str]:
 
 
 def _made(n_groups: int | None) -> str:
-    few = by_t(n_groups)
-    return f"95\u202f% {'intervals of the jackknife' if few else 'percentile intervals of a bootstrap'}"
+    if by_t(n_groups):
+        return "95\u202f% intervals by Student's t and the jackknife, never narrower than over what is drawn singly,"
+    return "95\u202f% percentile intervals of a bootstrap"
 
 
 def _explaining(run: Run, explained: Mapping[str, Any], needed: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from heschl.files import read_csv
 from heschl.report.disguise import Names
 from heschl.report.pictures import both
-from heschl.tasks.scores import loose, told
+from heschl.tasks.scores import by_t, loose, told
 from heschl.types import HeschlError
 
 if TYPE_CHECKING:
@@ -171,7 +171,8 @@ def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict
         kept = apart(held, main)["by"]
         if kept == main["group"]:
             sentence += (
-                f" The interval says where the score would lie for other {kept}s like these, 95 times in 100."
+                f" The interval{by_t(main['n_groups'])} says where the score would lie for other {kept}s like these, 95 times "
+                "in 100."
             )
         else:
             learned = f", whose other {kept}s it learned from" if kept != "clip" else ""

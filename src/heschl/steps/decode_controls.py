@@ -91,10 +91,9 @@ def control_decoding(
     picture = {
         "file": "controls.svg",
         "title": "What must be at chance, and what more data would give",
-        "alt": "; ".join(
-            f"{row['control']}, {row['decoder']}: {100 * row['top_1']:.1f} %, chance {100 * row['top_1_chance']:.1f} %"
-            for row in rows
-        ),
+        "alt": "Top-1: "
+        + "; ".join(f"{row['control']}, {row['decoder']}, {100 * row['top_1']:.1f}\u202f%" for row in rows)
+        + f"; chance {100 / len(held.network.labels):.1f}\u202f%.",
     }
     return {
         "rows": rows,

@@ -75,7 +75,7 @@ def show_ranks(
     first = curves["network"][0]
     alt = (
         f"Share of {len(rows):,} trials whose {unit} is among the first k of {n:,}: the network finds it first in "
-        f"{100 * first:.1f} %, the linear decoder in {100 * curves['linear decoder'][0]:.1f} %, chance is {100 / n:.1f} %."
+        f"{100 * first:.1f}\u202f%, the linear decoder in {100 * curves['linear decoder'][0]:.1f}\u202f%, chance is {100 / n:.1f}\u202f%."
     )
     return [{"file": "ranks.svg", "title": title, "alt": alt}]
 

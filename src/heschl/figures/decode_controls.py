@@ -43,13 +43,13 @@ def controls_figure(
 
 
 def _rows(axis: Axes, rows: Sequence[dict[str, Any]], chance: float) -> None:
-    places = np.arange(len(rows))[::-1]
+    places, half = np.arange(len(rows))[::-1], 0.04 * (len(rows) + 0.4)
     for place, row in zip(places, rows):
         if row.get("top_1_null_low") is not None:
             axis.fill_between(
                 [row["top_1_null_low"], row["top_1_null_high"]],
-                place - 0.14,
-                place + 0.14,
+                place - half,
+                place + half,
                 color=SOFT,
                 alpha=0.3,
                 linewidth=0,

@@ -228,3 +228,16 @@ def test_no_time_is_cut_off_at_the_edge(width, frames):
                 first, last = axis.get_xlim()
                 if label.get_text() and first <= label.get_position()[0] <= last:
                     assert label.get_window_extent(renderer).x1 <= edge, label.get_text()
+
+
+@pytest.mark.parametrize("samples", [700, 100_000])
+def test_a_wave_is_one_thin_line_from_its_lowest_to_its_highest_sample(samples):
+    """A filled outline of a short wave was twice as bold on pixels as in vector files."""
+    from heschl.figures.spectrogram import spectrogram_figure
+
+    wave = RANDOM.normal(size=samples)
+    above = spectrogram_figure(wave, 16000).axes[0]
+    (line,) = above.lines
+    seen = line.get_ydata()
+    assert not above.collections and len(seen) <= 4 * 720 + 100
+    assert seen.min() == wave.min() and seen.max() == wave.max()

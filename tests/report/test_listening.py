@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 
 import numpy as np
 import pytest
+from tests.browser import Browser
 
 from heschl.files import read_csv, read_json, write_json
 from heschl.report.listening import _measured, _trials, analyse, write_test
@@ -115,8 +117,9 @@ def test_trials_are_balanced_and_every_choice_holds_the_answer(tmp_path, monkeyp
         _trials(FakeRun(tmp_path), held, 13, np.random.default_rng(0))
 
 
-@pytest.mark.slow
-def test_the_page_does_not_give_the_answers_away(tmp_path_factory):
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A network that has learned little."""
     import torch
 
     from heschl.training.fit import train
@@ -133,8 +136,12 @@ def test_the_page_does_not_give_the_answers_away(tmp_path_factory):
         "task": {"use": "classify.Classify", "label": "digit"},
         "train": {"steps": 12, "batch": 16},
     }
-    run = train(recipe, runs=tmp_path_factory.mktemp("runs"), quiet=True)
-    page = write_test(run, 4)
+    return train(recipe, runs=tmp_path_factory.mktemp("runs"), quiet=True)
+
+
+@pytest.mark.slow
+def test_the_page_does_not_give_the_answers_away(trained):
+    page = write_test(trained, 4)
     text, key = page.read_text(encoding="utf-8"), read_json(page.parent / "key.json")
     shown = json.loads(text.split("TRIALS = ", 1)[1].split(";\nconst page", 1)[0])
     assert [trial["answer"] for trial in shown[:2]] == ["", ""] and shown[2]["answer"] == key["trials"][2][
@@ -142,4 +149,71 @@ def test_the_page_does_not_give_the_answers_away(tmp_path_factory):
     ]
     assert all(trial["clip"] not in text for trial in key["trials"])
     assert "http://" not in text and "https://" not in text
-    assert shown[0]["sound"].startswith("data:audio/wav;base64,UklGR") and write_test(run, 4) == page
+    assert shown[0]["sound"].startswith("data:audio/wav;base64,UklGR") and write_test(trained, 4) == page
+
+
+@pytest.mark.slow
+def test_a_listener_goes_through_the_page_by_clicks(trained, tmp_path):
+    """Every trial, in both halves of the listeners; the saved files are analysed, and the numbers counted by hand."""
+    page = write_test(trained, 4)
+    key = read_json(page.parent / "key.json")["trials"]
+    browser = Browser(tmp_path / "profile")
+    try:
+        files = [walk(browser.tab(), page, key, who, tmp_path / who) for who in ("a", "b")]
+    finally:
+        browser.close()
+    saved = [read_json(file) for file in files]
+    assert [one["turned"] for one in saved] == [True, False]  # a is 97, b is 98
+    for k in range(2):
+        assert {one["answers"][k]["by"] for one in saved} == {"sound", "picture"}
+        assert all(one["answers"][k]["plays"] == (one["answers"][k]["by"] == "sound") for one in saved)
+    held = analyse(trained, files)
+    # each names the sound right and the picture wrong, and takes the sound in the first of two
+    assert held["named"]["sound"]["value"] == 1 and held["named"]["picture"]["value"] == 0
+    assert held["preferred"]["value"] == 0.5 and held["difference"]["value"] == 1
+    assert held["sentences"][0].startswith("From the sound of the explanation, 100 %")
+
+
+def walk(tab, page, key, who, downloads):
+    """One listener by clicks: right by sound, wrong by picture, then the sound and the picture in turn; the saved file."""
+    downloads.mkdir()
+    tab.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
+    tab.size(1280)
+    tab.go(page.as_uri())
+    assert tab.ask("document.getElementById('start').disabled")
+    tab.ask(f"field.value = {json.dumps(who)}, field.dispatchEvent(new Event('input'))")
+    click(tab, "Begin")
+    for k, trial in enumerate(key):
+        tab.until(f"document.body.innerText.includes('Question {k + 1} of {len(key)}')")
+        click(tab, "The sound" if trial["kind"] == "prefer" else trial["target"])  # as fast as a double click
+        assert f"Question {k + 1} of" in tab.ask("document.body.innerText")
+        tab.until("performance.now() - began > 300")
+        source = tab.ask("document.querySelector('main').outerHTML.replace(/base64,[^\"]*/g, '')")
+        assert trial["clip"] not in source
+        if trial["kind"] == "prefer":
+            assert f"“{trial['target']}”" in source
+            click(tab, "The sound" if k % 2 == 0 else "The picture")
+            continue
+        assert tab.ask("document.querySelectorAll('audio, main img').length") == 1
+        sound = tab.ask("!!document.querySelector('audio')")
+        if sound:
+            tab.ask("(a => { a.muted = true; return a.play(); })(document.querySelector('audio'))")
+            tab.until("document.querySelector('audio').currentTime > 0")
+        wrong = next(name for name in trial["choices"] if name != trial["target"])
+        click(tab, trial["target"] if sound else wrong)
+    tab.until("document.body.innerText.includes('Thank you')")
+    click(tab, "Save the result")
+    end = time.monotonic() + 20
+    while not (files := list(downloads.glob("*.json"))) and time.monotonic() < end:
+        time.sleep(0.1)
+    return files[0]
+
+
+def click(tab, text):
+    """A real press of the mouse on the button that says so."""
+    at = tab.ask(
+        f"(b => {{ b.scrollIntoView(); const r = b.getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2]; }})"
+        f"([...document.querySelectorAll('button')].find(b => b.textContent === {json.dumps(text)}))"
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        tab.call("Input.dispatchMouseEvent", type=kind, x=at[0], y=at[1], button="left", clickCount=1)

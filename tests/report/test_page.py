@@ -249,3 +249,10 @@ def test_a_balanced_accuracy_is_not_told_as_the_share_of_right_answers(accuracy,
     scores = {"accuracy": {"value": accuracy}, "balanced_accuracy": {"value": 0.07}}
     words = _headline(run, {"kind": "clips", "scores": scores}, None)
     assert "right in 7 of 100 cases" in words and words.endswith("if each were said as often") is said
+
+
+def test_a_difference_that_rounds_to_nothing_keeps_its_sign():
+    from heschl.report.explained import points
+
+    shares = (0.05, -0.049, 0.003, -0.0026, -0.0004, 0.0)
+    assert [points(one) for one in shares] == ["+5", "−5", "+0.3", "−0.3", "0", "0"]

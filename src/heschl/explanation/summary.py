@@ -141,7 +141,7 @@ def summarise(
     rows.sort(key=lambda row: (row["kind"], -row["difference"], row["name"]))
     few = len(rows) - len(tested)
     if len(speakers) < LEAST:
-        sentence = _too_few(len(speakers))
+        sentence = _too_few(len(speakers), " in all")
     elif few:
         sentence = (
             f"{few} of {len(rows)} regions have no test: fewer than {LEAST} speakers said them, and then no "
@@ -154,9 +154,9 @@ def summarise(
     return rows, sentence
 
 
-def _too_few(n: int) -> str:
+def _too_few(n: int, of: str = "") -> str:
     return (
-        f"{n} speaker{'s are' if n != 1 else ' is'} too few for a permutation test: whatever is found, p is at least "
+        f"{n} speaker{'s' * (n != 1)}{of} {'are' if n != 1 else 'is'} too few for a permutation test: whatever is found, p is at least "
         f"{2 / 2**n:.2g}; explain clips of {LEAST} speakers or more"
     )
 

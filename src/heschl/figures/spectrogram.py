@@ -104,12 +104,17 @@ def sound_map() -> Any:
     return LinearSegmentedColormap.from_list("grey", [paper, paper + GREY * (ink - paper)])
 
 
-def _wave(axis: object, time: np.ndarray, wave: np.ndarray, pixels: int) -> None:
-    """The outline (lowest and highest sample of each pixel), so that a long clip does not make a long path."""
-    step = max(1, len(wave) // (2 * pixels))
-    whole = len(wave) // step * step
-    blocks = wave[:whole].reshape(-1, step)
-    axis.fill_between(time[:whole:step], blocks.min(1), blocks.max(1), color=INK, linewidth=0.4)  # type: ignore[attr-defined]
+def _wave(axis: Axes, time: np.ndarray, wave: np.ndarray, pixels: int) -> None:
+    """The wave as one line, a long one by the lowest and highest sample of each half pixel: no long path.
+
+    A line, since a filled outline without height is drawn twice as bold on pixels as in vector files.
+    """
+    step = len(wave) // (2 * pixels)
     limit = float(np.abs(wave).max()) or 1.0
-    axis.set_ylim(-limit, limit)  # type: ignore[attr-defined]
-    axis.axis("off")  # type: ignore[attr-defined]
+    if step > 1:
+        whole = len(wave) // step * step
+        blocks = wave[:whole].reshape(-1, step)
+        time, wave = time[:whole:step].repeat(2), np.stack([blocks.min(1), blocks.max(1)], 1).reshape(-1)
+    axis.plot(time, wave, color=INK, linewidth=0.5, solid_joinstyle="round")
+    axis.set_ylim(-limit, limit)
+    axis.axis("off")

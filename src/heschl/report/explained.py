@@ -332,5 +332,12 @@ def _faithful(run: Run) -> dict[str, Any] | None:
 
 def _signed(score: Mapping[str, Any]) -> str:
     low, high = score["low"], score["high"]
-    text = f"{100 * score['value']:+.0f}"
-    return (text + (f" [{100 * low:+.0f}, {100 * high:+.0f}]" if low is not None else "")).replace("-", "−")
+    text = points(score["value"])
+    return text if low is None else f"{text} [{points(low)}, {points(high)}]"
+
+
+def points(share: float) -> str:
+    """A difference in percentage points with its sign, finer where it would round to nothing: "+5", "−0.3", "0"."""
+    text = f"{100 * share:+.0f}"
+    text = f"{100 * share:+.1f}" if float(text) == 0 else text
+    return "0" if float(text) == 0 else text.replace("-", "−")

@@ -22,6 +22,7 @@ import numpy as np
 
 from heschl.explanation.summary import LEAST, permutation_p
 from heschl.files import read_audio, read_json, read_text, write_csv, write_json, write_text
+from heschl.report.explained import points
 from heschl.run import Run, open_run
 from heschl.steps.intervals import mean_over
 from heschl.types import HeschlError
@@ -337,8 +338,6 @@ def _sentences(held: Mapping[str, Any]) -> list[str]:
 
 
 def _told(found: Mapping[str, Any], signed: bool = False) -> str:
-    sign = "+" if signed else ""
-    value = f"{100 * (found['value'] or 0):{sign}.0f} %"
-    if found["low"] is None:
-        return value
-    return f"{value} [{100 * found['low']:{sign}.0f}, {100 * found['high']:{sign}.0f}]"
+    ends = [found["value"] or 0] + ([] if found["low"] is None else [found["low"], found["high"]])
+    value, *interval = (points(one) if signed else f"{100 * one:.0f}" for one in ends)
+    return f"{value} %" + (f" [{', '.join(interval)}]" if interval else "")

@@ -70,7 +70,7 @@ def methods(
         sentences.append(
             f"Each of {decoded['trials']:,} trials was scored with all {decoded['words']:,} {UNITS[unit]}, beside a linear decoder "
             f"({linear}, on time bins of the same input, fitted on the training part alone); p is by permutation of {UNITS[unit]} "
-            f"within blocks, intervals are {_made(decoded['network']['groups'])} {decoded['interval']}."
+            f"within blocks, intervals are {_made(decoded['interval'], decoded['network']['groups'], 'trial')}."
         )
     if explained:
         sentences += _explaining(run, explained, needed)
@@ -155,15 +155,19 @@ def _scoring(held: Mapping[str, Any], needed: list[str]) -> list[str]:
         return [f"Scores are of {main['n']:,} {main['unit']}s."]
     needed.append("jackknife" if by_t(main["n_groups"]) else "bootstrap")
     return [
-        f"Scores are of {main['n']:,} {main['unit']}s; intervals are {_made(main['n_groups'])} over whole "
-        f"{main['interval_over']}s."
+        f"Scores are of {main['n']:,} {main['unit']}s; intervals are "
+        f"{_made('over whole ' + main['interval_over'] + 's', main['n_groups'], main['unit'].replace('frame', 'clip'))}."
     ]
 
 
-def _made(n_groups: int | None) -> str:
-    if by_t(n_groups):
-        return "95\u202f% intervals by Student's t and the jackknife, never narrower than over what is drawn singly,"
-    return "95\u202f% percentile intervals of a bootstrap"
+def _made(over: str, n_groups: int | None, unit: str) -> str:
+    """How intervals are made, over what."""
+    if few := by_t(n_groups):
+        return (
+            f"95\u202f% intervals by Student's t and the jackknife {over.removesuffix(few)}, which are few, and never narrower than "
+            f"over {unit}s"
+        )
+    return f"95\u202f% percentile intervals of a bootstrap {over}"
 
 
 def _explaining(run: Run, explained: Mapping[str, Any], needed: list[str]) -> list[str]:

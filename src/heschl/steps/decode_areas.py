@@ -76,14 +76,16 @@ def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dic
 
     patches = [patch(area) for area in read_areas().areas.values()]
     names = tuple(one.area.name for one in patches)
-    heads: dict[str, Head] = {}
-    talks = []
+    montages: dict[bytes, tuple[Head, np.ndarray]] = {}
+    of_recording: dict[str, bytes] = {}
     for recording in recordings:
         places = sensors.positions[sensors.recordings.index(recording.id)]
-        rows, gain, info = gain_of(places)
-        heads[recording.id] = Head(rows, gain)
-        talks.append(cross_talk(patches, info, inverse_operator(info)).matrix)
-    talk = np.mean(talks, axis=0)
+        of_recording[recording.id] = key = places.tobytes()
+        if key not in montages:
+            rows, gain, info = gain_of(places)
+            montages[key] = Head(rows, gain), cross_talk(patches, info, inverse_operator(info)).matrix
+    heads = {name: montages[key][0] for name, key in of_recording.items()}
+    talk = np.mean([montages[key][1] for key in of_recording.values()], axis=0)
     groups = joined(names, talk)
     sources = {name: one.sources for name, one in zip(names, patches)}
     sets = {" + ".join(g): np.unique(np.concatenate([sources[name] for name in g])) for g in groups}
@@ -191,7 +193,9 @@ def exchanged(
     """
     sensors, clips = held.network.sensors, [held.trials[k] for k in some]
     assert sensors is not None
-    parts = {name: share(head.gain, chosen, power) for name, head in heads.items()}
+    different = {id(head): head for head in heads.values()}  # listeners of one cap have one head
+    of_head = {key: share(head.gain, chosen, power) for key, head in different.items()}
+    parts = {name: of_head[id(head)] for name, head in heads.items()}
     found, whole = {}, 0.0
     for clip in clips:
         name = clip.labels["recording"]

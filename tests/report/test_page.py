@@ -15,7 +15,7 @@ import soundfile
 import torch
 from tests.browser import Browser
 
-from heschl.files import read_json
+from heschl.files import read_json, write_json
 from heschl.report.explained import _faded, _taken
 from heschl.report.page import write_page
 from heschl.report.sounds import heard_groups, sound
@@ -81,6 +81,25 @@ class Balanced(HTMLParser):
 def test_a_run_that_is_not_scored_has_a_page_that_says_so(run):
     text = write_page(run).read_text(encoding="utf-8")
     assert "not scored yet" in text and f"heschl evaluate {run.folder}" in text
+
+
+@pytest.mark.parametrize("told", ["lrp:epsilon_plus", "lrp:epsilon", "aligned:phone", "occlusion_time"])
+def test_the_explanation_is_repeated_by_its_own_method(run, told):
+    """The options that the page tells lead to the same method, under the name that the folder has."""
+    from heschl.report.page import _how_explained
+    from heschl.steps.explain import chosen_method
+
+    folder = run.folder / "explain" / told.replace(":", "-")
+    held = {"method": told, "target": "predicted", "part": "validation", "clips": 2}
+    write_json(folder / "explain.json", held)
+    try:
+        given = _how_explained(run).split()
+    finally:
+        shutil.rmtree(run.folder / "explain")
+    options = dict(zip(given[::2], given[1::2], strict=True))
+    assert options.pop("--part") == "validation"
+    method = chosen_method(run, options.pop("--method"), options.pop("--preset", None))
+    assert not options and method.name == told
 
 
 @pytest.mark.slow

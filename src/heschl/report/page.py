@@ -5,6 +5,7 @@ Everything comes from the run folder and from the recordings themselves; nothing
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -252,11 +253,28 @@ def _versions(run: Run) -> list[tuple[str, str]]:
     return [*rows, *((key, str(held[key])) for key in ("start", "stop") if held.get(key))]
 
 
+def _how_explained(run: Run) -> str:
+    """Options of `heschl explain` that make what the page shows first."""
+    found = explanations(run)
+    if not found:
+        return ""
+    held = found[0].held
+    method = held["method"].replace("lrp:", "lrp --preset ")
+    options = [f"--method {method}"]
+    if held["target"] not in ("predicted", None):
+        options.append(f"--target {shlex.quote(held['target'])}")
+    if held.get("part") not in (None, "test"):
+        options.append(f"--part {held['part']}")
+    return "".join(f" {one}" for one in options)
+
+
 def _repeat(run: Run) -> dict[str, str]:
     corpus = run.origin.get("corpus", {})
-    licence = (
-        f" The recordings: {corpus.get('source', '')} ({corpus['licence']})." if corpus.get("licence") else ""
-    )
+    licence, source = corpus.get("licence", ""), corpus.get("source", "")
+    if licence.startswith("that of"):  # heschl was told none
+        licence = f" The recordings are under the licence of their maker{f' ({source})' * (' ' in source)}."
+    elif licence:
+        licence = f" The recordings: {source} ({licence})."
     done = [name for name in ("evaluate", "explain", "decode") if (run.folder / name).is_dir()] or [
         "evaluate"
     ]
@@ -267,7 +285,8 @@ def _repeat(run: Run) -> dict[str, str]:
     more = "".join(
         f" --{flag}" for flag, key in (("explain", "explained"), ("controls", "controls")) if key in asked
     )
-    steps = "".join(f"\nheschl {name} {run.folder}{more if name == 'decode' else ''}" for name in done)
+    asked_of = {"decode": more, "explain": _how_explained(run)}
+    steps = "".join(f"\nheschl {name} {run.folder}{asked_of.get(name, '')}" for name in done)
     return {
         "command": f"heschl train {run.folder / 'recipe.yaml'}{steps}\nheschl report {run.folder}",
         "repeat": f"Seed {run.recipe.seed}; the same recipe on the same machine gives the same weights, bit for bit.{licence}",

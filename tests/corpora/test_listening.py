@@ -63,6 +63,42 @@ def test_brennan(tmp_path: Path) -> None:
     assert short.skipped[0].why == "-2 to 1 s around it reach outside the recording of 25.00 s"
 
 
+def test_brennans_marked_channels_are_left_out_by_name(tmp_path: Path) -> None:
+    """MATLAB's cells of names, one name alone and an empty matrix, as their scripts leave them."""
+    brennan.write_tiny(tmp_path)
+    for subject, marks in (
+        (
+            "S01",
+            {"impedence": {"bads": np.array(["2"], object)}, "rejections": {"badchans": np.zeros((0, 0))}},
+        ),
+        (
+            "S02",
+            {
+                "impedence": {"bads": np.array(["3", "VEOG"], object)},
+                "rejections": {"badchans": np.array(["1", "3"], object)},
+            },
+        ),
+    ):
+        path = tmp_path / "proc" / f"{subject}.mat"
+        savemat(path, {"proc": {**loadmat(path, simplify_cells=True)["proc"], **marks}})
+    corpus = brennan.read(tmp_path, start=0.0, stop=1.0)
+    assert [one.channels for one in corpus.recordings] == [("1", "3", "4"), ("2", "4")]
+    for recording in corpus.recordings:
+        raw = loadmat(tmp_path / f"{recording.id}.mat", simplify_cells=True)["raw"]["trial"]
+        rows = [int(name) - 1 for name in recording.channels]
+        assert np.allclose(trials(recording).x[3], 1e-6 * raw[rows, 850:950])
+    assert [tuple(one) for one in corpus.skipped] == [
+        ("S01.mat, channel 2", "it is marked bad, and is left out"),
+        ("S02.mat, channel 1", "it is marked bad, and is left out"),
+        ("S02.mat, channel 3", "it is marked bad, and is left out"),
+    ]
+    savemat(
+        path,
+        {"proc": {**loadmat(path, simplify_cells=True)["proc"], "rejections": {"badchans": ["1", "2", "4"]}}},
+    )
+    assert "marks every channel bad" in brennan.read(tmp_path, start=0.0, stop=1.0).skipped[-1].why
+
+
 def test_libribrain(tmp_path: Path) -> None:
     libribrain.write_tiny(tmp_path)
     corpus = libribrain.read(tmp_path)

@@ -28,7 +28,8 @@ class Heard(NamedTuple):
 
 class Long(NamedTuple):
     """A long recording: x (channel, time) in volts or tesla, an array or an HDF5 dataset; ``unit`` is multiplied in.
-    ``space`` is that of the positions, ``reach`` the seconds to either side that a filter saw for each sample."""
+    ``space`` is that of the positions, ``reach`` the seconds to either side that a filter saw for each sample, ``marked`` the
+    channels that are left out of x because somebody marked them."""
 
     x: Any
     rate: float
@@ -38,6 +39,7 @@ class Long(NamedTuple):
     unit: float = 1.0
     space: str = "head"
     reach: float = 0.0
+    marked: Sequence[str] = ()
 
 
 class Source(NamedTuple):
@@ -108,6 +110,7 @@ def _writer(one: Source, kind: Kind, window: tuple[float, float]) -> Callable[[P
             for begin in first:
                 yield long.unit * np.asarray(long.x[:, begin : begin + size], np.float64)
 
+        marked = [(f"channel {name}", "it is marked bad, and is left out") for name in long.marked]
         there = [long.heard[k] for k in rows]
         known = Known(
             [heard.word for heard in there],
@@ -123,7 +126,7 @@ def _writer(one: Source, kind: Kind, window: tuple[float, float]) -> Callable[[P
             long.rate,
             long.channels,
             long.positions,
-            lost,
+            [*marked, *lost],
             kind=kind,
             subject=one.subject,
             **({} if long.positions is None else {"space": long.space}),

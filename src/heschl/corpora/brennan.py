@@ -2,21 +2,24 @@
 
     S01.mat                    FieldTrip's `raw`: hdr.Fs (500 Hz), hdr.label, trial (channel, time) in microvolts
     proc/S01.mat               `proc`: trl (word, column), FieldTrip's: first and last sample of an epoch, and how many samples
-                               its first is after the word's onset (-150: 0.3 s before)
+                               its first is after the word's onset (-150: 0.3 s before); impedence.bads and
+                               rejections.badchans, the channels that were marked bad
     AliceChapterOne-EEG.csv    the words in order: Word, Segment (the sound file), onset, offset in it
     audio/                     DownTheRabbitHoleFinal_SoundFile1.wav, ... (audio.zip, unpacked), where matching wants sounds
 
 49 people, 60 electrodes (easycap-M10), 12.4 minutes; about 3 GB. Licence: CC BY 4.0. Where from:
 deepblue.lib.umich.edu/data/concern/data_sets/bg257f92t. A split by "block", the sound file, keeps every sound in one part.
 
-The columns of trl were checked against the authors' own analysis code and another public reader, units and channels against a third;
-the files themselves were not seen by us. Of recordings that lack words (the first, in some) it is not certain which: they are left out.
+The columns of trl and the marks of channels were checked against the authors' own analysis code, the columns against another public
+reader too, units and channels against a third; the files themselves were not seen by us. Of recordings that lack words (the first,
+in some) it is not certain which: they are left out.
 """
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +32,7 @@ from heschl.types import Corpus, HeschlError
 
 _TABLE = "AliceChapterOne-EEG.csv"
 SOUND = "DownTheRabbitHoleFinal_SoundFile"  # and its number
-_OTHER = {"VEOG", "AUD", "Aux5"}  # channels that are no scalp electrodes
+_OTHER = {"VEOG", "AUD", "Aux5", "OPTO"}  # channels that are no scalp electrodes
 
 
 def read(root: Path, start: float = -0.5, stop: float = 2.5, rate: float | None = None) -> Corpus:
@@ -70,7 +73,7 @@ def read(root: Path, start: float = -0.5, stop: float = 2.5, rate: float | None 
         there,
         "eeg",
         (start, stop),
-        {"brennan": 3, "rate": rate},
+        {"brennan": 4, "rate": rate},
         "Brennan",
         "Brennan and Hale 2019, PLoS ONE 14:e0207741",
         "CC BY 4.0",
@@ -110,7 +113,10 @@ def _load(path: Path, proc: Path, words: list[dict[str, str]], wanted: float | N
             ) from None
         onset = (row[0] - row[2] - 1) / rate  # MATLAB counts from 1
         heard.append(Heard(onset, word["Word"], f"{sound:02d}", f"{SOUND}{sound}@{second:.3f}"))
-    kept = [k for k, name in enumerate(names) if name not in _OTHER]
+    marked = _marked(told)
+    kept = [k for k, name in enumerate(names) if name not in _OTHER | marked]
+    if not kept:
+        raise HeschlError(f"{proc} marks every channel bad: leave this recording out")
     channels = [names[k] for k in kept]
     x, reach = x[kept], 0.0
     if wanted is not None:
@@ -121,7 +127,18 @@ def _load(path: Path, proc: Path, words: list[dict[str, str]], wanted: float | N
             )
         reach = FIR / wanted if every > 1 else 0.0
         x, rate = slower(x, every), wanted
-    return Long(x, rate, channels, places(channels, "easycap-M10"), heard, 1e-6, reach=reach)
+    bad = [name for name in names if name in marked - _OTHER]
+    return Long(x, rate, channels, places(channels, "easycap-M10"), heard, 1e-6, reach=reach, marked=bad)
+
+
+def _marked(proc: Any) -> set[str]:
+    """The channels that the authors marked: of high impedance, or rejected by eye; recordings without either have none."""
+    found: set[str] = set()
+    for group, field in (("impedence", "bads"), ("rejections", "badchans")):
+        held = proc.get(group)
+        if isinstance(held, dict):
+            found |= {str(name).strip() for name in np.ravel(held.get(field, []))}
+    return found
 
 
 def write_tiny(root: Path, seed: int = 0) -> None:

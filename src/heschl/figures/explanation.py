@@ -98,7 +98,7 @@ def explanation_figure(
             _curves(place(figure, left, top, room, CURVE), curves, target)
             top, left = (top + CURVE + 0.75, left) if phone or wide else (top, width / 2 + 0.1)
         if sounds:
-            room = width - left - SOUNDS - 0.15
+            room = width - left - SOUNDS - 0.28
             _bars(place(figure, left + SOUNDS - 0.4, top, room, BAR * len(sounds)), sounds)
             at = (left / width, 1 - (top - 6 / 72) / height)  # as far above as the title of the curves
             figure.text(*at, f"Probability of {target}, hearing only", fontsize=9, va="baseline")
@@ -202,8 +202,10 @@ def shown(seen: Seen) -> tuple[float, float]:
     if seen.wave is None:
         return first, last
     seconds = len(seen.wave) / seen.rate
-    first = 0.0 if 0 < first <= step else max(first, -MARGIN)
-    last = seconds if 0 < seconds - last <= step else min(last, seconds + MARGIN)
+    first = (
+        0.0 if 0 < first <= 2 * step else max(first, -MARGIN)
+    )  # AudioMNIST's spectrogram leaves out two frames
+    last = seconds if 0 < seconds - last <= 2 * step else min(last, seconds + MARGIN)
     return first, last
 
 
@@ -264,7 +266,7 @@ def _left(
         own = [span for span in seen.spans if span.tier == tier]
         symbols(lowest, own, tier, width * 72 / max(1e-9, last - first), INK if tier == "word" else SOFT)
         top += high + GAP
-    seconds_below(lowest, first, last)
+    seconds_below(lowest, first, last, heard(seen)[1])
     lowest.tick_params(axis="x", length=3, labelbottom=True)
     lowest.set_xlim(first, last)
 
@@ -347,7 +349,7 @@ def _bars(axis: Axes, sounds: Mapping[str, float | None]) -> None:
         axis.plot([0, 1], [k, k], color=LINE, linewidth=0.8, zorder=0)
         if share is not None:
             axis.barh(k, share, height=0.42, color=colour)
-        text = "silent" if share is None else f"{100 * share:.0f} %"
+        text = "inaudible" if share is None else f"{100 * share:.0f} %"
         axis.annotate(
             text,
             (1, k),

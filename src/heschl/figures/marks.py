@@ -27,12 +27,13 @@ def inches(axis: Axes, side: str = "width") -> float:
     return float(getattr(axis.get_position(), side) * whole)
 
 
-def seconds_below(axis: Axes, first: float, last: float) -> None:
-    """At most nine ticks over these seconds, as many as there is room for, the last with its unit, inside the figure."""
+def seconds_below(axis: Axes, first: float, last: float, end: float | None = None) -> None:
+    """At most nine ticks over these seconds, as many as there is room for, the last with its unit, inside the figure; none
+    after the end, where the clip has one."""
     most = min(8.0, 2 * inches(axis))
     steps = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 600)
     step = next((s for s in steps if (last - first) / s <= most), steps[-1])
-    ticks = np.arange(0, last + 1e-9, step)
+    ticks = np.arange(0, (last if end is None else end) + 1e-9, step)
     axis.set_xticks(ticks, [f"{t:g}" if t < ticks[-1] else f"{t:g} s" for t in ticks])
     if (last - ticks[-1]) / (last - first) * inches(axis) < 0.1:  # no room for half of the words
         axis.get_xticklabels()[-1].set_horizontalalignment("right")

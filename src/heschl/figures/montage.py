@@ -43,7 +43,7 @@ def montage(pictures: Mapping[str, Seen], title: str = "", width: float = WIDE) 
             axis.set_yticks([])
             first, last = heard(seen)  # no two pictures need be of one length
             axis.set_xlim(first, last)
-            long = f"{last - first:.2g} s"
+            long = f"{last - first:.1f} s"
             axis.set_title(long, fontsize=9, color=SOFT, pad=3, loc="right")
             axis.set_title(cut_to(name, wide * 72 - words_width(long, 9) - 8), fontsize=9, color=INK, pad=3)
     return figure

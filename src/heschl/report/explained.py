@@ -169,7 +169,7 @@ def _sound(folder: Path, one: Mapping[str, Any], target: str, form: str) -> dict
         source = sound(wave[: round(SECONDS * rate)], rate, form)
     share = f"{100 * one['probability']:.0f}\u202f%"
     if one["silent"]:
-        answer = "silent: nothing of the sound belongs here"
+        answer = "inaudible: what belongs here lies 35 dB or more under the sound"
     elif not one["answered"]:
         answer = f"{share} for what it answered to all of it"
     elif one["answered"] == target:

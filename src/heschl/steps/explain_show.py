@@ -152,7 +152,7 @@ def _words(row: Mapping[str, Any]) -> tuple[str, str]:
     target, answered, share = row["target"], row["answered"], 100 * row["probability"]
     if not answered:
         if target == "predicted":
-            return "What the network's answers rest on, moment by moment", "its answers"
+            return "What the network’s answers rest on, moment by moment", "its answers"
         if target == "true":
             return "What speaks for what was said, moment by moment", "what was said"
         return f"What speaks for “{target}”, moment by moment", f"“{target}”"

@@ -106,7 +106,7 @@ def _say_controls(found: dict[str, Any]) -> None:
         p = "" if row["p"] is None else f"; p {row['p']:.2g}"
         say(
             f"  control: {row['control']}, {row['decoder']}: top-1 {100 * row['top_1']:.1f} % "
-            f"[{100 * row['top_1_low']:.1f}, {100 * row['top_1_high']:.1f}], chance {100 * row['top_1_chance']:.1f} %{p}"
+            f"[{100 * row['top_1_low']:.1f}, {100 * row['top_1_high']:.1f}], chance {100 * row['top_1_chance']:.3g} %{p}"
         )
     for name in found["above_chance"]:
         say(f"warning: {name} is above chance, and should not be: what is decoded may not be speech")
@@ -123,6 +123,6 @@ def _line(scores: dict[str, Any]) -> str:
     top, mrr = scores["top_1"], scores["mrr"]
     told = (
         f"top-1 of {scores['candidates']} {100 * top['value']:.1f} % [{100 * top['low']:.1f}, {100 * top['high']:.1f}], "
-        f"chance {100 * top['chance']:.1f} %; reciprocal rank {mrr['value']:.2f}, chance {mrr['chance']:.2f}"
+        f"chance {100 * top['chance']:.3g} %; reciprocal rank {mrr['value']:.2f}, chance {mrr['chance']:.2f}"
     )
     return told + (f"; p {scores['p']:.2g}" if "p" in scores else "")

@@ -137,6 +137,20 @@ def test_titles_say_the_answer():
     assert "taken for “b”" in confusion_figure(np.array([[3, 2], [0, 4]]), ["a", "b"])._suptitle.get_text()
     assert "No clip is mistaken" in confusion_figure(np.eye(2, dtype=int), ["a", "b"])._suptitle.get_text()
     assert "after epoch 3" in curves(HISTORY)._suptitle.get_text()
+    alone, tied = table(5), table(5)
+    tied[1] = {**tied[1], "accuracy": 0.0}
+    assert (
+        speakers(alone, overall=0.4)
+        ._suptitle.get_text()
+        .replace("\n", " ")
+        .startswith("From 0\u202f% (s0) to 80\u202f%:")
+    )
+    assert (
+        speakers(tied, overall=0.4)
+        ._suptitle.get_text()
+        .replace("\n", " ")
+        .startswith("From 0\u202f% to 80\u202f%:")
+    )
 
 
 @pytest.mark.slow

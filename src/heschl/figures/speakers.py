@@ -121,4 +121,5 @@ def _title(rows: Sequence[Mapping[str, Any]], by: str) -> str:
     low, high = (f"{100 * float(row['accuracy']):.0f}\u202f%" for row in (worst, best))
     if low == high:
         return f"All {len(rows)} {by}s are understood equally well: {low}"
-    return f"From {low} ({worst['group']}) to {high}: how well each of {len(rows)} {by}s is understood"
+    alone = f" ({worst['group']})" if float(rows[1]["accuracy"]) > float(worst["accuracy"]) else ""
+    return f"From {low}{alone} to {high}: how well each of {len(rows)} {by}s is understood"

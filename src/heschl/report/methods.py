@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from heschl.report.decode import UNITS
+from heschl.report.scores import counted
 from heschl.run import Run
 from heschl.tasks.scores import by_t
 
@@ -118,7 +119,7 @@ def _training(run: Run, needed: list[str], decoded: Mapping[str, Any] | None = N
         clip = f", {what} by {recipe.corpus.speech.use}{clip}"
     kept = f", no {split.by} in two of them" if split.by != "clip" else ""
     given = ", ".join(f"{key} {value}" for key, value in train.optimiser.args.items())
-    length = f"{train.epochs} epochs" if train.epochs is not None else f"{train.steps} steps"
+    length = counted(train.epochs, "epoch") if train.epochs is not None else counted(train.steps or 0, "step")
     changes = (
         " Clips of the training part were changed by "
         f"{', '.join(part.use.rsplit('.', 1)[-1] for part in recipe.augment)}."

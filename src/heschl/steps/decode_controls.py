@@ -93,7 +93,7 @@ def control_decoding(
         "title": "What must be at chance, and what more data would give",
         "alt": "Top-1: "
         + "; ".join(f"{row['control']}, {row['decoder']}, {100 * row['top_1']:.1f}\u202f%" for row in rows)
-        + f"; chance {100 / len(held.network.labels):.1f}\u202f%.",
+        + f"; chance {100 / len(held.network.labels):.3g}\u202f%.",
     }
     return {
         "rows": rows,

@@ -30,7 +30,7 @@ def caveats(result: dict[str, Any]) -> list[str]:
     if result["network"].get("p", 0.0) >= 0.05:
         found.append(
             f"A null: {100 * top['value']:.1f} % [{100 * top['low']:.1f}, {100 * top['high']:.1f}] is not told from chance, "
-            f"{100 * top['chance']:.1f} % (permutation p {result['network']['p']:.2g}). Pictures of what the network reads then show no speech."
+            f"{100 * top['chance']:.3g} % (permutation p {result['network']['p']:.2g}). Pictures of what the network reads then show no speech."
         )
     elif linear["value"] >= top["value"]:
         found.append(
@@ -75,7 +75,7 @@ def show_ranks(
     first = curves["network"][0]
     alt = (
         f"Share of {len(rows):,} trials whose {unit} is among the first k of {n:,}: the network finds it first in "
-        f"{100 * first:.1f}\u202f%, the linear decoder in {100 * curves['linear decoder'][0]:.1f}\u202f%, chance is {100 / n:.1f}\u202f%."
+        f"{100 * first:.1f}\u202f%, the linear decoder in {100 * curves['linear decoder'][0]:.1f}\u202f%, chance is {100 / n:.3g}\u202f%."
     )
     return [{"file": "ranks.svg", "title": title, "alt": alt}]
 

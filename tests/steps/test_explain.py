@@ -256,7 +256,7 @@ def test_all_is_written_and_can_be_recomputed(unseen, digits):
 @pytest.mark.slow
 def test_what_is_explained_is_told_in_words():
     assert _asked("six", frames=False) == "“six”" and _asked("AH", frames=True) == "“AH”"
-    assert _asked("predicted", frames=True).startswith("its answers")
+    assert _asked("predicted", frames=True).startswith("the network’s answers")
     assert _asked("predicted", frames=False) == "“predicted”"  # a word that a network may know
 
 

@@ -35,7 +35,7 @@ WARM, COOL = VERMILION, BLUE  # for the answer, and against it
 GREY = 0.42  # how far towards the ink the loudest cell goes: colour must stay readable over it
 MARGIN = 0.04  # seconds shown before and after the clip, of the zeros that a network may be given around it
 NARROW = 5.0  # inches: below it, all stands in one column
-FADED = "each faded in and out over 5 ms, at one level"  # why all of it is answered otherwise than the clip
+FADED = "each brought to one level, faded over 5 ms"  # why all of it is answered otherwise than the clip
 # inches, of the parts of the figure
 RIGHT, CURVE, BAR, NAMES, SOUNDS, KEY, GAP = 3.75, 1.45, 0.24, 1.55, 1.75, 0.22, 0.05
 
@@ -109,11 +109,11 @@ def explanation_figure(
 
 
 def _faded(curves: Mapping[str, Any] | None, sounds: Mapping[str, float | None] | None) -> bool:
-    """Whether the whole sound, as it is played, is answered otherwise than the clip by a point or more."""
+    """Whether the whole sound, as it is played, is answered otherwise than the clip in the numbers that are told."""
     if not curves or not sounds:
         return False
     clip, played = float(next(iter(curves.values()))[1][0]), next(iter(sounds.values()))
-    return played is not None and abs(played - clip) >= 0.01
+    return played is not None and round(100 * played) != round(100 * clip)
 
 
 def titled(width: float, height: float, title: str) -> Figure:

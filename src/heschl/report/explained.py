@@ -156,7 +156,9 @@ def _card(page: _Page, clip: str, name: str) -> dict[str, Any]:
 def _faded(held: Mapping[str, Any]) -> str:
     """The probability that the recording itself has, where it is not that of its sound as it is played."""
     played, whole = held["sounds"].get("original"), held["curves"].get("most relevant first")
-    if not played or not whole or played["silent"] or abs(played["probability"] - whole[1][0]) < 0.01:
+    if not played or not whole or played["silent"]:
+        return ""
+    if round(100 * played["probability"]) == round(100 * whole[1][0]):  # as it is told
         return ""
     return f"{100 * whole[1][0]:.0f}\u202f%"
 

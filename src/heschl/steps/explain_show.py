@@ -258,7 +258,7 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
                 )
                 pictures[label] = Seen(*seen, *_wave(network, one_input), spans=clips[clip].spans)
                 home = Path(held[name]["folder"])
-                notes[label] = _note(home / "clips" / slug(clip) / "answer.json", network.frames)
+                notes[label] = _note(home / "clips" / slug(clip) / "answer.json")
             target = files[name][slug(clip)].attrs["target"]
             of = f" of “{said[clip]}”" if said[clip] not in ("", target) else ""
             title = f"What speaks for {_asked(target, network.frames)} (orange), and what against (blue): "
@@ -276,7 +276,10 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
 
 def _asked(target: str, frames: bool) -> str:
     """What is explained, in words; of a network over frames no one answer."""
-    every = {"predicted": "its answers, moment by moment", "true": "what was said, moment by moment"}
+    every = {
+        "predicted": "the network’s answers, moment by moment",
+        "true": "what was said, moment by moment",
+    }
     return every.get(target, f"“{target}”") if frames else f"“{target}”"
 
 
@@ -285,7 +288,7 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _note(path: Path, frames: bool = False) -> str:
+def _note(path: Path) -> str:
     """How much of the probability the most relevant fifth takes with it, beside as much at random."""
     if not path.exists():
         return ""
@@ -296,7 +299,6 @@ def _note(path: Path, frames: bool = False) -> str:
         return float(np.interp(0.2, shares, scores))
 
     return (
-        f"{'its answers have' if frames else 'the answer has'} {100 * curves['at random'][1][0]:.0f} %, without "
-        f"{'the' if frames else 'its'} strongest fifth "
+        f"probability {100 * curves['at random'][1][0]:.0f} %, without the strongest fifth "
         f"{100 * left('most relevant first'):.0f} %, without a random one {100 * left('at random'):.0f} %"
     )

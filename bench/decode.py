@@ -301,7 +301,7 @@ def unheard(folder: Path) -> list[str]:
 
     from heschl.steps.decode import _answered
     from heschl.steps.decode_linear import linear_scores, powers
-    from heschl.steps.intervals import block_of
+    from heschl.steps.groups import block_of
     from heschl.tasks.retrieval import retrieval_scores
     from heschl.training.fit import train
 

@@ -25,7 +25,7 @@ from heschl.files import read_csv, read_json, write_text
 from heschl.run import open_run
 from heschl.steps.faithful import faithful
 from heschl.steps.faithful_files import CONTROLS
-from heschl.steps.intervals import mean_over
+from heschl.tasks.intervals import mean_over
 from heschl.tasks.scores import told
 
 Held = dict[str, Any]

@@ -249,7 +249,7 @@ def _sentence(held: dict[str, Any]) -> str:
 
 
 def _interval(held: dict[str, Any], main: dict[str, Any]) -> str:
-    from heschl.tasks.scores import by_t
+    from heschl.tasks.intervals import by_t
 
     over = held.get("interval", f"over {main['interval_over']}s{by_t(main['n_groups'])}")
     return f"  {main['interval_note'] or f'interval {over}, 95 %'}"

@@ -12,7 +12,7 @@ from heschl.corpora import simulated_brain, simulated_listener
 from heschl.files import read_csv
 from heschl.run import Run
 from heschl.steps.decode import decode
-from heschl.steps.intervals import over_trials
+from heschl.steps.groups import over_trials
 from heschl.training.fit import train
 from heschl.types import Clip, HeschlError
 

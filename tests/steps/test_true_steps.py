@@ -14,10 +14,10 @@ from heschl.files import read_csv, read_json
 from heschl.run import Run
 from heschl.steps.faithful import faithful
 from heschl.steps.inputs import explained, inputs
-from heschl.steps.intervals import mean_over
 from heschl.steps.manipulate import manipulate
 from heschl.steps.networks import answers, open_network
 from heschl.steps.robust import robust
+from heschl.tasks.intervals import mean_over
 from heschl.training.fit import train
 from heschl.types import HeschlError
 

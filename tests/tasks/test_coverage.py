@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heschl.steps.intervals import mean_over
-from heschl.tasks import scores
+from heschl.tasks.intervals import intervals, mean_over
 from heschl.tasks.retrieval import retrieval_scores
 
 TRIALS, TIMES = 40, 300
@@ -51,7 +50,7 @@ def test_every_score_over_few_blocks_has_the_one_interval() -> None:
             else np.concatenate([np.arange(n) % 5 == 0 for n in (30, 40, 50, 40)])
         )
         truth, names = np.zeros(len(groups), int), list(groups)
-        found = scores.intervals(truth, 1 - right, names, 2)["accuracy"]
+        found = intervals(truth, 1 - right, names, 2)["accuracy"]
         table = np.eye(4)[0] - np.outer(~right, [1.0, -1.0, 0.0, 0.0])  # where it is wrong the second is best
         retrieved = retrieval_scores(table, truth, 4, names, permutations=50)["top_1"]
         told = mean_over(right, names)

@@ -13,6 +13,8 @@ from sklearn import metrics
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from heschl.tasks import scores
+from heschl.tasks.counts import accuracy, balanced_accuracy, confusion, count, macro_f1
+from heschl.tasks.intervals import intervals, wilson
 from heschl.types import HeschlError
 
 
@@ -33,16 +35,14 @@ def answers(n: int = 400, classes: int = 7, seed: int = 0) -> tuple[np.ndarray, 
 )
 def test_counted_scores_agree_with_scikit_learn(pairs):
     truth, guess = (np.array(side) for side in zip(*pairs, strict=True))
-    matrix = scores.confusion(truth, guess, 5)
+    matrix = confusion(truth, guess, 5)
     assert (matrix == metrics.confusion_matrix(truth, guess, labels=range(5))).all()
-    counts = scores.count(truth, guess, 5)
+    counts = count(truth, guess, 5)
     assert (counts.right == np.diag(matrix)).all()
     assert (counts.said == matrix.sum(1)).all() and (counts.answered == matrix.sum(0)).all()
-    assert scores.accuracy(counts) == pytest.approx(metrics.accuracy_score(truth, guess))
-    assert scores.balanced_accuracy(counts) == pytest.approx(metrics.balanced_accuracy_score(truth, guess))
-    assert scores.macro_f1(counts) == pytest.approx(
-        metrics.f1_score(truth, guess, average="macro", zero_division=0)
-    )
+    assert accuracy(counts) == pytest.approx(metrics.accuracy_score(truth, guess))
+    assert balanced_accuracy(counts) == pytest.approx(metrics.balanced_accuracy_score(truth, guess))
+    assert macro_f1(counts) == pytest.approx(metrics.f1_score(truth, guess, average="macro", zero_division=0))
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
@@ -75,7 +75,7 @@ def test_softmax_agrees_with_torch():
 def test_intervals_agree_with_a_bootstrap_that_really_draws_the_clips():
     logits, truth, groups = answers(150, 4)
     guess = logits.argmax(1)
-    ours = scores.intervals(truth, guess, list(groups), 4, draws=200, seed=3)
+    ours = intervals(truth, guess, list(groups), 4, draws=200, seed=3)
     names = np.unique(groups)
     generator = np.random.default_rng(3)
     drawn = []
@@ -89,22 +89,22 @@ def test_intervals_agree_with_a_bootstrap_that_really_draws_the_clips():
 def test_speakers_make_a_wider_interval_than_clips():
     logits, truth, groups = answers(1200)
     guess = logits.argmax(1)
-    by_speaker = scores.intervals(truth, guess, list(groups), 7)["accuracy"]
-    by_clip = scores.intervals(truth, guess, np.arange(len(truth)), 7)["accuracy"]
+    by_speaker = intervals(truth, guess, list(groups), 7)["accuracy"]
+    by_clip = intervals(truth, guess, np.arange(len(truth)), 7)["accuracy"]
     assert by_speaker[1] - by_speaker[0] > 1.5 * (by_clip[1] - by_clip[0])
 
 
 def test_an_interval_over_clips_is_the_binomial_one():
     truth = np.zeros(1000, int)
     guess = (np.arange(1000) < 300).astype(int)
-    low, high = scores.intervals(truth, guess, np.arange(1000), 2)["accuracy"]
+    low, high = intervals(truth, guess, np.arange(1000), 2)["accuracy"]
     half = 1.96 * math.sqrt(0.7 * 0.3 / 1000)
     assert (low, high) == pytest.approx((0.7 - half, 0.7 + half), abs=0.004)
 
 
 def test_wilson_solves_its_own_equation():
     for right, n in [(0, 5), (3, 7), (50, 50), (999, 1000)]:
-        for edge in scores.wilson(right, n):  # (share - edge)^2 = z^2 edge (1 - edge) / n
+        for edge in wilson(right, n):  # (share - edge)^2 = z^2 edge (1 - edge) / n
             assert (right / n - edge) ** 2 == pytest.approx(
                 1.959963984540054**2 * edge * (1 - edge) / n, abs=1e-9
             )
@@ -145,7 +145,7 @@ def test_one_clip_has_scores_and_no_interval():
 def test_tables_agree_with_scikit_learn():
     logits, truth, groups = answers()
     guess = logits.argmax(1)
-    matrix = scores.confusion(truth, guess, 7)
+    matrix = confusion(truth, guess, 7)
     precision, recall, f1, n = metrics.precision_recall_fscore_support(
         truth, guess, labels=range(7), zero_division=0
     )
@@ -177,7 +177,7 @@ def test_nothing_to_score_and_classes_outside_are_refused():
     with pytest.raises(HeschlError, match="nothing to score"):
         scores.classification_scores(np.zeros((0, 3)), np.zeros(0, int), None)
     with pytest.raises(HeschlError, match="class 3"):
-        scores.confusion(np.array([0, 3]), np.array([0, 1]), 3)
+        confusion(np.array([0, 3]), np.array([0, 1]), 3)
 
 
 def test_mean_and_sd():

@@ -175,7 +175,7 @@ def test_a_fixed_codebook_stays(brains: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_shuffled_words_are_at_chance(tmp_path: Path) -> None:
     """The control of the recipe `simulated-words`, at a tenth of its length."""
-    from heschl.tasks.scores import wilson
+    from heschl.tasks.intervals import wilson
 
     overrides = {"corpus.shuffled": True, "corpus.words": 5, "train.epochs": 6, "machine.threads": 1}
     run = train("simulated-words", overrides, runs=tmp_path, quiet=True)

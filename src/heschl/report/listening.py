@@ -24,7 +24,7 @@ from heschl.explanation.summary import LEAST, permutation_p
 from heschl.files import read_audio, read_json, read_text, write_csv, write_json, write_text
 from heschl.report.explained import points
 from heschl.run import Run, open_run
-from heschl.steps.intervals import mean_over
+from heschl.tasks.intervals import mean_over
 from heschl.types import HeschlError
 
 CHOICES = 4  # names among which a listener chooses

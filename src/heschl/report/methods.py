@@ -9,7 +9,7 @@ from typing import Any
 from heschl.report.decode import UNITS
 from heschl.report.scores import counted
 from heschl.run import Run
-from heschl.tasks.scores import by_t
+from heschl.tasks.intervals import by_t
 
 REFERENCES = {
     "audiomnist": "Becker S, Vielhaben J, Ackermann M, Müller K-R, Lapuschkin S, Samek W (2024). AudioMNIST: Exploring "

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from heschl.files import read_csv
 from heschl.report.disguise import Names
 from heschl.report.pictures import both
-from heschl.tasks.scores import by_t, loose, told
+from heschl.tasks.intervals import by_t
+from heschl.tasks.scores import loose, told
 from heschl.types import HeschlError
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from heschl.recipe import Recipe, load
 from heschl.run import Run, read_heard
 from heschl.steps.evaluate import evaluate
 from heschl.steps.workers import backend
-from heschl.tasks.scores import STATISTICS, classification_scores, mean_and_sd
+from heschl.tasks.counts import STATISTICS
+from heschl.tasks.scores import classification_scores, mean_and_sd
 from heschl.types import HeschlError
 
 Train = Callable[..., Run]

@@ -33,7 +33,7 @@ from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps.decode_linear import Decoded, linear_scores, powers, shuffled
 from heschl.steps.decode_show import Picture, caveats, show_codebook, show_ranks, weights_of, with_earlier
-from heschl.steps.intervals import block_of, over_trials
+from heschl.steps.groups import block_of, over_trials
 from heschl.steps.networks import (
     Answer,
     Progress,

@@ -23,7 +23,7 @@ import numpy as np
 
 from heschl.files import write_csv
 from heschl.steps.decode_linear import Decoded, Powers, linear_scores, powers, scores_with, shuffled
-from heschl.steps.intervals import block_of
+from heschl.steps.groups import block_of
 from heschl.tasks.clusters import FEWEST, cluster_test
 from heschl.tasks.retrieval import Scores, hits, ranks
 from heschl.types import Clip, HeschlError

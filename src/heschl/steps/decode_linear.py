@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from heschl.run import Run
-from heschl.steps.intervals import block_of
+from heschl.steps.groups import block_of
 from heschl.steps.networks import Network, beside, logits_of, read_wave, scores_among
 from heschl.tasks.linear_decode import band_power, fit_lda, fit_ridge
 from heschl.tasks.retrieval import Scores, scorer

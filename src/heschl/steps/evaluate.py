@@ -14,7 +14,7 @@ import torch
 
 from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
-from heschl.steps.intervals import block_of, over_trials
+from heschl.steps.groups import block_of, over_trials
 from heschl.steps.networks import (
     Answer,
     Network,
@@ -26,6 +26,7 @@ from heschl.steps.networks import (
     with_sensors,
 )
 from heschl.tasks import scores as sc
+from heschl.tasks.counts import confusion
 from heschl.tasks.frame_scores import frame_scores
 from heschl.tasks.retrieval import best, hits, middle, ranks, retrieval_scores
 from heschl.tasks.textgrid import spans_of
@@ -192,7 +193,7 @@ def _score_clips(
     logits = np.stack([answer.logits for answer in found]) / getattr(task, "temperature", 1.0)
     truth = np.array([labels.index(answer.clip.labels[task.label]) for answer in found])
     guess, probability = logits.argmax(1), sc.softmax(logits)
-    matrix = sc.confusion(truth, guess, len(labels))
+    matrix = confusion(truth, guess, len(labels))
     held = {
         "labels": list(labels),
         "scores": sc.classification_scores(logits, truth, whose, by=by),
@@ -278,7 +279,7 @@ def _score_frames(
     silence = getattr(task, "silence", None)
     flat = np.concatenate(truth)
     keep = flat >= 0
-    matrix = sc.confusion(flat[keep], np.concatenate(guess)[keep], len(labels))
+    matrix = confusion(flat[keep], np.concatenate(guess)[keep], len(labels))
     held = {
         "labels": list(labels),
         "silence": silence,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from heschl.files import write_csv
-from heschl.steps.intervals import mean_over
+from heschl.tasks.intervals import mean_over
 from heschl.types import Skipped
 
 CONTROLS = ("random", "energy")

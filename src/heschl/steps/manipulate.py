@@ -26,8 +26,8 @@ from heschl.features.stored import Stored
 from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps.inputs import Hearing, Inputs, chosen, explained, inputs
-from heschl.steps.intervals import mean_over
 from heschl.steps.networks import Network, Progress, open_network
+from heschl.tasks.intervals import mean_over
 from heschl.tasks.scores import mean_and_sd
 from heschl.types import HeschlError, Skipped
 

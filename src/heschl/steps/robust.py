@@ -20,9 +20,9 @@ from heschl.features.stored import Stored
 from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps.inputs import Inputs, chosen, explained, heard, inputs
-from heschl.steps.intervals import mean_over
 from heschl.steps.methods import method_of, relevance_of
 from heschl.steps.networks import Progress, open_network
+from heschl.tasks.intervals import mean_over
 from heschl.types import HeschlError, Skipped
 
 SNRS = (20.0, 10.0, 5.0, 0.0, -5.0)

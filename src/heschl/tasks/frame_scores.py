@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from heschl.tasks.scores import counted_scores, number, ratio
+from heschl.tasks.counts import number, ratio
+from heschl.tasks.scores import counted_scores
 from heschl.types import HeschlError
 
 TOLERANCE = 0.02  # seconds within which a segment's edges count as found

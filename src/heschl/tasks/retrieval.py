@@ -8,7 +8,7 @@ The null is that answers have nothing to do with what was heard: true candidates
 their block where ``blocks`` are given) and everything is counted again. p = (1 + permutations at least as good) /
 (1 + permutations) (Phipson and Smyth 2010). Intervals are 95 % percentiles by bootstrap over whole groups (subjects
 or blocks), since trials of one group resemble each other; without groups over trials, and then it says so. Over few groups
-they are by t, as in `heschl.tasks.scores`. "null_low" to "null_high" is where 95 in 100 of the
+they are by t, as in `heschl.tasks.intervals`. "null_low" to "null_high" is where 95 in 100 of the
 permuted scores lie.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from heschl.tasks.scores import DRAWS, FEW, few_groups
+from heschl.tasks.intervals import DRAWS, FEW, few_groups
 from heschl.types import HeschlError
 
 TOPS = (1, 5, 10)
@@ -252,7 +252,7 @@ def _intervals(
 
 
 def _draws(trials: int, groups: Sequence[str] | None, seed: int) -> np.ndarray:
-    """(draw, trial) how often each bootstrap sample holds each trial: the samples of `heschl.tasks.scores.intervals`, so that
+    """(draw, trial) how often each bootstrap sample holds each trial: the samples of `heschl.tasks.intervals.intervals`, so that
     `evaluate` and `decode` tell one interval of one accuracy."""
     random = np.random.default_rng(seed)
     of_trials = groups is None or len(set(groups)) < 2

@@ -16,7 +16,7 @@ ROWS = [
     {"recipe"},
     {"contract"},
     {"figures"},
-    {"provenance", "checkpoints"},
+    {"provenance", "checkpoints", "waiting"},
     {"run"},
     {"training", "steps"},
     {"report"},

@@ -136,8 +136,8 @@ def corpora_check(
     else:
         from heschl.corpora import read_corpus
 
-        with progress(f"reading {path}"):
-            lines = _described(read_corpus(use, path))
+        with progress(f"reading {path}") as told:
+            lines = _described(read_corpus(use, path, progress=told))
     wrong = [line.removeprefix("! ") for line in lines if line.startswith("! ")]
     if json:
         give(
@@ -341,8 +341,8 @@ def check(
     from heschl.recipe import parse_overrides
     from heschl.training.check import check_recipe
 
-    with progress(f"checking {recipe}"):
-        findings = check_recipe(recipe, parse_overrides(overrides or []), strict=strict)
+    with progress(f"checking {recipe}") as told:
+        findings = check_recipe(recipe, parse_overrides(overrides or []), strict=strict, progress=told)
     wrong = [item for item in findings if item.level == "wrong"]
     if json:
         give({"recipe": recipe, "findings": [item._asdict() for item in findings], "right": not wrong})

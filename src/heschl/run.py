@@ -25,14 +25,22 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from heschl.corpora import Progress
     from heschl.corpora.split import Split
     from heschl.features.speech import Speech
 
 _WINDOWS = 4096  # examples at once where every frame is one: 33 MB of 51 frames of 40 bands
 
 
-def read_heard(part: CorpusPart, folder: Path | None = None, trusted_only: bool = False) -> Corpus:
-    """The corpus that a recipe's section names, silence cut where it says so, with its labels made."""
+def read_heard(
+    part: CorpusPart,
+    folder: Path | None = None,
+    trusted_only: bool = False,
+    progress: Progress | None = None,
+) -> Corpus:
+    """The corpus that a recipe's section names, silence cut where it says so, with its labels made.
+
+    progress: of reading, see `heschl.read_corpus`."""
     from heschl.corpora import read_corpus, relabel
 
     read, _ = check_part(part.use, part.args, "corpus", at="corpus", folder=folder, trusted_only=trusted_only)
@@ -43,7 +51,7 @@ def read_heard(part: CorpusPart, folder: Path | None = None, trusted_only: bool 
     ):  # it lays windows of its own by it
         given["speech"], find = find, None
     with importable(None if trusted_only else folder):
-        corpus = read_corpus(part.use, **given)
+        corpus = read_corpus(part.use, progress=progress, **given)
     if find is not None:
         from heschl.features.speech import cut_corpus
 
@@ -190,13 +198,13 @@ class Run:
         part = self.recipe.task.model_copy(update={"args": args})
         return build(part, "task", folder=self._parts, trusted_only=self._trusted_only)
 
-    def corpus(self, root: Path | str | None = None) -> Corpus:
-        """The corpus that the run was trained on, or another folder of the same layout."""
+    def corpus(self, root: Path | str | None = None, progress: Progress | None = None) -> Corpus:
+        """The corpus that the run was trained on, or another folder of the same layout; ``progress`` of reading it."""
         part = self.recipe.corpus
         if root is not None:
             part = part.model_copy(update={"args": {**part.args, "root": str(root)}})
         try:
-            return read_heard(part, self._parts, self._trusted_only)
+            return read_heard(part, self._parts, self._trusted_only, progress)
         except HeschlError:
             if root is not None or any((self.split.train, self.split.validation, self.split.test)):
                 raise

@@ -308,10 +308,10 @@ def test_from_recipe_to_page_through_next_lines(recipe, tmp_path):
 
 
 def test_what_is_left_goes_by_the_pace_of_the_work_not_of_what_lay_before_it(monkeypatch, capsys):
-    from heschl import cli_talk
+    from heschl import cli_talk, waiting
 
     clock = iter([0.0, 100.0, 111.0])
-    monkeypatch.setattr(cli_talk.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: next(clock))
     with cli_talk.progress("work", "clips") as told:
         told(1, 101)  # after 100 s of preparing
         told(11, 101)

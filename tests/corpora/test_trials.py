@@ -144,6 +144,39 @@ def test_rounding_is_no_change_and_a_small_unit_is() -> None:
     assert len(rows) == 3 and len(kept) == 2 and not lost  # it changes in one
 
 
+def test_the_survey_of_stored_maps_tells_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the very bar of the command line, over both files; of what was looked through before, nothing is read and told."""
+    from heschl import waiting
+    from heschl.recipe import CorpusPart
+    from heschl.run import read_heard
+    from heschl.training.progress import Voice
+
+    monkeypatch.setenv("HESCHL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(imagined, "AT_ONCE", 5 * 4 * 5 * 16 * 4)  # five trials at a time
+    imagined.write_tiny(tmp_path / "maps")
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: float(next(clock)))
+    with waiting.progress("reading the corpus", "trials") as told:
+        read_corpus("imagined", tmp_path / "maps", progress=told)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split(" trials")[0] for line in said] == [
+        f"reading the corpus: {done} of 24" for done in (5, 10, 12, 17, 22)
+    ]  # the last would come with the end
+    assert said[1].endswith("about 56 s left")  # 5 trials in 20 s, and 14 are left
+    counted: list[tuple[int, int]] = []
+    read_corpus("imagined", tmp_path / "maps", progress=lambda done, of: counted.append((done, of)))
+    assert not counted
+    (tmp_path / "cache" / "trials").rename(tmp_path / "gone")
+    part = CorpusPart(use="imagined", root=str(tmp_path / "maps"))
+    with Voice().counting("reading the corpus") as reading:  # as `train` reads it
+        read_heard(part, progress=reading)
+    assert capsys.readouterr().err.splitlines() == [line.replace(" trials", "") for line in said]
+    with Voice(quiet=True).counting("reading the corpus") as reading:
+        assert reading is None
+
+
 def test_places_and_blocks() -> None:
     pytest.importorskip("mne")
     left, vertex, right, none = places(["C3", "cz", "C4", "EOG"], "fsaverage_1005")

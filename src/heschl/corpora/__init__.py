@@ -20,6 +20,9 @@ from heschl.types import Clip, Corpus, HeschlError
 __all__ = ["available", "fingerprint", "merge", "read_corpus", "refuse_skipped", "relabel"]
 
 
+Progress = Callable[[int, int], None]
+
+
 @cache
 def available() -> list[str]:
     """Names of the corpora that heschl reads: the modules here that have `read` and `write_tiny`."""
@@ -31,7 +34,9 @@ def _is_reader(module: ModuleType) -> bool:
     return callable(getattr(module, "read", None)) and callable(getattr(module, "write_tiny", None))
 
 
-def read_corpus(name: str, root: Path | str | None = None, **options: Any) -> Corpus:
+def read_corpus(
+    name: str, root: Path | str | None = None, progress: Progress | None = None, **options: Any
+) -> Corpus:
     """Reads a corpus.
 
     Parameters
@@ -39,6 +44,7 @@ def read_corpus(name: str, root: Path | str | None = None, **options: Any) -> Co
     name: a module here ("words", "table", see `available`), or the import path of a module of your own with
         a function `read(root, **options) -> Corpus`.
     root: the folder or file that holds it; may be left out where the reader allows it.
+    progress: is given how much is done and of how much, by readers that have much to do.
     options: the reader's own.
 
     Raises
@@ -48,13 +54,15 @@ def read_corpus(name: str, root: Path | str | None = None, **options: Any) -> Co
     """
     read = _reader(name)
     parameters = inspect.signature(read).parameters
-    known = [option for option in parameters if option != "root"]
+    known = [option for option in parameters if option not in ("root", "progress")]
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for option in options:
             if option not in known:
                 raise HeschlError(
                     f"corpus {name} has no option '{option}'{nearest(option, known)}: it has {', '.join(known) or 'none'}"
                 )
+    if progress is not None and "progress" in parameters:
+        options["progress"] = progress
     if root is None:
         if "root" not in parameters or parameters["root"].default is inspect.Parameter.empty:
             raise HeschlError(f"corpus {name} needs a root: name the folder that holds its recordings")

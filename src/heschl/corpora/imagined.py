@@ -8,8 +8,8 @@ A file of `heschl.features.superlet_store.store_maps` is read as well, with ``be
 "positions": metres in the head's frame, "blocks": names}``: what it holds of these need not be given, and its rate is its
 own. Recipes then say ``feature: {use: brain_maps.BrainMaps, stored: true}``, and train from the file a batch at a time.
 
-Each file is read once, some trials at a time, for values that are not finite, and what was found is kept in heschl's cache: such a
-trial is left out, by name. A channel that is so in more than half of the trials must be taken out of the file.
+Each file is read once, some trials at a time, for values that are not finite (``progress`` counts trials), and what was found is kept
+in heschl's cache: such a trial is left out, by name. A channel that is so in more than half of the trials must be taken out of the file.
 
 The authors' files do not name words or channels: give them. Only three trials of one subject are public, without a licence;
 the whole set has been promised on OSF (about 50 GB a subject). Licence: none is stated.
@@ -18,7 +18,7 @@ the whole set has been promised on OSF (about 50 GB a subject). Licence: none is
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from heschl.files import read_text, replacing
 from heschl.types import Clip, Corpus, Heard, HeschlError, Recording, Skipped
 
 Names = Sequence[str] | str | Path | None
+Progress = Callable[[int, int], None]
 AT_ONCE = 2**26  # bytes of trials that are looked through together
 
 
@@ -44,8 +45,9 @@ def read(
     rate: float = 256.0,
     kind: Kind = "eeg",
     blocks: int = 10,
+    progress: Progress | None = None,
 ) -> Corpus:
-    """Trials as clips, one recording a file; nothing but the labels is read now.
+    """Trials as clips, one recording a file; of the maps, nothing is kept in memory.
 
     Parameters
     ----------
@@ -54,6 +56,7 @@ def read(
     channels: names in order, or such a file. montage: of MNE, which then gives their positions.
     rate: steps a second of x_data's time axis, Hz, where the file does not say it.
     blocks: where the file knows none, so many stretches of neighbouring trials are the label "block".
+    progress: is given how many trials were looked through for what is not finite, and of how many.
 
     Raises
     ------
@@ -71,15 +74,28 @@ def read(
     clips: list[Clip] = []
     recordings: list[Recording] = []
     skipped: list[Skipped] = []
+    found: list[tuple[Recording, list[Clip]]] = []
     for path in paths:
         try:
-            recording, own, lost = _subject(path, spoken, names, montage, rate, kind, blocks)
+            found.append(_subject(path, spoken, names, montage, rate, kind, blocks))
         except HeschlError as error:
             skipped.append(Skipped(path.name, str(error)))
+    before, of = 0, sum(len(own) for _, own in found)
+    for recording, own in found:
+
+        def told(done: int, before: int = before) -> None:
+            if progress is not None:
+                progress(before + done, of)
+
+        before += len(own)
+        try:
+            rows, lost = _finite(recording, told)
+        except HeschlError as error:
+            skipped.append(Skipped(recording.signal.name, str(error)))
             continue
         recordings.append(recording)
-        clips += own
-        skipped += lost
+        clips += [own[k] for k in rows]
+        skipped += [Skipped(f"{recording.id}, {where}", why) for where, why in lost]
     if not clips:
         raise HeschlError(f"nothing in {root} can be read: {skipped[0].why}")
     return Corpus(
@@ -109,7 +125,7 @@ def _subject(
     rate: float,
     kind: Kind,
     blocks: int,
-) -> tuple[Recording, list[Clip], list[Skipped]]:
+) -> tuple[Recording, list[Clip]]:
     with opened(path) as file:
         arrays = [getattr(file.get(name), "ndim", 0) for name in ("x_data", "y_data")]  # a group has no axes
         if arrays[0] not in (3, 4) or not arrays[1]:
@@ -140,14 +156,13 @@ def _subject(
     space = None if positions is None else "head"
     recording = Recording(path.stem, subject, path, rate, kind, named, positions, space, heard)
     columns = {"word": labels, "block": known or runs(len(labels), min(blocks, len(labels)))}
-    rows, lost = _finite(path, named)
-    clips = clips_of(recording, seconds, columns)
-    return recording, [clips[k] for k in rows], [Skipped(f"{path.stem}, {where}", why) for where, why in lost]
+    return recording, clips_of(recording, seconds, columns)
 
 
-def _finite(path: Path, channels: Sequence[str]) -> tuple[np.ndarray, list[tuple[str, str]]]:
-    """Rows of trials whose values are all finite, and of the others where and why."""
-    with opened(kept(path, {"of": "finite"}, partial(_surveyed, path))) as file:
+def _finite(recording: Recording, told: Callable[[int], None]) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """Rows of trials whose values are all finite, and of the others where and why; ``told`` how many were looked through."""
+    path, channels = recording.signal, recording.channels
+    with opened(kept(path, {"of": "finite"}, partial(_surveyed, path, told))) as file:
         finite = file["finite"][:]
     if finite.all():
         return np.arange(len(finite)), []
@@ -162,7 +177,7 @@ def _finite(path: Path, channels: Sequence[str]) -> tuple[np.ndarray, list[tuple
     return rows, lost
 
 
-def _surveyed(source: Path, path: Path) -> None:
+def _surveyed(source: Path, told: Callable[[int], None], path: Path) -> None:
     """Writes which channels of which trials (trial, channel) of x_data are finite; as many trials at a time as `AT_ONCE` holds."""
     import h5py
 
@@ -173,6 +188,7 @@ def _surveyed(source: Path, path: Path) -> None:
         for first in range(0, len(data), size):
             values = data[first : first + size]
             finite[first : first + size] = np.isfinite(values).reshape(*values.shape[:2], -1).all(2)
+            told(first + len(values))
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("finite", data=finite, track_times=False)
 

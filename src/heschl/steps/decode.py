@@ -146,7 +146,7 @@ def decode(
 def _answered(run: Run, part: str, progress: Progress | None) -> tuple[Decoded, list[Skipped]]:
     if part not in ("train", "validation", "test"):
         raise HeschlError(f"there is no part '{part}': choose train, validation or test")
-    corpus = run.corpus()
+    corpus = run.corpus(progress=progress)
     network = pointing(with_sensors(open_network(run), corpus))
     if network.sensors is None:
         raise HeschlError(f"{run} was trained on sound, and decoding is from brains: use heschl evaluate")

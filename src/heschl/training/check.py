@@ -12,6 +12,7 @@ from torch import nn
 
 from heschl.contract import broken, check_feature, check_model, check_task, verbs
 from heschl.contract.verbs import needed
+from heschl.corpora import Progress
 from heschl.corpora._headers import counted
 from heschl.recipe import CorpusPart, Part, Recipe, load
 from heschl.recipe.parts import check_part
@@ -32,13 +33,14 @@ def check_recipe(
     overrides: Mapping[str, Any] | None = None,
     *,
     strict: bool = False,
+    progress: Progress | None = None,
 ) -> list[Finding]:
     """Reads recipe and corpus, counts, tries two clips through feature and network, and asks what the network can take.
 
     Parameters
     ----------
     recipe, overrides: as `heschl.training.fit.train` takes them.
-    strict: anything left out is wrong.
+    strict: anything left out is wrong. progress: of reading the corpus.
 
     Returns
     -------
@@ -46,7 +48,7 @@ def check_recipe(
     """
     try:
         loaded = recipe if isinstance(recipe, Recipe) and not overrides else load(_raw(recipe), overrides)
-        made = survey(loaded, strict=strict)
+        made = survey(loaded, strict=strict, progress=progress)
         model = made.model()
         start = read_start(loaded.train.init)
         taken = [Finding("fact", describe(start, put_weights(model, start)))] if start else []

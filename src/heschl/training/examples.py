@@ -74,11 +74,11 @@ class Examples:
         elif clips[0].form == "frames":
             load = load_frames if made.sensors is None else made.sensors.load
             key = None if made.sensors is None else made.sensors.key()
-            store = pack_frames(clips, load, progress=voice.counting("packing"), say=voice, key=key)
+            with voice.counting("packing", "clips") as told:
+                store = pack_frames(clips, load, progress=told, say=voice, key=key)
         else:
-            store = pack_waves(
-                clips, int(made.feature.sample_rate), progress=voice.counting("packing"), say=voice
-            )
+            with voice.counting("packing", "clips") as told:
+                store = pack_waves(clips, int(made.feature.sample_rate), progress=told, say=voice)
         self.skipped = [*made.skipped, *(Skipped(*one) for one in store.skipped)]
         if strict and store.skipped:
             where, why = store.skipped[0]
@@ -123,9 +123,8 @@ class Examples:
         if made.per_frame:
             store = self.store
             if self.clips["train"][0].form == "wave":
-                store = pack_features(
-                    self.store, feature.frame, progress=self.voice.counting("frames"), say=self.voice
-                )
+                with self.voice.counting("computing frames", "clips") as told:
+                    store = pack_features(self.store, feature.frame, progress=told, say=self.voice)
             self.source = FrameWindows(store, self.rows["train"], train, feature.context)
             self.classes, self.size = train.held.astype(np.int64), len(train.held)
             self.origins = np.repeat(origins, np.diff(train.first))

@@ -76,7 +76,8 @@ def train(
     voice = Voice(quiet or rank() != 0)
     if recipe.machine.threads is not None:
         torch.set_num_threads(recipe.machine.threads)
-    made = survey(recipe, strict=strict)
+    with voice.counting("reading the corpus") as reading:
+        made = survey(recipe, strict=strict, progress=reading)
     start = read_start(recipe.train.init)
     heard = "".join(fingerprint(one) for one in (made.corpus, *made.also))
     heard = hashlib.sha256(heard.encode("ascii")).hexdigest()[:16]

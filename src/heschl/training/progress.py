@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from heschl.provenance import now
+from heschl.waiting import Told, progress
 
 _FIRST, _MEASURED = 5, 20  # steps: the first are slow, the rest tell the pace
 _LONG = 3600.0
@@ -34,17 +36,9 @@ class Voice:
                 file.writelines(self.held)
             self.held.clear()
 
-    def counting(self, what: str) -> Callable[[int, int], None]:
-        """A progress function (done, of): a line every ten seconds for work that takes so long."""
-        spoken = time.monotonic()
-
-        def tell(done: int, total: int) -> None:
-            nonlocal spoken
-            if time.monotonic() - spoken > 10:
-                spoken = time.monotonic()
-                self.console.print(f"{what}: {done} of {total}", markup=False)
-
-        return tell
+    def counting(self, what: str, unit: str = "") -> AbstractContextManager[Told | None]:
+        """For a ``with``: a progress function (done, of) for what comes before the first step; None of a quiet voice."""
+        return nullcontext() if self.console.quiet else progress(what, unit)
 
 
 def span(seconds: float) -> str:

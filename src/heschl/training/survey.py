@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heschl.corpora import merge
+from heschl.corpora import Progress, merge
 from heschl.corpora._headers import counted
 from heschl.corpora.frames import load_frames
 from heschl.corpora.sensors import Sensors, flat_sensors, sensors_of
@@ -110,14 +110,14 @@ class Survey:
         return made
 
 
-def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
-    """Reads the corpus, splits it, makes feature and task, and counts.
+def survey(recipe: Recipe, *, strict: bool = False, progress: Progress | None = None) -> Survey:
+    """Reads the corpus, splits it, makes feature and task, and counts; ``progress`` is the corpus' reader's.
 
     Raises
     ------
     HeschlError: anything that would stop the training, in one sentence.
     """
-    corpus = read_heard(recipe.corpus, recipe.folder)
+    corpus = read_heard(recipe.corpus, recipe.folder, progress=progress)
     split: Split = build(
         recipe.split, "split", fill={"corpus": corpus, "seed": recipe.seed}, folder=recipe.folder
     )
@@ -134,7 +134,7 @@ def survey(recipe: Recipe, *, strict: bool = False) -> Survey:
     feature.eval()
     if not 1 <= (hertz := float(getattr(feature, "sample_rate", 1))) <= 1e6:
         raise HeschlError(f"feature.sample_rate is {hertz:g}: give samples a second, between 1 and 1,000,000")
-    also = [read_heard(part, recipe.folder) for part in recipe.also]
+    also = [read_heard(part, recipe.folder, progress=progress) for part in recipe.also]
     ids = {*split.train, *split.validation, *split.test}
     task = build(recipe.task, "task", folder=recipe.folder)
     used = dataclasses.replace(corpus, clips=tuple(clip for clip in corpus.clips if clip.id in ids))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import tomllib
 from collections.abc import Callable
@@ -37,6 +38,15 @@ def test_small_and_carded_and_without_places_or_people(name: str) -> None:
             assert not re.search(r"(^|[\s\"'])/(work|home|root|tmp|Users)/", read_text(path)), path
     split = read_json(folder / "split.json")
     assert not split["train"] and not split["test"]
+
+
+def test_cards_tell_the_scores_that_were_measured_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "tools"))
+    card = importlib.import_module("models").card
+    for name, folder in packaged_runs().items():
+        assert read_text(folder / "README.md") == card(name, open_run(folder)), (
+            "run `python tools/models.py DATA --cards`"
+        )
 
 
 @pytest.mark.parametrize("name", MODELS)

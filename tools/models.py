@@ -145,6 +145,7 @@ def card(name: str, run: Run) -> str:
     rows = [
         row for row in read_json(HERE / "bench" / "results" / "real.json") if row["network"] == model.recipe
     ]
+    rows = [row for row in rows if row["set"] == rows[0]["set"]]  # not those of another fold alone
     return CARD.format(
         name=name,
         what=model.what,

@@ -9,7 +9,9 @@ runs/<name>-<hash>/
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -152,11 +154,18 @@ class Run:
     def weights(self, which: str = "best") -> dict[str, torch.Tensor]:
         """The network's state dict: "best" by validation, "last", or a kept "epoch-0010".
 
+        Of a run whose training has not ended it warns: what is told of these weights is not told of the run.
+
         Raises
         ------
         HeschlError: there are none yet, or they belong to another run.
         """
         folder = self.held / "checkpoints"
+        if not self.finished:
+            warnings.warn(
+                f"{self} has not been trained to its end ({len(self.history)} epochs so far): this is the network as it stands",
+                stacklevel=2,
+            )
         if which == "last":
             return last_weights(folder / "last.ckpt", self.name)
         path = folder / f"{which}.safetensors"
@@ -170,6 +179,19 @@ class Run:
                 f"{path} holds weights of the run {owner}, not of {self.name}: put its own back"
             )
         return state
+
+    @property
+    def weights_id(self) -> str:
+        """A hash of the best weights, so that what was told of others is not taken for theirs.
+
+        Raises
+        ------
+        HeschlError: there are none yet.
+        """
+        path = self.held / "checkpoints" / "best.safetensors"
+        if not path.exists():
+            raise HeschlError(f"{path} is not there: train the run first")
+        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
     def feature(self) -> nn.Module:
         """The feature: wave -> the network's input."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import itertools
+import shutil
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import soundfile
 import torch
 from sklearn import metrics
 
+from heschl.checkpoints import save_weights
 from heschl.corpora import spoken
 from heschl.files import read_csv, read_json
 from heschl.run import Run, open_run
@@ -132,6 +135,23 @@ def test_a_clip_that_has_gone_is_listed_and_strict_refuses_it(digits, tmp_path):
     )
     with pytest.raises(HeschlError, match="is not there"):
         list(answers(network, [good, bad]))
+
+
+def test_scores_of_a_run_that_is_not_finished_say_so_and_of_which_weights_they_are(digits, tmp_path):
+    folder = tmp_path / digits.folder.name
+    shutil.copytree(digits.folder, folder)
+    run = open_run(folder)
+    run.note(stop=None)
+    with pytest.warns(UserWarning, match=r"not been trained to its end \(\d+ epochs so far\)"):
+        halfway = evaluate(run)
+    assert not halfway["finished"]
+    other = {name: value + 0.5 for name, value in digits.weights().items()}
+    save_weights(folder / "checkpoints" / "best.safetensors", other, {"run": run.name})
+    run.note(stop="2026-01-01T00:00:00+00:00")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        whole = evaluate(run)
+    assert whole["finished"] and whole["weights"] != halfway["weights"] == evaluate(digits)["weights"]
 
 
 def test_wrong_parts_are_refused(digits):

@@ -77,6 +77,7 @@ def evaluate(
     if not clips:
         where = f"the {part} part of {run}" if on is None else str(on)
         raise HeschlError(f"{where} holds no clip that is there: choose another part, or check the corpus")
+    weights = run.weights_id
     network, task = with_sensors(open_network(run), corpus), run.task()
     matched = getattr(task, "open_set", False)
     network = pointing(network) if matched else network
@@ -106,6 +107,8 @@ def evaluate(
         whose, by = over.names, over.by
     held: dict[str, Any] = {
         "run": run.name,
+        "weights": weights,
+        "finished": run.finished,
         "part": part if on is None else "all",
         "on": None if on is None else str(on),
         "corpus": corpus.name,

@@ -197,8 +197,10 @@ def _about(held: dict[str, Any]) -> str:
 
 
 def _interval(held: dict[str, Any]) -> str:
+    from heschl.tasks.intervals import by_t
+
     if held["speakers"] and held["speakers"] > 1:
-        return f"95 % intervals over {held['speakers']} {held['group']}s"
+        return f"95 % intervals over {held['speakers']} {held['group']}s{by_t(held['speakers'])}"
     return "95 % intervals over clips; they say nothing about other speakers"
 
 

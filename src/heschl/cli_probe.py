@@ -66,7 +66,10 @@ def probe(
         {name: name for name in _row(held["probes"][0], True)} if held["probes"] else {},
     )
     if held["probes"]:
+        from heschl.tasks.intervals import by_t
+
         over = "speakers" if held["speakers_known"] else "clips"
+        over += by_t(min(row["n_speakers"] for row in held["probes"]))
         say(
             f"Balanced accuracy, or R² for numbers; 95 % intervals over {over}. What can be read off need not be used."
         )
@@ -132,6 +135,7 @@ def compare(
     Example: heschl compare runs/crnn-small-0123456789 runs/kws-small-0123456789
     """
     from heschl.steps.compare import compare as compared
+    from heschl.tasks.intervals import by_t
 
     with progress("comparing", "clips") as told:
         held = compared(one, other, part, method=method, clips=clips, out=out, seed=seed, progress=told)
@@ -150,7 +154,8 @@ def compare(
             say(f"  {alone:,} clips were asked of {name} alone, and take no part")
     for which, name in names.items():
         say(f"  {name:<20} {100 * held[which]['accuracy']:.1f} % {_spread(held[which])}".rstrip())
-    over = "of one speaker" if held["difference"]["low"] is None else "95 % interval over speakers"
+    few = by_t(held["n_speakers"])
+    over = "of one speaker" if held["difference"]["low"] is None else f"95 % interval over speakers{few}"
     say(f"  {'difference':<20} {_signed(held['difference'], True, 1)} points, {over}")
     shares = held["agreement"]
     if shares["same_answer"] is not None:

@@ -29,7 +29,6 @@ PENALTIES = tuple(
     10.0**k for k in range(-2, 6)
 )  # what a probe may choose from, on speakers that it is not fitted on
 FOLDS = 5
-DRAWS = 1000
 Kind = Literal["class", "number"]
 Method = Literal["ridge", "logistic"]
 
@@ -249,49 +248,34 @@ def fit_logistic(
 
 def _value(kind: Kind, truth: np.ndarray, answers: np.ndarray, fitted: np.ndarray, n_classes: int) -> float:
     if kind == "class":
-        return float(balanced(_confusion(truth, answers, n_classes)))
+        return balanced(truth, answers, n_classes)
     return 1 - float(((truth - answers) ** 2).sum() / max(((truth - fitted.mean()) ** 2).sum(), 1e-300))
 
 
-def balanced(matrix: np.ndarray) -> np.ndarray:
-    """Balanced accuracy out of counts (..., said, answered): the mean, over classes that occur, of the share right."""
-    said = matrix.sum(-1)
-    right = np.diagonal(matrix, axis1=-2, axis2=-1)
-    return np.asarray((right / np.where(said > 0, said, 1)).sum(-1) / np.maximum((said > 0).sum(-1), 1))
+def balanced(
+    truth: np.ndarray, answers: np.ndarray, n_classes: int, weights: np.ndarray | None = None
+) -> float:
+    """Balanced accuracy of (sample,) class numbers: the mean, over classes that occur, of the share right."""
+    weights = np.ones(len(truth)) if weights is None else weights
+    said = np.bincount(truth, weights, n_classes)
+    right = np.bincount(truth, weights * (truth == answers), n_classes)
+    return float((right[said > 0] / said[said > 0]).mean())
 
 
-def _confusion(truth: np.ndarray, answers: np.ndarray, n_classes: int) -> np.ndarray:
-    cell = truth.astype(np.int64) * n_classes + answers.astype(np.int64)
-    return np.bincount(cell, minlength=n_classes**2).reshape(n_classes, n_classes)
+def score(found: Probed, weights: np.ndarray | None = None) -> float:
+    """Balanced accuracy, or R² against the mean of the fitting part; weights (sample,), 1 each if not given.
 
-
-def _draws(n_groups: int, draws: int, seed: int) -> np.ndarray:
-    """(draw, group) how often each group is drawn; the first row is everyone once."""
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=draws)
-    return np.concatenate([np.ones((1, n_groups), np.int64), drawn])
-
-
-def _statistic(found: Probed, times: np.ndarray) -> np.ndarray:
-    """(draw,) balanced accuracy, or R² against the mean of the fitting part, when groups are drawn so often."""
-    n_groups = times.shape[1]
+    `heschl.tasks.intervals.weighed` draws weights and gives the interval.
+    """
     if found.kind == "class":
-        k = len(found.classes)
-        cell = (found.groups * k + found.truth) * k + found.answers
-        counts = np.bincount(cell, minlength=n_groups * k * k).reshape(n_groups, k * k)
-        return balanced((times @ counts).reshape(-1, k, k))
-    error = np.bincount(found.groups, (found.truth - found.answers) ** 2, n_groups)
-    spread = np.bincount(found.groups, (found.truth - found.base) ** 2, n_groups)
-    return np.asarray(1 - times @ error / np.maximum(times @ spread, 1e-300))
+        return balanced(found.truth, found.answers, len(found.classes), weights)
+    weights = np.ones(len(found.truth)) if weights is None else weights
+    error, spread = ((found.truth - one) ** 2 for one in (found.answers, found.base))
+    return float(1 - weights @ error / max(weights @ spread, 1e-300))
 
 
-def score(found: Probed, draws: int = DRAWS, seed: int = 0) -> dict[str, float | None]:
-    """Balanced accuracy, or R², with its 95 % interval by bootstrap over groups: {"value", "low", "high"}."""
-    return _interval(_statistic(found, _draws(int(found.groups.max()) + 1, draws, seed)))
-
-
-def difference(one: Probed, other: Probed, draws: int = DRAWS, seed: int = 0) -> dict[str, float | None]:
-    """How much better one probe is than another, with its 95 % interval by bootstrap over the groups that they share.
+def difference(one: Probed, other: Probed, weights: np.ndarray | None = None) -> float:
+    """How much better one probe is than another on the same samples.
 
     Selectivity is `difference(task, control)`; what training gave is `difference(trained, untrained)`.
 
@@ -301,15 +285,7 @@ def difference(one: Probed, other: Probed, draws: int = DRAWS, seed: int = 0) ->
     """
     if one.kind != other.kind or not np.array_equal(one.groups, other.groups):
         raise HeschlError("two probes are compared on the same samples, and these were asked about others")
-    times = _draws(int(one.groups.max()) + 1, draws, seed)
-    return _interval(_statistic(one, times) - _statistic(other, times))
-
-
-def _interval(values: np.ndarray) -> dict[str, float | None]:
-    if len(values) < 2 or np.ptp(values[1:]) == 0:
-        return {"value": float(values[0]), "low": None, "high": None}
-    low, high = np.percentile(values[1:], [2.5, 97.5])
-    return {"value": float(values[0]), "low": float(low), "high": float(high)}
+    return score(one, weights) - score(other, weights)
 
 
 # --- labels that mean nothing --------------------------------------------------------------------------------

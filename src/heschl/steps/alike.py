@@ -12,10 +12,10 @@ from heschl.steps.explaining import answers_to, read_input
 from heschl.steps.inputs import explained
 from heschl.steps.methods import Method, method_of, relevance_of
 from heschl.steps.networks import Network, open_network
+from heschl.tasks.intervals import mean_over
 from heschl.types import Clip, HeschlError
 
 BIN = 0.02  # seconds of a clip over which relevance is summed, so that waves and spectrograms can be compared
-DRAWS = 2000
 
 
 def explained_alike(
@@ -29,8 +29,8 @@ def explained_alike(
 
     Returns
     -------
-    method, bin, clips, alike and control: {"value", "low", "high"}, means over clips with the interval by bootstrap
-    over speakers; or why_not, a sentence, where a network cannot be explained so.
+    method, bin, clips, alike and control: {"value", "low", "high", "n"}, means over clips with the interval over
+    speakers (`mean_over`); or why_not, a sentence, where a network cannot be explained so.
     """
     networks = [open_network(run) for run in (one, other)]
     try:
@@ -48,8 +48,8 @@ def explained_alike(
         "bin": BIN,
         "clips": len(clips),
         "n_speakers": len(set(speakers)),
-        "alike": _mean(same, speakers, seed),
-        "control": _mean(moved, speakers, seed),
+        "alike": mean_over(same, speakers, seed=seed, ends=(-1.0, 1.0)),
+        "control": mean_over(moved, speakers, seed=seed, ends=(-1.0, 1.0)),
         "why_not": "",
     }
 
@@ -74,20 +74,3 @@ def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     size = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / size) if size > 0 else float("nan")
-
-
-def _mean(values: Sequence[float], speakers: Sequence[str], seed: int) -> dict[str, float | None]:
-    """Mean over clips, those without a number left out, with its interval over speakers."""
-    known = np.isfinite(values)
-    if not known.any():
-        return {"value": None, "low": None, "high": None}
-    names, whose = np.unique(np.asarray(speakers)[known], return_inverse=True)
-    n = len(names)
-    total = np.bincount(whose, np.asarray(values)[known], n)
-    count = np.bincount(whose, minlength=n)
-    value = float(total.sum() / count.sum())
-    if n < 2:
-        return {"value": value, "low": None, "high": None}
-    times = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=DRAWS)
-    low, high = np.percentile(times @ total / (times @ count), [2.5, 97.5])
-    return {"value": value, "low": float(low), "high": float(high)}

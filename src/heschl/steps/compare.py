@@ -36,8 +36,9 @@ def compare(
     """Compares two runs, or two sets of runs of one recipe each (seeds, folds), and writes what it finds.
 
     The difference is that of the second less the first, on the clips that both were asked about, with a 95 %
-    interval by paired bootstrap over speakers. Where a side has several runs, a clip counts as the share of its runs
-    (seeds) that were right; how much scores vary over seeds and over folds stands beside, each on its own.
+    interval by paired bootstrap over speakers (of fewer than eight by Student's t). Where a side has several runs, a
+    clip counts as the share of its runs (seeds) that were right; how much scores vary over seeds and over folds stands
+    beside, each on its own.
 
     Written are compare.json, clips.csv, per_speaker.csv, similarity.csv, and figures, to ``out`` or to
     RUN/compare/NAME/, where RUN is the first run and NAME the other's.

@@ -40,7 +40,8 @@ def summed(found: Found, groups: dict[str, str] | None) -> dict[str, Any]:
         numbers = _numbers(np.stack(curves), shares)
         whose = _whose(found.which[cells, key], groups)
         row: dict[str, Any] = {"cells": cells, "method": key, "control": key in CONTROLS}
-        row |= {name: mean_over(values, whose) for name, values in numbers.items()}
+        for name, each in numbers.items():
+            row[name] = mean_over(each, whose, ends=(0.0 if name.endswith("area") else -1.0, 1.0))
         for control in CONTROLS:
             if key not in CONTROLS:
                 other = _numbers(np.stack(found.curves[cells, control]), shares)
@@ -63,7 +64,7 @@ def summed(found: Found, groups: dict[str, str] | None) -> dict[str, Any]:
         line: dict[str, Any] = {"method": key}
         for name in names:
             values = found.trust[key, name]
-            line[name] = mean_over(values, whose if len(values) == len(found.ids) else None)
+            line[name] = mean_over(values, whose if len(values) == len(found.ids) else None, ends=(0.0, 1.0))
         alike = np.array(found.random_layers[key], float)
         line["randomised"] = {
             "value": float(np.nanmean(alike)) if np.isfinite(alike).any() else None,

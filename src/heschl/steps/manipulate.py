@@ -215,13 +215,16 @@ def _scaling(found: Sequence[_Fold]) -> tuple[list[dict[str, Any]], str]:
                 [np.array(one.scaled)[mask, k] for one, mask in zip(found, own, strict=True)], found, own
             )
         fall = [np.subtract(*np.array(one.scaled)[mask].T) for one, mask in zip(found, own, strict=True)]
-        row["fall"] = _cell(fall, found, own)
+        row["fall"] = _cell(fall, found, own, (-1.0, 1.0))
         rows.append(row)
     return rows, ""
 
 
 def _cell(
-    values: Sequence[np.ndarray], found: Sequence[_Fold], masks: Sequence[np.ndarray] | None = None
+    values: Sequence[np.ndarray],
+    found: Sequence[_Fold],
+    masks: Sequence[np.ndarray] | None = None,
+    ends: tuple[float, float] = (0.0, 1.0),
 ) -> dict[str, Any]:
     """One run: mean with its interval over speakers. Several: mean and standard deviation of the folds' means."""
     if len(found) > 1:
@@ -231,7 +234,7 @@ def _cell(
     groups = found[0].groups
     if groups is not None and masks is not None:
         groups = [g for g, kept in zip(groups, masks[0], strict=True) if kept]
-    return mean_over(values[0], groups)
+    return mean_over(values[0], groups, ends=ends)
 
 
 # --- files ---------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from heschl.run import Run, open_run
 from heschl.steps.inside import check_areas, inside, untrained
 from heschl.steps.networks import Progress, open_network
 from heschl.steps.samples import Samples, chosen_clips, gather, is_english, pitches
+from heschl.tasks.intervals import weighed
 from heschl.types import Clip, Corpus, HeschlError, Skipped
 
 PARTS = ("unheard", "train", "validation", "test", "all")
@@ -263,10 +264,11 @@ def _probed(
     y, apart, rows = target.y[keep], target.apart[keep], target.rows[keep]
     if (target.kind == "class" and len(set(y)) < 2) or len(set(apart)) < 3:
         return [], dropped
-    speakers = trained.speakers
+    owner = np.arange(len(trained.clips))
     if target.of == "phones":
-        speakers = speakers[[clip for clip, _, _ in trained.spans]]
-    groups = speakers[rows]
+        owner = np.array([clip for clip, _, _ in trained.spans])
+    clips = owner[rows]
+    groups = trained.speakers[clips]
     control = pr.control_labels(target.types[keep], y, seed)
     how: dict[str, Any] = {"apart": apart, "kind": target.kind, "seed": seed}
     how["method"] = method if target.kind == "class" else "ridge"
@@ -289,18 +291,27 @@ def _probed(
                 "control_type": target.types_are,
                 "units": trained.units[area],
                 "probed_units": x.shape[1],
-                "score": pr.score(task, seed=seed),
-                "control": pr.score(heart, seed=seed),
-                "selectivity": _minus(task, [heart], seed),
-                "untrained": _mean([pr.score(one, seed=seed) for one in others]),
-                "gain": _minus(task, others, seed),
+                "score": _score(task, clips, seed),
+                "control": _score(heart, clips, seed),
+                "selectivity": _minus(task, heart, clips, seed),
+                "untrained": _mean([_score(one, clips, seed) for one in others]),
+                "gain": _mean([_minus(task, one, clips, seed) for one in others]),
             }
         )
     return table, dropped
 
 
-def _minus(task: pr.Probed, others: Sequence[pr.Probed], seed: int) -> dict[str, float | None]:
-    return _mean([pr.difference(task, other, seed=seed) for other in others])
+def _score(found: pr.Probed, clips: np.ndarray, seed: int) -> dict[str, float | None]:
+    """With its interval over groups; clips: (sample,) of which clip each is."""
+    ends = (0.0 if found.kind == "class" else -np.inf, 1.0)
+    return weighed(lambda w: pr.score(found, w), found.groups, units=clips, seed=seed, ends=ends)
+
+
+def _minus(task: pr.Probed, other: pr.Probed, clips: np.ndarray, seed: int) -> dict[str, float | None]:
+    end = 1.0 if task.kind == "class" else np.inf
+    return weighed(
+        lambda w: pr.difference(task, other, w), task.groups, units=clips, seed=seed, ends=(-end, end)
+    )
 
 
 def _mean(values: Sequence[dict[str, float | None]]) -> dict[str, float | None]:

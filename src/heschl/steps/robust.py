@@ -109,7 +109,8 @@ def robust(
     rows = [quiet_row, *({**plan._asdict()} for plan in plans)]
     for row, right_ones, stable in zip(rows, hits, alike, strict=True):
         row.pop("change", None)
-        row |= {"accuracy": mean_over(right_ones, whose), "stability": mean_over(stable, whose)}
+        row["accuracy"] = mean_over(right_ones, whose, ends=(0.0, 1.0))
+        row["stability"] = mean_over(stable, whose, ends=(-1.0, 1.0))
     folder = run.folder / "explain" / "robust" / part
     held: dict[str, Any] = {
         "run": run.name,

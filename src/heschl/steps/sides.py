@@ -13,6 +13,7 @@ import numpy as np
 from heschl.files import read_csv, read_json
 from heschl.run import Run, open_run
 from heschl.steps.evaluate import PARTS, evaluate
+from heschl.tasks.intervals import weighed
 from heschl.tasks.scores import mean_and_sd
 from heschl.types import HeschlError
 
@@ -135,8 +136,8 @@ def paired(a: Side, b: Side, names: Sequence[str], *, draws: int = DRAWS, seed: 
 
     Returns
     -------
-    difference: {"value", "low", "high"} of accuracy, the interval by bootstrap over speakers, who are drawn with all of
-    their clips and both sides' answers; balanced_difference likewise, of the mean over classes (None for frames);
+    difference: {"value", "low", "high"} of accuracy, the interval over speakers (`weighed`), who are drawn, or
+    left out, with all of their clips and both sides' answers; balanced_difference likewise, of the mean over classes (None for frames);
     n_speakers; agreement: shares of clips that both, one, the other or neither got right (a clip that half of the runs
     got right counts half), and same_answer, the share of clips on which the runs of the two sides say the same.
     """
@@ -144,23 +145,21 @@ def paired(a: Side, b: Side, names: Sequence[str], *, draws: int = DRAWS, seed: 
     weight = a.weight(names)
     speakers, whose = np.unique([a.clips[name].speaker for name in names], return_inverse=True)
     truth, classes = np.unique([a.clips[name].truth for name in names], return_inverse=True)
-    n = len(speakers)
-    generator = np.random.default_rng(seed)
-    times = np.concatenate([np.ones((1, n)), generator.multinomial(n, np.full(n, 1 / n), size=draws)])
-    cell = whose * len(truth) + classes
-    count = np.bincount(cell, weight, n * len(truth)).reshape(n, -1)
-    got = [np.bincount(cell, weight * row, n * len(truth)).reshape(n, -1) for row in right]
-    total = times @ count  # (draw, class)
-    gained = times @ (got[1] - got[0])
-    plain = gained.sum(1) / total.sum(1)
-    each = np.where(total > 0, gained / np.where(total > 0, total, 1), 0.0).sum(1) / np.maximum(
-        (total > 0).sum(1), 1
-    )
+    gain = weight * (right[1] - right[0])
+
+    def plain(times: np.ndarray) -> float:
+        return float(times @ gain / (times @ weight))
+
+    def each(times: np.ndarray) -> float:
+        total = np.bincount(classes, times * weight, len(truth))
+        return float((np.bincount(classes, times * gain, len(truth))[total > 0] / total[total > 0]).mean())
+
+    how: dict[str, Any] = {"draws": draws, "seed": seed, "ends": (-1.0, 1.0)}
     share = weight / weight.sum()
     held: dict[str, Any] = {
-        "n_speakers": n,
-        "difference": _interval(plain, n),
-        "balanced_difference": _interval(each, n) if a.kind == "clips" else None,
+        "n_speakers": len(speakers),
+        "difference": weighed(plain, whose, **how),
+        "balanced_difference": weighed(each, whose, **how) if a.kind == "clips" else None,
         "agreement": {
             "both": float(share @ (right[0] * right[1])),
             "only_one": float(share @ (right[0] * (1 - right[1]))),
@@ -171,7 +170,7 @@ def paired(a: Side, b: Side, names: Sequence[str], *, draws: int = DRAWS, seed: 
     }
     rows = []
     for k, speaker in enumerate(speakers):
-        own = [float(one[k].sum() / count[k].sum()) for one in got]
+        own = [float(np.average(one[whose == k], weights=weight[whose == k])) for one in right]
         rows.append(
             {
                 "speaker": str(speaker),
@@ -195,10 +194,3 @@ def _same(a: Side, b: Side, names: Sequence[str]) -> float:
             ]
         )
     )
-
-
-def _interval(values: np.ndarray, n: int) -> dict[str, float | None]:
-    if n < 2:
-        return {"value": float(values[0]), "low": None, "high": None}
-    low, high = np.percentile(values[1:], [2.5, 97.5])
-    return {"value": float(values[0]), "low": float(low), "high": float(high)}

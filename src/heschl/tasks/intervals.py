@@ -9,7 +9,7 @@ four groups may be alike by luck; so it holds the truth 93 to 98 times in 100 (t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,11 @@ def _of_few(
 
 
 def mean_over(
-    values: Sequence[float] | np.ndarray, groups: Sequence[Any] | None, draws: int = DRAWS, seed: int = 0
+    values: Sequence[float] | np.ndarray,
+    groups: Sequence[Any] | None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    ends: tuple[float, float] = (-np.inf, np.inf),
 ) -> dict[str, Any]:
     """The mean of one number a clip, with its 95 % percentile interval by bootstrap over groups; over few of them by t.
 
@@ -91,6 +95,7 @@ def mean_over(
     ----------
     values: (n,); those that are not a number are left out, and ``n`` says how many were not.
     groups: (n,) the speaker of each; None draws clips.
+    ends: what the mean cannot pass, nor an interval by t.
 
     Returns
     -------
@@ -115,7 +120,7 @@ def mean_over(
         else:
             inner = _of_means(array, np.ones(len(array)), draws, seed) if len(array) > len(known) else None
             without = (total.sum() - total) / (times.sum() - times)
-            low, high = few_groups(array.mean(), without, inner)
+            low, high = few_groups(array.mean(), without, inner, ends)
         found |= {"low": low, "high": high}
     return found
 
@@ -123,6 +128,51 @@ def mean_over(
 def _of_means(total: np.ndarray, times: np.ndarray, draws: int, seed: int) -> tuple[float, float]:
     drawn = np.random.default_rng(seed).integers(len(total), size=(draws, len(total)))
     low, high = np.percentile(total[drawn].sum(1) / times[drawn].sum(1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def weighed(
+    statistic: Callable[[np.ndarray], float],
+    groups: Sequence[Any] | np.ndarray,
+    *,
+    units: Sequence[Any] | np.ndarray | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    ends: tuple[float, float] = (-np.inf, np.inf),
+) -> dict[str, float | None]:
+    """Any statistic of weighted samples, with its 95 % interval: by bootstrap over groups, over few of them by t.
+
+    Parameters
+    ----------
+    statistic: weights (sample,), how often each is drawn, -> the number.
+    groups: (sample,) whose each is. units: (sample,) of which clip each is; None: each is one of its own.
+    ends: what the statistic cannot pass.
+
+    Returns
+    -------
+    value, low, high (None with fewer than two groups).
+    """
+    names, whose = np.unique(np.asarray(groups), return_inverse=True)
+    own = np.arange(len(whose)) if units is None else np.unique(np.asarray(units), return_inverse=True)[1]
+    value = statistic(np.ones(len(whose)))
+    if len(names) < 2:
+        return {"value": value, "low": None, "high": None}
+    if len(names) >= FEW:
+        low, high = _drawn(statistic, whose, draws, seed)
+    else:
+        inner = _drawn(statistic, own, draws, seed) if len(np.unique(own)) > len(names) else None
+        without = [statistic((whose != k).astype(float)) for k in range(len(names))]
+        low, high = few_groups(value, without, inner, ends)
+    return {"value": value, "low": low, "high": high}
+
+
+def _drawn(
+    statistic: Callable[[np.ndarray], float], whose: np.ndarray, draws: int, seed: int
+) -> tuple[float, float]:
+    n = int(whose.max()) + 1
+    generator, even = np.random.default_rng(seed), np.full(n, 1 / n)
+    values = [statistic(generator.multinomial(n, even)[whose].astype(float)) for _ in range(draws)]
+    low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -25,7 +25,7 @@ from heschl.files import read_csv, read_json, write_text
 from heschl.run import open_run
 from heschl.steps.faithful import faithful
 from heschl.steps.faithful_files import CONTROLS
-from heschl.tasks.intervals import mean_over
+from heschl.tasks.intervals import FEW, mean_over
 from heschl.tasks.scores import told
 
 Held = dict[str, Any]
@@ -94,6 +94,9 @@ def _page(found: dict[str, tuple[Path, Held]]) -> list[str]:
             f"| {name} | {network} | {speech} | {held['clips']} | {held['speakers'] or 'unknown'} | {held['classes']} | {held['baseline']} |"
         )
     lines += ["", _absent(shown)]
+    few = [name for name, (_, held) in found.items() if held["speakers"] and 1 < held["speakers"] < FEW]
+    if few:
+        lines[-1] += f" Few speakers were heard of {', '.join(few)}: intervals are by Student's t there."
     for cells in CELLS:
         if any(row["cells"] == cells for _, held in found.values() for row in held["rows"]):
             lines += ["", *_table(found, cells)]

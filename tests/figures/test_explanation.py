@@ -16,6 +16,7 @@ from heschl.figures.explanation import (
     explanation_figure,
     hidden_share,
     limit_of,
+    on_mel,
     overlaid,
     save_all,
     shown,
@@ -143,6 +144,70 @@ def test_a_montage_has_one_picture_for_each(n):
     assert [axis.get_title(loc="left") for axis in figure.axes] == [f"w{k}" for k in range(n)]
     last = shown(SEEN)[1]
     assert {axis.get_title(loc="right") for axis in figure.axes} == {f"{last:.1f} s"}
+
+
+@pytest.mark.parametrize("width", [WIDE, TEXT, PHONE])
+def test_every_picture_of_many_has_its_own_curves_beside_it(width):
+    names = [f"w{k}" for k in range(7)]
+    curves = {
+        name: {own: (s, v * (k + 1) / 7) for own, (s, v) in CURVES.items()} for k, name in enumerate(names)
+    }
+    for figure in (
+        montage(dict.fromkeys(names, SEEN), "Many", width, curves),
+        compared(dict.fromkeys(names, SEEN), {}, "One", width, curves),
+    ):
+        for k, name in enumerate(names):
+            picture, beside = figure.axes[2 * k], figure.axes[2 * k + 1]
+            assert picture.get_title(loc="left") == name and picture.images and not beside.images
+            for line, (_, scores) in zip(beside.lines, curves[name].values(), strict=True):
+                assert np.array_equal(line.get_ydata(), scores)
+            one, other = picture.get_position(), beside.get_position()
+            assert one.x1 < other.x0 and other.x1 <= 1 and (one.y0, one.y1) == (other.y0, other.y1)
+            assert (
+                k == len(names) - 1
+                or other.x1 < figure.axes[2 * k + 2].get_position().x0
+                or (figure.axes[2 * k + 2].get_position().y1 < one.y0)
+            )
+        assert {"most relevant first", "at random", "loudest first"} <= set(words_of(figure))
+        assert any("own full colour" in words or "Beside each" in words for words in words_of(figure))
+
+
+def test_on_a_mel_axis_a_tone_is_where_it_was():
+    from heschl.signal import hz_to_mel
+
+    frequencies = np.linspace(0, 8000, 257)
+    rows = np.exp(-0.5 * ((frequencies[:, None] - [500, 3000]) / 100) ** 2)  # a bump at 500 Hz, then at 3 kHz
+    seen = on_mel(Seen(rows, -rows, frequencies, np.array([0.0, 0.01])))
+    assert np.allclose(np.diff(hz_to_mel(seen.frequencies)), np.diff(hz_to_mel(seen.frequencies))[0])
+    assert (seen.frequencies[0], seen.frequencies[-1]) == pytest.approx((0, 8000))
+    assert np.allclose(seen.frequencies[seen.level.argmax(0)], [500, 3000], rtol=0.03)
+    exact = np.exp(-0.5 * ((seen.frequencies[:, None] - [500, 3000]) / 100) ** 2)
+    assert np.abs(seen.level - exact).max() < 0.02 and np.array_equal(seen.relevance, -seen.level)
+
+
+def test_where_not_all_symbols_have_room_the_longest_have_theirs():
+    from matplotlib.figure import Figure
+
+    from heschl.figures.marks import symbols
+
+    axis = Figure(figsize=(4, 1)).subplots()
+    axis.set_xlim(0, 1)
+    spans = [
+        Span("AA", 0.0, 0.3),
+        Span("IY", 0.3, 0.31),
+        Span("UW", 0.31, 0.32),
+        Span("L", 0.32, 0.34),
+        Span("S", 0.34, 1.0),
+    ]
+    symbols(axis, spans, "phone", 200, "black")
+    assert {text.get_text() for text in axis.texts} == {
+        "aa",
+        "l",
+        "s",
+    }  # "l" is wider than its line, and free to be
+    for line, span in zip(axis.lines, sorted(spans, key=lambda s: s.start - s.stop)[:3], strict=True):
+        low, high = line.get_xdata()  # those of 2 points have no line between their gaps
+        assert span.start < low < high < span.stop
 
 
 def test_a_montage_says_how_long_the_clip_is_and_not_its_margin():

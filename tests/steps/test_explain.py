@@ -24,7 +24,8 @@ from heschl.models.frame_mlp import FrameMLP
 from heschl.run import Run
 from heschl.steps.explain import by_default, compare, explain, explain_run
 from heschl.steps.explain_clips import find_clips, spread_clips
-from heschl.steps.explain_show import _asked, _words, slug
+from heschl.steps.explain_many import _asked
+from heschl.steps.explain_show import _words, slug
 from heschl.steps.explaining import (
     Input,
     answers_to,
@@ -200,7 +201,8 @@ def test_all_is_written_and_can_be_recomputed(unseen, digits):
     held = explain_run(digits, show=2, progress=lambda *far: done.append(far))
     folder = Path(held["folder"])
     n = len(digits.split.test)
-    assert done[-1] == (n, n) and held["clips"] == n and len(held["shown"]) == 2 and held["synthetic"]
+    assert (n, n) in done and held["clips"] == n and len(held["shown"]) == 2 and held["synthetic"]
+    assert done[-1][0] == done[-1][1] > n  # the curves of the montage are waited for, too
     corpus, network = digits.corpus(), open_network(digits)
     with h5py.File(folder / "relevance.h5", "r") as file:
         assert {group.attrs["clip"] for group in file.values()} == set(digits.split.test)
@@ -238,6 +240,15 @@ def test_all_is_written_and_can_be_recomputed(unseen, digits):
     summary = read_csv(folder / "summary.csv")
     assert {row["kind"] for row in summary} == {"phone", "word", "band"} and held["speakers"] == 6
     assert (folder / "montage-column.pdf").exists()
+    surest = {row["target"]: row for row in sorted(rows, key=lambda row: float(row["probability"]))}
+    for row in surest.values():  # the clips of the montage: each has its curves, shown or not
+        home = folder / "clips" / slug(row["clip"])
+        (kept,) = [home / name for name in ("answer.json", "curves.json") if (home / name).exists()]
+        curves = read_json(kept)["curves"]
+        for shares, scores in curves.values():
+            assert scores[0] == pytest.approx(float(row["probability"]), abs=1e-4) and shares[-1] == 1
+        assert len({tuple(scores) for _, scores in curves.values()}) == 3  # of its own order each
+    assert len(list(folder.glob("clips/*/curves.json"))) >= len(surest) - 2
 
     # once more: nothing is computed again; after a kill, only what is missing
     times = {path: path.stat().st_mtime_ns for path in folder.glob("clips/*/*")}
@@ -497,7 +508,7 @@ def test_two_dask_workers_give_what_one_process_gives_and_go_on_after_a_kill(dig
             dask=cluster.scheduler_address,
             progress=lambda *far: again.append(far),
         )
-    assert held["clips"] == len(alone) and again[-1] == (len(alone), len(alone)) and not held["skipped"]
+    assert held["clips"] == len(alone) and (len(alone), len(alone)) in again and not held["skipped"]
     there = _stored(here)
     assert there.keys() == alone.keys()
     for name, relevance in alone.items():
@@ -526,5 +537,22 @@ def test_a_title_says_what_it_was_where_the_network_is_wrong(target, said, title
         "probability": share,
         "answered_probability": 0.8,
         "said": said,
+        "method": "lrp:epsilon_plus",
     }
-    assert _words(row) == (title, f"“{target}”")
+    assert _words(row, ()) == (f"{title}, by LRP epsilon-plus", f"“{target}”")
+
+
+@pytest.mark.parametrize(
+    ("method", "tiers", "said"),
+    [
+        ("aligned:phone", {"phone"}, "by taking out phones"),
+        ("aligned:phone", set(), "by taking out stretches"),
+        ("occlusion_time", set(), "by occlusion in time"),
+        ("gradient_x_input", set(), "by gradient × input"),
+        ("own.method", set(), "by own.method"),
+    ],
+)
+def test_titles_of_networks_over_frames_name_the_method_too(method, tiers, said):
+    row = {"target": "predicted", "answered": "", "probability": 0.5, "method": method}
+    title = f"What spoke for the network’s answers, and what against, moment by moment, {said}"
+    assert _words(row, tiers) == (title, "its answers")

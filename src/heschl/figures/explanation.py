@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from heschl.figures.marks import frequency_ticks, inches, seconds_below, symbols
+from heschl.figures.deletion import curves_with_names
+from heschl.figures.marks import frequency_ticks, seconds_below, symbols
 from heschl.figures.spectrogram import _wave
 from heschl.figures.style import (
     BLUE,
@@ -18,7 +19,6 @@ from heschl.figures.style import (
     SOFT,
     VERMILION,
     WIDE,
-    apart,
     legible,
     new_figure,
     styled,
@@ -37,7 +37,7 @@ MARGIN = 0.04  # seconds shown before and after the clip, of the zeros that a ne
 NARROW = 5.0  # inches: below it, all stands in one column
 FADED = "each brought to one level, faded over 5 ms"  # why all of it is answered otherwise than the clip
 # inches, of the parts of the figure
-RIGHT, CURVE, BAR, NAMES, SOUNDS, KEY, GAP = 3.75, 1.45, 0.24, 1.55, 1.75, 0.22, 0.05
+RIGHT, CURVE, SAID, BAR, NAMES, SOUNDS, KEY, GAP = 3.75, 1.45, 0.16, 0.24, 1.55, 1.75, 0.22, 0.05
 
 
 class Seen(NamedTuple):
@@ -80,7 +80,7 @@ def explanation_figure(
     tall = sum(rows) + KEY + GAP * len(rows) + 0.3
     faded = _faded(curves, sounds)
     bars = BAR * len(sounds or ()) + (0.3 if faded else 0.1)
-    small = [size for size, there in ((CURVE, curves), (bars, sounds)) if there]
+    small = [size for size, there in ((CURVE + SAID, curves), (bars, sounds)) if there]
     head = 0.34 + 0.2 * (len(wrapped(title, width)) - 1) if title else 0.06
     if wide:
         height = head + max(tall, 0.32 + sum(small) + 0.75 * len(small) - (0.65 if sounds else 0.25))
@@ -95,7 +95,8 @@ def explanation_figure(
         left, top = (width - RIGHT + 0.5, head + 0.32) if wide else (0.55, head + tall + 0.4)
         if curves:
             room = width - left - NAMES if phone or wide else width / 2 - 0.7 - NAMES
-            _curves(place(figure, left, top, room, CURVE), curves, target)
+            top += SAID  # its title has two lines
+            curves_with_names(place(figure, left, top, room, CURVE), curves, target)
             top, left = (top + CURVE + 0.75, left) if phone or wide else (top, width / 2 + 0.1)
         if sounds:
             room = width - left - SOUNDS - 0.28
@@ -196,6 +197,22 @@ def picture(axis: Axes, seen: Seen, limit: float | None = None) -> None:
         spine.set_visible(False)
 
 
+def on_mel(seen: Seen, rows: int = 96) -> Seen:
+    """The same on a mel axis, for the eye: what lies between two rows of the spectrum is interpolated."""
+    from heschl.signal import hz_to_mel, mel_to_hz
+
+    known = np.asarray(seen.frequencies)
+    lowest, highest = hz_to_mel(known[[0, -1]])
+    wanted = mel_to_hz(np.linspace(float(lowest), float(highest), rows))
+    at = np.interp(wanted, known, np.arange(len(known)))
+    low = np.minimum(at.astype(int), len(known) - 2)
+    share = (at - low)[:, None]
+    level, relevance = (
+        (1 - share) * values[low] + share * values[low + 1] for values in (seen.level, seen.relevance)
+    )
+    return seen._replace(level=level, relevance=relevance, frequencies=wanted)
+
+
 def shown(seen: Seen) -> tuple[float, float]:
     """The seconds that are drawn: the clip with a margin, as far as the network hears it."""
     step, first, last = _edges(seen)
@@ -294,60 +311,13 @@ def _key(axis: Axes, target: str) -> None:
 # --- the right: is it true ---------------------------------------------------------------------------------
 
 
-def _curves(axis: Axes, curves: Mapping[str, tuple[np.ndarray, np.ndarray]], target: str) -> None:
-    styles: list[dict[str, Any]] = [
-        {"color": WARM, "linewidth": 1.8},
-        {"color": SOFT, "linewidth": 1.2},
-        {"color": SOFT, "linewidth": 1.2, "linestyle": (0, (3, 2))},
-    ]
-    names, heights = [], []
-    for k, (name, (shares, scores)) in enumerate(curves.items()):
-        axis.plot(shares, scores, **styles[min(k, 2)])
-        near = int(np.argmin(np.abs(np.asarray(shares) - 1.0)))
-        names.append((name, styles[min(k, 2)]))
-        heights.append(float(scores[near]))
-    axis.set(xlim=(0, 1), ylim=(0, 1.02))
-    axis.set_xticks([0, 0.5, 1], ["0", "50", "100 %"])
-    axis.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
-    axis.set_xlabel("of the picture taken out", labelpad=1)
-    axis.set_title(f"Probability of {target}")
-    _line_names(axis, curves, names)
-
-
-def _line_names(axis: Axes, curves: Mapping[str, Any], names: list[tuple[str, dict[str, Any]]]) -> None:
-    """The names beside the right end, apart from each other."""
-    ends = [float(np.asarray(scores)[-1]) for _, scores in curves.values()]
-    middle = [float(np.mean(scores)) for _, scores in curves.values()]
-    # all curves end in the same blank clip: what tells them apart is their height on the way
-    order = np.argsort(middle, kind="stable")
-    wanted = np.asarray(ends, float)
-    for place, k in enumerate(order):
-        wanted[k] += 1e-3 * place
-    placed = apart(wanted.tolist(), 0.13)
-    lift = max(0.0, 0.02 - min(placed)) - max(0.0, max(placed) - 1.0)
-    point = 1 / 72 / inches(axis)  # of the axis' width
-    for (name, style), at in zip(names, placed, strict=True):
-        # the curves meet where they end, so each name brings a piece of its own line
-        axis.plot([1 + 6 * point, 1 + 20 * point], [at + lift] * 2, clip_on=False, **style)
-        axis.annotate(
-            name,
-            (1, at + lift),
-            xytext=(24, 0),
-            textcoords="offset points",
-            va="center",
-            color=legible(style["color"]),
-            fontsize=9,
-            annotation_clip=False,
-        )
-
-
 def _bars(axis: Axes, sounds: Mapping[str, float | None]) -> None:
     names = list(sounds)
     for k, name in enumerate(names):
         share = sounds[name]
         colour = WARM if "relied" in name else COOL if "against" in name else SOFT
         axis.plot([0, 1], [k, k], color=LINE, linewidth=0.8, zorder=0)
-        if share is not None:
+        if share is not None and share >= 0.005:  # a sliver would be no number
             axis.barh(k, share, height=0.42, color=colour)
         text = "inaudible" if share is None else f"{100 * share:.0f} %"
         axis.annotate(

@@ -84,24 +84,26 @@ def cut_to(words: str, room: float, size: float = 9) -> str:
 
 
 def symbols(axis: Axes, spans: Sequence[Span], tier: str, points: float, colour: str) -> None:
-    """Symbols between the marks of where they begin and end; points: of one second."""
+    """Symbols under lines as long as what they name; where there is no room for all, the longest have theirs.
+
+    points: of one second.
+    """
     axis.set_ylim(0, 1)
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
     axis.spines["bottom"].set_visible(False)
-    for span in spans:
-        for edge in (span.start, span.stop):
-            axis.plot([edge, edge], [0.1, 0.9], color=LINE, linewidth=0.8, clip_on=True)
-        room, size = (span.stop - span.start) * points, 9 if tier == "word" else 8.5
+    size = 9 if tier == "word" else 8.5
+    apart = 1.0 / points  # seconds between two lines, which tell where one ends and the next begins
+    first, last = axis.get_xlim()
+    taken: list[tuple[float, float]] = []
+    for span in sorted(spans, key=lambda span: span.start - span.stop):
+        ends = (span.start + apart, span.stop - apart)
+        if ends[0] < ends[1]:
+            axis.plot(ends, [0.96, 0.96], color=LINE, linewidth=1.6, solid_capstyle="butt", clip_on=True)
         name = span.symbol.lower() if tier == "phone" and span.symbol.isupper() else span.symbol
-        if words_width(name, size) + 4 <= room:  # a little apart from its marks
-            axis.text(
-                (span.start + span.stop) / 2,
-                0.45,
-                name,
-                ha="center",
-                va="center",
-                fontsize=size,
-                color=colour,
-                clip_on=True,
-            )
+        middle, half = (span.start + span.stop) / 2, (words_width(name, size) / 2 + 1.5) / points
+        left, right = middle - half, middle + half
+        inside = first <= left and right <= last
+        if inside and all(right <= low or high <= left for low, high in taken):
+            taken.append((left, right))
+            axis.text(middle, 0.4, name, ha="center", va="center", fontsize=size, color=colour, clip_on=True)

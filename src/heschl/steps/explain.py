@@ -16,14 +16,8 @@ from heschl.files import read_json, write_csv, write_json
 from heschl.recipe import Part
 from heschl.run import Run, open_run
 from heschl.steps.explain_clips import find_clips, picked_clips, shown_clips, spread_clips
-from heschl.steps.explain_show import (
-    COMPARISON,
-    clip_regions,
-    draw_comparison,
-    draw_montage,
-    show_clip,
-    slug,
-)
+from heschl.steps.explain_many import COMPARISON, draw_comparison, draw_montage
+from heschl.steps.explain_show import clip_regions, show_clip, slug
 from heschl.steps.explain_store import begin, merge, store_clip, stored_clip, withdraw
 from heschl.steps.explain_tables import write_tables
 from heschl.steps.explaining import (
@@ -114,8 +108,8 @@ def explain_run(
 
     Written are relevance.h5 (all clips), clips/ID/ (for those that are shown: figure and figure-column as PNG, SVG and
     PDF, the sounds as 16-bit WAV at the clip's rate, answer.json), clips.csv, regions.csv (a row for each phone, word
-    and band of each clip), summary.csv (over speakers, tested), montage and montage-column, skipped.csv, and
-    explain.json.
+    and band of each clip), summary.csv (over speakers, tested), montage and montage-column (the curves of clips
+    that are not shown in clips/ID/curves.json), skipped.csv, and explain.json.
 
     Parameters
     ----------
@@ -126,7 +120,7 @@ def explain_run(
         that tell most (`heschl.steps.telling`), else or beyond them clips spread over classes and speakers.
     seed: of the clips that are shown, of chance in tests and curves.
     workers: processes on this machine. dask: address of a dask scheduler, which then does the work.
-    progress: told how many clips are done, of how many.
+    progress: told how many clips are done, of how many; then, beyond them, how many pictures of the montage have their curves.
 
     Returns
     -------
@@ -171,6 +165,11 @@ def explain_run(
             done += unit["clips"]
             if progress:
                 progress(done, len(picked))
+
+    def after(curves: int, pictures: int) -> None:
+        if progress:
+            progress(len(picked) + curves, len(picked) + pictures)
+
     if not rows:
         withdraw(folder)
         first = told[0] if told else Skipped(str(run), "no clip is there")
@@ -191,7 +190,7 @@ def explain_run(
     held |= write_tables(folder, rows, seed)
     held["explained"] = [row["clip"] for row in rows]
     held["sounds"] = _heard(folder, held["shown"])
-    draw_montage(run, folder, rows, how.name)
+    draw_montage(run, folder, rows, how.name, seed, after)
     write_csv(folder / "skipped.csv", [one._asdict() for one in told], ["where", "why"])
     write_json(folder / "explain.json", held)
     return {**held, "_rows": rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,9 @@ import typer
 from heschl.cli_data import Json, seed_of
 from heschl.cli_talk import border, give, next_line, progress, say, show_table
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `heschl train` names it.")]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder, or a model of `heschl models`.")
+]
 TOP = 8  # rows of the summary that are said
 
 
@@ -131,7 +134,7 @@ def explain(
             held = compared(run, names, part, progress=told, **options)
         else:
             held = explain_run(run, part, method=method, preset=preset, progress=told, **options)
-            held.pop("_rows")
+            rows = held.pop("_rows")
     if faithful:
         from heschl.steps.faithful import faithful as tested
 
@@ -144,6 +147,8 @@ def explain(
         _say_comparison(held)
     else:
         _say(held)
+        if clips or file:
+            _say_answers(rows)
     if faithful:
         say(f"How true the methods are, over speakers, is in {held['faithful']['folder']}")
     say(f"All of it is in {held['folder']}")
@@ -202,6 +207,18 @@ def _say(held: dict[str, Any]) -> None:
         say(
             f"  {held['skipped']:,} clip{'s' * (held['skipped'] != 1)} could not be explained: skipped.csv says why"
         )
+
+
+def _say_answers(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What the network answered to the clips that were named; one over frames has no one answer."""
+    for row in rows[:TOP]:
+        if row["answered"]:
+            was = f", it was “{row['said']}”" if row["said"] not in ("", row["answered"]) else ""
+            say(
+                f"  {row['clip']}: it hears “{row['answered']}” ({100 * row['answered_probability']:.0f} %{was})"
+            )
+    if len(rows) > TOP:
+        say("  and so on, in clips.csv")
 
 
 def _say_comparison(held: dict[str, Any]) -> None:

@@ -10,7 +10,9 @@ import typer
 from heschl.cli_data import Json, seed_of
 from heschl.cli_talk import border, give, next_line, progress, say, show_table
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `heschl train` names it.")]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder, or a model of `heschl models`.")
+]
 Part = Annotated[str, typer.Option("--part", help="test, validation or train.")]
 Seed = Annotated[int, seed_of("Of chosen clips and of chance.")]
 Clips = Annotated[int, typer.Option("--clips", min=0, help="At most so many, from every speaker; 0 for all.")]

@@ -12,7 +12,9 @@ from heschl.cli_data import Json, Overrides, RecipeName, Strict
 from heschl.cli_talk import border, give, next_line, progress, say, show_table
 
 Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the run folders.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as `heschl train` names it.")]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder, or a model of `heschl models`.")
+]
 DEMO = "kws-small"
 DEMO_CLIPS = 4  # that the demo explains
 

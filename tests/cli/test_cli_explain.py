@@ -31,6 +31,11 @@ HELD = {
     "folder": "runs/x/explain/lrp-epsilon_plus-predicted",
 }  # fmt: skip
 
+ROWS = [
+    {"clip": "a", "answered": "yes", "answered_probability": 0.8, "said": ""},
+    {"clip": "b", "answered": "yes", "answered_probability": 0.6, "said": "no"},
+]
+
 
 @pytest.fixture
 def asked(monkeypatch):
@@ -38,7 +43,7 @@ def asked(monkeypatch):
 
     def explain_run(run, part, **options):
         calls.append({"run": run, "part": part, **options})
-        return {**HELD, "_rows": []}
+        return {**HELD, "_rows": ROWS}
 
     monkeypatch.setattr("heschl.steps.explain.explain_run", explain_run)
     monkeypatch.setattr("heschl.steps.explain.by_default", lambda run: ["lrp"])
@@ -57,6 +62,8 @@ def test_a_person_reads_sentences_and_a_machine_json(asked):
         "0.02",
         "1 of 2 regions have no test.",
         "3 clips could not be explained: skipped.csv says why",
+        "a: it hears “yes” (80 %)",
+        "b: it hears “yes” (60 %, it was “no”)",
         "All of it is in runs/x/explain/lrp-epsilon_plus-predicted",
         "next: heschl faithful runs/x",
     ):
@@ -66,6 +73,9 @@ def test_a_person_reads_sentences_and_a_machine_json(asked):
         app, ["explain", "runs/x", "--json", "--no-audible", "--show", "4", "--workers", "2"]
     )
     assert json.loads(told.stdout)["clips"] == 300 and "_rows" not in told.stdout
+    assert (
+        "it hears" not in RUNNER.invoke(app, ["explain", "runs/x"]).output
+    )  # of a whole part, clips.csv does
     assert asked[1] | {"sound": False, "show": 4, "workers": 2} == asked[1]
 
 

@@ -19,7 +19,7 @@ from heschl.files import read_json, write_json
 from heschl.report.explained import _faded, _taken
 from heschl.report.page import write_page
 from heschl.report.sounds import heard_groups, sound
-from heschl.run import Run
+from heschl.run import Run, open_run
 from heschl.steps.evaluate import evaluate
 from heschl.steps.explain import explain_run
 from heschl.training.fit import train
@@ -81,6 +81,23 @@ class Balanced(HTMLParser):
 def test_a_run_that_is_not_scored_has_a_page_that_says_so(run):
     text = write_page(run).read_text(encoding="utf-8")
     assert "not scored yet" in text and f"heschl evaluate {run.folder}" in text
+
+
+def test_scores_of_other_weights_are_not_shown_as_these(run, tmp_path):
+    """Scored halfway, then trained on: the page shows no number that is not this network's."""
+    own = open_run(shutil.copytree(run.folder, tmp_path / run.name))
+    evaluate(own)
+    path = next(own.folder.glob("evaluate/*/scores.json"))
+    held = read_json(path)
+    assert "right in" in write_page(own).read_text(encoding="utf-8")
+    write_json(path, {**held, "finished": False})
+    halfway = write_page(own).read_text(encoding="utf-8")
+    assert "right in" in halfway and "It was scored before its training had ended." in halfway
+    write_json(path, {**held, "weights": "of another epoch"})
+    stale = write_page(own).read_text(encoding="utf-8")
+    assert (
+        "right in" not in stale and "not scored yet" in stale and "those scores are of other weights" in stale
+    )
 
 
 @pytest.mark.parametrize("told", ["lrp:epsilon_plus", "lrp:epsilon", "aligned:phone", "occlusion_time"])

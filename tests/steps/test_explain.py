@@ -381,6 +381,17 @@ def test_bad_input_is_one_sentence(unseen, digits, given, says):
         explain_run(digits, **given)
 
 
+def test_a_layer_without_a_rule_is_refused_with_a_method_that_needs_none(unseen, digits, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise HeschlError("LRP has no rule for `sin` of Odd")
+
+    monkeypatch.setattr("heschl.steps.explain.relevances", refuse)
+    with pytest.raises(
+        HeschlError, match="no rule for `sin` of Odd; gradients need .*--method gradient_x_input"
+    ):
+        explain_run(digits, clips=[digits.split.test[0]], method="lrp:epsilon_gamma_box")
+
+
 def test_clips_that_are_shown_are_of_all_classes(digits):
     clips = find_clips(digits, list(digits.split.test))
     assert len({clip.labels["digit"] for clip in spread_clips(digits, clips, 10, 0)}) == 10

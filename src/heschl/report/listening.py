@@ -155,28 +155,27 @@ def _bare(folder: Path, clip: str, home: Path) -> str:
     import h5py
     import torch
 
-    from heschl.figures.explanation import Seen
     from heschl.figures.montage import bare
     from heschl.figures.style import styled
-    from heschl.steps.explain_show import slug
+    from heschl.steps.explain_show import drawn_of, slug
     from heschl.steps.explaining import Input, picture_of
     from heschl.steps.networks import open_network
     from heschl.types import Clip
 
-    run = open_run(folder.parent.parent)
+    network = open_network(open_run(folder.parent.parent))
     with h5py.File(folder / "relevance.h5", "r") as file:
         group = file[slug(clip)]
-        wave, rate = read_audio(home / "original.wav")
+        _, rate = read_audio(home / "original.wav")
         one = Input(
             Clip(clip, home / "original.wav", rate, {}),
             torch.from_numpy(group["x"][()]),
             float(group.attrs["rate"]),
             float(group.attrs["start"]),
         )
-        seen = picture_of(open_network(run), one, torch.from_numpy(group["relevance"][()]))
-    drawn, file_like = Seen(*seen, wave, rate), io.BytesIO()
+        seen = picture_of(network, one, torch.from_numpy(group["relevance"][()]))
+    file_like = io.BytesIO()
     with styled():
-        bare(drawn).savefig(file_like, format="png", dpi=144)
+        bare(drawn_of(network, one, seen)).savefig(file_like, format="png", dpi=144)
     return base64.b64encode(file_like.getvalue()).decode("ascii")
 
 

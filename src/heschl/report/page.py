@@ -83,6 +83,9 @@ def page_facts(
     names, decoded, card = names or Names(run), decoding(run), card_of(run)
     corpus = run.origin.get("corpus", {})
     held = read_json(folder / "scores.json") if folder else None
+    stale = bool(held) and (held or {}).get("weights") not in (None, run.weights_id)
+    if stale:
+        folder, held = None, None
     found = explanations(run)
     facts: dict[str, Any] = {
         "version": version("heschl"),
@@ -136,6 +139,12 @@ def page_facts(
         facts["decoded"] = decoded_facts(run, decoded)
         facts["synthetic"], facts["notes"] = "", decoded.get("caveats", [])[:1]
         facts["score"] = decode_score(decoded)
+    if stale:
+        facts["notes"] = [
+            *facts["notes"],
+            f"It was scored before its training went on; those scores are of other weights, and heschl evaluate {run.folder} "
+            "makes new ones.",
+        ]
     if held and folder:
         facts |= score_facts(held, folder, names)
         if held["kind"] == "clips" and "retrieval" not in held:

@@ -180,7 +180,9 @@ def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict
             sentence += f" The interval is {held['interval']}{learned}."
     if warning := loose(main):
         sentence += f" {warning[0].upper()}{warning[1:]}."
-    note = main["interval_note"]
+    notes = [main["interval_note"]]
+    if held.get("finished") is False:
+        notes.append("it was scored before its training had ended")
     synthetic = (
         f" of {'simulated brains' if held.get('brains') else 'synthetic speech'}"
         if held.get("synthetic")
@@ -196,7 +198,7 @@ def _score(held: Mapping[str, Any], main: Mapping[str, Any], first: str) -> dict
         "high": 100 * score["high"] if bound else None,
         "chance": 100 * main["chance"],
         "sentence": sentence,
-        "caveat": f"{note[0].upper()}{note[1:]}." if note else "",
+        "caveat": " ".join(f"{note[0].upper()}{note[1:]}." for note in notes if note),
         "rows": rows,
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,7 +136,7 @@ def explain_run(
         "method": how.name,
         "settings": {key: str(value) for key, value in sorted(how.settings.items())},
         "target": target,
-        "weights": _fingerprint(run),
+        "weights": run.weights_id,
         "seed": seed,
     }
     _check_target(run, target)
@@ -173,7 +172,12 @@ def explain_run(
     if not rows:
         withdraw(folder)
         first = told[0] if told else Skipped(str(run), "no clip is there")
-        raise HeschlError(f"nothing could be explained; {first.where}: {first.why}")
+        other = (
+            "; gradients need no rule for a layer: --method gradient_x_input"
+            if "LRP has no rule" in first.why
+            else ""
+        )
+        raise HeschlError(f"nothing could be explained; {first.where}: {first.why}{other}")
     merge(folder)
     order = {clip.id: k for k, clip in enumerate(picked)}
     rows.sort(key=lambda row: order[row["clip"]])
@@ -283,13 +287,6 @@ def _check_target(run: Run, target: str) -> None:
         near = get_close_matches(target, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"it knows {', '.join(run.labels[:30])}"
         raise HeschlError(f"--target is '{target}', which the network cannot answer: {hint}")
-
-
-def _fingerprint(run: Run) -> str:
-    path = run.held / "checkpoints" / "best.safetensors"
-    if not path.exists():
-        raise HeschlError(f"{path} is not there: train the run first")
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _folder_name(method: str, target: str) -> str:

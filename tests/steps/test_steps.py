@@ -16,10 +16,10 @@ from sklearn import metrics
 
 from heschl.checkpoints import save_weights
 from heschl.corpora import spoken
-from heschl.files import read_csv, read_json
+from heschl.files import read_csv, read_json, write_json
 from heschl.run import Run, open_run
 from heschl.steps.crossval import crossval
-from heschl.steps.evaluate import evaluate, segment_rows
+from heschl.steps.evaluate import evaluate, scores_of, segment_rows
 from heschl.steps.networks import Answer, answers, open_network
 from heschl.steps.predict import LONGEST, find_recordings, predict
 from heschl.training.fit import train
@@ -152,6 +152,17 @@ def test_scores_of_a_run_that_is_not_finished_say_so_and_of_which_weights_they_a
         warnings.simplefilter("error")
         whole = evaluate(run)
     assert whole["finished"] and whole["weights"] != halfway["weights"] == evaluate(digits)["weights"]
+
+
+def test_kept_scores_are_taken_only_of_the_weights_that_are_there(digits, tmp_path):
+    folder = tmp_path / digits.folder.name
+    shutil.copytree(digits.folder, folder)
+    run, path = open_run(folder), folder / "evaluate" / "validation" / "scores.json"
+    made = scores_of(run, "validation")
+    write_json(path, {**made, "clips": -1})
+    assert scores_of(run, "validation")["clips"] == -1
+    write_json(path, {**made, "clips": -1, "weights": "of another epoch"})
+    assert scores_of(run, "validation")["clips"] == made["clips"]
 
 
 def test_wrong_parts_are_refused(digits):

@@ -12,7 +12,7 @@ from heschl.corpora.split import n_folds
 from heschl.files import read_csv, read_json, write_csv, write_json
 from heschl.recipe import Recipe, load
 from heschl.run import Run, read_heard
-from heschl.steps.evaluate import evaluate
+from heschl.steps.evaluate import scores_of
 from heschl.steps.workers import backend
 from heschl.tasks.counts import STATISTICS
 from heschl.tasks.scores import classification_scores, mean_and_sd
@@ -97,8 +97,7 @@ def one_fold(
     """Trains and scores one fold, in whatever process; an error becomes a row, so that the other folds go on."""
     try:
         run = train(recipe, overrides, runs=runs, strict=strict, quiet=quiet)
-        kept = run.folder / "evaluate" / "test" / "scores.json"
-        held = read_json(kept) if kept.exists() else evaluate(run, "test", strict=strict)
+        held = scores_of(run, "test", strict=strict)
     except HeschlError as error:
         return {"fold": fold, "run": "", "clips": 0, "error": str(error)}
     main = held["scores"] if held["kind"] == "clips" else held["scores"]["all"]

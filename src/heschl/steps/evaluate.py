@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from heschl.files import write_csv, write_json
+from heschl.files import read_json, write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps.groups import block_of, over_trials
 from heschl.steps.networks import (
@@ -137,6 +137,15 @@ def evaluate(
     held["folder"] = str(folder)
     write_json(folder / "scores.json", held)
     return held
+
+
+def scores_of(run: Run, part: str, strict: bool = False) -> dict[str, Any]:
+    """What `evaluate` told of these very weights, or tells now: a run may have been scored before its training ended."""
+    path = run.folder / "evaluate" / part / "scores.json"
+    kept = read_json(path) if path.exists() else None
+    if kept is not None and kept.get("weights") in (None, run.weights_id):  # None: written before it was told
+        return kept
+    return evaluate(run, part, strict=strict)
 
 
 def part_of(run: Run, corpus: Corpus, part: str) -> tuple[list[Clip], list[Skipped]]:

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from heschl.files import read_json, write_csv, write_json
+from heschl.files import write_csv, write_json
 from heschl.recipe import load
 from heschl.recipe.plain import parse_value
 from heschl.run import Run
-from heschl.steps.evaluate import evaluate
+from heschl.steps.evaluate import scores_of
 from heschl.steps.workers import backend
 from heschl.types import HeschlError
 
@@ -222,8 +222,7 @@ def one_variant(
     row: dict[str, Any] = {"set": dict(one), "run": "", "error": ""}
     try:
         run = train(recipe, {**overrides, **one}, runs=runs, quiet=quiet)
-        kept = run.folder / "evaluate" / "validation" / "scores.json"
-        held = read_json(kept) if kept.exists() else evaluate(run, "validation")
+        held = scores_of(run, "validation")
     except HeschlError as error:
         return {**row, "error": str(error)}
     main = held["scores"] if held["kind"] == "clips" else held["scores"]["all"]

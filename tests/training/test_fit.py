@@ -14,7 +14,9 @@ from safetensors.torch import save_file
 
 import heschl
 from heschl.files import read_csv, read_json
+from heschl.recipe import load
 from heschl.run import open_run
+from heschl.training.check import check_recipe
 from heschl.training.fit import train
 from heschl.types import HeschlError
 
@@ -242,7 +244,8 @@ def test_what_is_lightnings_is_handed_on(
 
 
 def test_a_machine_that_is_not_there_is_told_in_a_sentence(recipe: Recipe, tmp_path: Path) -> None:
-    for machine in ({"device": "abacus"}, {"device": "cpu", "strategy": "telepathy"}):
+    for machine in ({"device": "abacus"}, {"device": "tpu"}, {"device": "cpu", "strategy": "telepathy"}):
+        assert any(one.text.startswith("machine") for one in check_recipe(load(recipe(machine=machine))))
         with pytest.raises(HeschlError, match="machine"):
             train(recipe(machine=machine), runs=tmp_path, quiet=True)
     if not torch.cuda.is_available():

@@ -82,7 +82,7 @@ def after_layer(layer: nn.Module, before: Timing, output: torch.Tensor, where: s
     if isinstance(layer, nn.GroupNorm | nn.InstanceNorm1d | nn.InstanceNorm2d | nn.MultiheadAttention):
         return replace(before, past=True, future=True)
     raise HeschlError(
-        f"{where} is a {type(layer).__name__}, whose times are not known: name it in the network's `timing`"
+        f"{where} is of type {type(layer).__name__}, whose times are not known: name it in the network's `timing`"
     )
 
 

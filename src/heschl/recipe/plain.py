@@ -162,7 +162,8 @@ def nearest(name: str, known: Iterable[str], under: str = "") -> str:
         close = [folded[item] for item in difflib.get_close_matches(name.lower(), folded, 1, 0.6)]
     if close:
         return f": did you mean `{before}{close[0]}`?"
-    return f": choose among {', '.join(sorted(known)[:12])}" if known else ""
+    more = f" and {len(known) - 12} more" if len(known) > 12 else ""
+    return f": choose among {', '.join(sorted(known)[:12])}{more}" if known else ""
 
 
 # --- overrides: dotted keys ----------------------------------------------------------------------------

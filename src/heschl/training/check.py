@@ -16,6 +16,7 @@ from heschl.corpora import Progress
 from heschl.corpora._headers import counted
 from heschl.recipe import CorpusPart, Part, Recipe, load
 from heschl.recipe.parts import check_part
+from heschl.recipe.schema import Machine
 from heschl.training.start import describe, put_weights, read_start
 from heschl.training.survey import Survey, survey
 from heschl.types import HeschlError
@@ -54,7 +55,7 @@ def check_recipe(
         taken = [Finding("fact", describe(start, put_weights(model, start)))] if start else []
     except HeschlError as error:
         return [Finding("wrong", str(error))]
-    return [*_facts(made, model), *taken, *own_parts(made), *_verbs(made)]
+    return [*_facts(made, model), *taken, *_machine(made), *own_parts(made), *_verbs(made)]
 
 
 def _raw(recipe: Recipe | Path | str | Mapping[str, Any]) -> Any:
@@ -95,6 +96,19 @@ def _facts(made: Survey, model: nn.Module) -> list[Finding]:
         Finding("fact", f"{made.recipe.model.use}: {count:,} parameters, {len(made.labels)} classes")
     )
     return found + _lengths(made)
+
+
+def _machine(made: Survey) -> list[Finding]:
+    """What training on this computer would refuse; it may be meant for another."""
+    machine, usual = made.recipe.machine, Machine()
+    keys = ("device", "devices", "nodes", "strategy")
+    if all(getattr(machine, key) == getattr(usual, key) for key in keys):
+        return []  # without importing lightning
+    from heschl.training.trainer import hushed, machine_lacks
+
+    with hushed():
+        lacks = machine_lacks(machine)
+    return [Finding("note", lacks)] if lacks else []
 
 
 def _without(part: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
+from heschl.recipe.schema import Machine
 from heschl.types import HeschlError
 
 
@@ -21,7 +22,7 @@ def make_trainer(**options: Any) -> Trainer:
 
     try:
         return Trainer(**options)
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, ValueError, RuntimeError, ImportError) as error:
         if "accelerator is not available" in str(error):
             raise HeschlError(
                 f"machine.device is {options['accelerator']}, and torch finds none here: set it to auto, "
@@ -29,6 +30,21 @@ def make_trainer(**options: Any) -> Trainer:
             ) from None
         first = (str(error).splitlines() or ["refused"])[0].rstrip(". ")
         raise HeschlError(f"machine: {first}: change machine.device, devices, nodes or strategy") from None
+
+
+def machine_lacks(machine: Machine) -> str:
+    """What this computer refuses of a recipe's `machine`, or "": another computer may have it."""
+    try:
+        make_trainer(
+            accelerator=machine.device,
+            devices=machine.devices,
+            num_nodes=machine.nodes,
+            strategy=machine.strategy,
+            logger=False,
+        )
+    except HeschlError as error:
+        return str(error)
+    return ""
 
 
 def rank() -> int:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from heschl.recipe import Recipe, load, parse_overrides, run_name, shipped
 from heschl.recipe.parts import build, find_part
-from heschl.recipe.plain import parse_value, read_yaml, write_yaml
+from heschl.recipe.plain import nearest, parse_value, read_yaml, write_yaml
 from heschl.types import HeschlError
 
 BASE: dict[str, Any] = {
@@ -317,3 +317,8 @@ def test_a_value_that_a_part_cannot_take_is_a_sentence_and_writes_nothing(tmp_pa
     with pytest.raises(HeschlError, match=words):
         train("kws-small", {key: value, "corpus.voices": 6}, runs=tmp_path, quiet=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_known_is_cut_with_a_word() -> None:
+    assert nearest("zzz", "abcdefghijkl") == ": choose among a, b, c, d, e, f, g, h, i, j, k, l"
+    assert nearest("zzz", "abcdefghijklmn").endswith("k, l and 2 more")

@@ -144,7 +144,7 @@ def scores_of(run: Run, part: str, strict: bool = False) -> dict[str, Any]:
     path = run.folder / "evaluate" / part / "scores.json"
     kept = read_json(path) if path.exists() else None
     if kept is not None and kept.get("weights") in (None, run.weights_id):  # None: written before it was told
-        return kept
+        return dict(kept)
     return evaluate(run, part, strict=strict)
 
 

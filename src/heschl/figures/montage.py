@@ -22,8 +22,8 @@ CURVE, MARGIN, LINE = (
     0.06,
     0.19,
 )  # inches: width of a curve beside its picture, at the edges, a line of words
-NOTE = 1.3  # letters of a note to those of a bold title, on a line
-WHAT = "its probability, from 0 to 100 %, as from none to all of the picture is taken out:"
+NOTE = 1.4  # letters of a note to those of a bold title, on a line
+WHAT = "the answer’s probability (0 to 100 %) while the picture is taken out, from none of it to all:"
 
 
 def montage(

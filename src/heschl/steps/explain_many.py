@@ -21,7 +21,7 @@ from heschl.steps.networks import Network, open_network
 
 MONTAGE = 36  # pictures of a montage
 COMPARISON = "compare"
-COLOURED = "(orange),\u00a0and what against\u00a0(blue)"  # a line does not begin with a bracket
+COLOURED = "\u00a0(orange), and what against\u00a0(blue)"  # a line does not begin with a bracket
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -74,7 +74,7 @@ def draw_montage(
             progress(k + 1, len(chosen))
     some = f"{len(pictures)} of {every}" if every > len(pictures) else f"{every}"
     each = f"the answers in {some} recordings" if network.frames else f"each of {some} answers"
-    title = f"What speaks for {each} {COLOURED}, {by_method(method, tiers)}"
+    title = f"What speaks for {each}{COLOURED}, {by_method(method, tiers)}"
     for name, width in (("montage", WIDE), ("montage-column", TEXT)):
         save_all(montage(pictures, title, width, curves), folder / name)
 
@@ -153,7 +153,7 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
                     notes[label] = _note(curves[label])
             target = files[name][slug(clip)].attrs["target"]
             of = f" of “{said[clip]}”" if said[clip] not in ("", target) else ""
-            title = f"What speaks for {_asked(target, network.frames)} {COLOURED}: "
+            title = f"What speaks for {_asked(target, network.frames)}{COLOURED}: "
             title += f"{len(pictures)} methods on one recording{of}"
             for file_name, width in (("", WIDE), ("-column", TEXT)):
                 save_all(compared(pictures, notes, title, width, curves), folder / f"{slug(clip)}{file_name}")

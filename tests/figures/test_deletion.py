@@ -21,10 +21,10 @@ def curves_of(own: float, random: float, loud: float) -> dict[str, tuple[np.ndar
 @pytest.mark.parametrize(
     ("ends", "said"),
     [
-        ((0.1, 0.5, 0.3), "lower than at random and loudest first"),
-        ((0.1, 0.5, 0.12), "lower than at random, not than loudest first"),
-        ((0.4, 0.2, 0.5), "lower than loudest first, not than at random"),
-        ((0.5, 0.5, 0.1), "no lower than at random or loudest first"),
+        ((0.1, 0.5, 0.3), "on average lower than at random and loudest"),
+        ((0.1, 0.5, 0.12), "on average lower than at random, not loudest"),
+        ((0.4, 0.2, 0.5), "on average lower than loudest, not at random"),
+        ((0.5, 0.5, 0.1), "on average no lower than at random or loudest"),
     ],
 )
 def test_the_verdict_compares_the_means_of_the_curves(ends, said):
@@ -36,7 +36,7 @@ def test_shares_need_not_be_evenly_spaced():
     shares = np.concatenate([np.linspace(0, 0.08, 9), [1.0]])
     own = np.concatenate([np.full(9, 1.0), [0.0]])
     others = np.concatenate([np.full(9, 0.8), [0.8]])
-    assert verdict({"a": (shares, own), "b": (shares, others)}) == "lower than b"
+    assert verdict({"a": (shares, own), "b": (shares, others)}) == "on average lower than b"
 
 
 def test_one_curve_alone_is_no_verdict():

@@ -41,7 +41,7 @@ def response_figure(
     with styled():
         who = "one subject" if subjects == 1 else f"mean of {subjects}"
         answer = "Recordings follow" if r.max() > chance else "Recordings do not follow"
-        figure = new_figure(TEXT, 2.9, f"{answer} the sound's envelope ({status}; {who})")
+        figure = new_figure(TEXT, 2.9, f"{answer} the sound’s envelope ({status}; {who})")
         left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
         left.plot(1000 * lags, weights, color=SOFT, linewidth=0.5, alpha=0.55)
         best = int(r.argmax())

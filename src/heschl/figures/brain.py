@@ -148,7 +148,7 @@ def brain_course(
                 va="top",
             )
         if values is not None:
-            said = f"{unit}; network time, not a brain's latency" if len(times) else unit
+            said = f"{unit}; network time, not a brain’s latency" if len(times) else unit
             bar = place(figure, WIDE / 2 - 2.2, head + rows * tall + 0.04, 4.4, 0.11)
             bar_of(figure, bar, limit, said, upright=False)
     return figure

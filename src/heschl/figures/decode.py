@@ -46,7 +46,7 @@ def decode_figure(
         spread = _spread(patches, frequencies, times)
         named = (
             (share * uniform, "relevance (LRP)"),
-            (spread * uniform / (spread.sum() or 1.0), "the class token's attention"),
+            (spread * uniform / (spread.sum() or 1.0), "the class token’s attention"),
         )
         limit = max(float(values.max()) for values, _ in named)
         across, up = (_edges(values) for values in (times, frequencies))

@@ -30,21 +30,22 @@ STYLES: tuple[dict[str, Any], ...] = (
 
 
 def verdict(curves: Curves) -> str:
-    """What the curves say of the first in a few words: lower than which others, and than which not.
+    """What the curves say of the first in a few words: on average lower than which others, and than which not.
 
     >>> line = lambda end: (np.array([0.0, 1.0]), np.array([1.0, end]))
     >>> verdict({"most relevant first": line(0.0), "at random": line(0.5), "loudest first": line(0.0)})
-    'lower than at random, not than loudest first'
+    'on average lower than at random, not loudest'
     """
     means = {name: _mean(*curve) for name, curve in curves.items()}
     own, *others = means
-    below = [name for name in others if means[name] - means[own] > SAME]
-    level = [name for name in others if name not in below]
     if not others:
         return ""
+    short = {name: name.removesuffix(" first") for name in others}
+    below = [short[name] for name in others if means[name] - means[own] > SAME]
+    level = [short[name] for name in others if means[name] - means[own] <= SAME]
     if not below:
-        return f"no lower than {' or '.join(level)}"
-    return f"lower than {' and '.join(below)}" + (f", not than {' or '.join(level)}" if level else "")
+        return f"on average no lower than {' or '.join(level)}"
+    return f"on average lower than {' and '.join(below)}" + (f", not {' or '.join(level)}" if level else "")
 
 
 def _mean(shares: np.ndarray, scores: np.ndarray) -> float:
@@ -59,9 +60,10 @@ def curves_with_names(axis: Axes, curves: Curves, target: str) -> None:
     axis.set_xticks([0, 0.5, 1], ["0", "50", "100 %"])
     axis.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
     axis.set_xlabel("of the picture taken out", labelpad=1)
-    said = verdict(curves)
-    own = next(iter(curves))
-    axis.set_title(f"Probability of {target}" + (f", {own}:\n{said}" if said else ""))
+    title, said = f"Probability of {target}", verdict(curves)
+    if said:
+        title += f", {next(iter(curves))}:\n{said}"
+    axis.set_title(title)
     _line_names(axis, curves)
 
 

@@ -99,7 +99,7 @@ def explanation_figure(
             curves_with_names(place(figure, left, top, room, CURVE), curves, target)
             top, left = (top + CURVE + 0.75, left) if phone or wide else (top, width / 2 + 0.1)
         if sounds:
-            room = width - left - SOUNDS - 0.28
+            room = width - left - SOUNDS - 0.34
             _bars(place(figure, left + SOUNDS - 0.4, top, room, BAR * len(sounds)), sounds)
             at = (left / width, 1 - (top - 6 / 72) / height)  # as far above as the title of the curves
             figure.text(*at, f"Probability of {target}, hearing only", fontsize=9, va="baseline")

@@ -130,8 +130,8 @@ def faithful_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
             axes[1, column].get_xticklabels()[-1].set_horizontalalignment(
                 "right"
             )  # apart from the next column's 0
-        axes[0, 0].set_ylabel("the answer's probability,\ncells taken out")
-        axes[1, 0].set_ylabel("the answer's probability,\ncells put back")
+        axes[0, 0].set_ylabel("the answer’s probability,\ncells taken out")
+        axes[1, 0].set_ylabel("the answer’s probability,\ncells put back")
         axes[1, 0].set_xlabel("taken out or put back,\nmost important first", loc="left")
         drawn: dict[str, Any] = {}  # not every method says something of every kind of cells
         for axis in axes[0]:

@@ -22,7 +22,7 @@ CURVE, MARGIN, LINE = (
     0.06,
     0.19,
 )  # inches: width of a curve beside its picture, at the edges, a line of words
-NOTE = 1.4  # letters of a note to those of a bold title, on a line
+NOTE = 14  # letters on an inch of a line
 WHAT = "the answer’s probability (0 to 100 %) while the picture is taken out, from none of it to all:"
 
 
@@ -50,7 +50,7 @@ def montage(
     cell = (width - 2 * MARGIN + GAP) / columns - GAP
     wide = cell - beside
     tall = max(TALL, min(2 * TALL, 0.45 * wide))  # few pictures are large
-    note = wrapped(f"Each picture has its own full colour. Beside it: {WHAT}", width * NOTE) if curves else []
+    note = _lines(f"Each picture has its own full colour. Beside it: {WHAT}", width) if curves else []
     head = _head(title, width) + LINE * (len(note) + 1 if curves else 0)
     with styled():
         figure = titled(width, head + lines * (tall + NAME + GAP), title)
@@ -76,6 +76,12 @@ def montage(
 def _head(title: str, width: float) -> float:
     """Inches that a title takes up."""
     return 0.3 + 0.2 * (len(wrapped(title, width)) - 1) if title else 0.04
+
+
+def _lines(note: str, width: float) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(note, int(NOTE * width), break_on_hyphens=False)
 
 
 def _say(figure: Figure, note: Sequence[str], curves: Mapping[str, Curves] | None, top: float) -> None:
@@ -111,7 +117,7 @@ def compared(
         raise HeschlError("there is no method to compare: name at least one")
     tall, left = 1.35, 0.55
     beside = min(1.35, 0.22 * width) if curves else 0.0
-    note = wrapped(f"Beside each: {WHAT}", width * NOTE) if curves else []
+    note = _lines(f"Beside each: {WHAT}", width) if curves else []
     head = _head(title, width) + LINE * (len(note) + 1 if curves else 0)
     height = head + len(pictures) * (tall + NAME + GAP) + 0.3
     wide = width - left - 0.15 - beside

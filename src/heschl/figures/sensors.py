@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Array = np.ndarray[Any, np.dtype[Any]]
-NETWORK_TIME = "network time, s (no brain's latency)"
+NETWORK_TIME = "network time, s (no brain’s latency)"
 MOMENTS = 5  # topographies in a row
 NARROW = 5.0  # inches: below it, three
 

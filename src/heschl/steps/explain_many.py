@@ -185,6 +185,6 @@ def _note(curves: Curves) -> str:
     own, random = curves["most relevant first"], curves["at random"]
     without, with_chance = (100 * float(np.interp(0.2, *curve)) for curve in (own, random))
     return (
-        f"probability {100 * random[1][0]:.0f} %, without the strongest fifth {without:.0f} %, "
-        f"without a random one {with_chance:.0f} %"
+        f"probability {100 * random[1][0]:.0f} %, strongest fifth out {without:.0f} %, "
+        f"a random fifth out {with_chance:.0f} %"
     )

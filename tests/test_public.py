@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,18 @@ HEAVY = {
 def test_import_brings_nothing_heavy() -> None:
     code = f"import sys, heschl; found = {HEAVY!r} & set(sys.modules); assert not found, found"
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ})
+
+
+def test_nothing_that_comes_along_counts_this_computer(tmp_path: Path) -> None:
+    """Of itself onnxruntime, which lightning imports, writes a device's number into the home folder, and sends counts to its makers."""
+    pytest.importorskip("onnxruntime")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ORT_", "XDG_"))}
+    subprocess.run(
+        [sys.executable, "-c", "import heschl, onnxruntime"],
+        check=True,
+        env={**kept, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)},
+    )
+    assert list(tmp_path.rglob("*device*")) == []
 
 
 @pytest.mark.parametrize("name", heschl.__all__)

@@ -11,6 +11,7 @@ Everything is imported when it is first asked for, so that `import heschl` costs
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from heschl.steps.predict import predict
     from heschl.training.fit import train
     from heschl.types import HeschlError
+
+# onnxruntime, which lightning imports through torch.onnx wherever it is installed, keeps a number of this computer and
+# sends what it counts to its makers, unless this is set before; so does the hub of Hugging Face. Who wants that sets them to 0.
+for _counts in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_counts, "1")
 
 _HOMES = {
     "HeschlError": "heschl.types",

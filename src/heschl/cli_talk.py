@@ -108,14 +108,16 @@ def importing() -> Iterator[None]:
 
 def show_blocks(rows: list[tuple[str, str, list[str]]]) -> None:
     """A list for a person: each a name with a short fact beside it, and sentences under it."""
+    import shutil
     import textwrap
 
+    fold = max(30, min(96, shutil.get_terminal_size((96, 24)).columns))
     width = max((len(name) for name, _, _ in rows), default=0) + 3
     for name, fact, sentences in rows:
         say(f"{name:<{width}}{fact}".rstrip())
         for text in sentences:
             if text:
-                say(textwrap.fill(text, 96, initial_indent="    ", subsequent_indent="    "))
+                say(textwrap.fill(text, fold, initial_indent="    ", subsequent_indent="    "))
 
 
 def show_table(rows: list[dict[str, Any]], columns: dict[str, str]) -> None:

@@ -328,3 +328,13 @@ def test_a_warning_is_one_sentence_said_once(capsys):
             warnings.warn_explicit("memory ran out", UserWarning, file, 1)
     assert capsys.readouterr().err == "heschl: memory ran out\n"
     assert warnings.showwarning is was
+
+
+def test_lists_fold_at_the_terminals_width(monkeypatch, capsys):
+    from heschl.cli_talk import show_blocks
+
+    for columns, most in (("50", 50), ("300", 96)):
+        monkeypatch.setenv("COLUMNS", columns)
+        show_blocks([("name", "2 min", ["a word and another " * 20])])
+        lines = capsys.readouterr().out.splitlines()
+        assert most - 10 < max(map(len, lines)) <= most

@@ -296,7 +296,6 @@ def _gradio() -> Any:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = (
         "False"  # before gradio is imported: it asks for its version else
     )
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         import gradio
     except ImportError:

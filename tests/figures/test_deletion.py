@@ -21,10 +21,10 @@ def curves_of(own: float, random: float, loud: float) -> dict[str, tuple[np.ndar
 @pytest.mark.parametrize(
     ("ends", "said"),
     [
-        ((0.1, 0.5, 0.3), "on average lower than at random and loudest"),
-        ((0.1, 0.5, 0.12), "on average lower than at random, not loudest"),
-        ((0.4, 0.2, 0.5), "on average lower than loudest, not at random"),
-        ((0.5, 0.5, 0.1), "on average no lower than at random or loudest"),
+        ((0.1, 0.5, 0.3), "mean 20 points below random, 10 below loudest"),
+        ((0.1, 0.5, 0.08), "mean 20 points below random, 1 above loudest"),
+        ((0.4, 0.4, 0.42), "mean level with random, 1 point below loudest"),
+        ((0.5, 0.3, 0.1), "mean 10 points above random, 20 above loudest"),
     ],
 )
 def test_the_verdict_compares_the_means_of_the_curves(ends, said):
@@ -36,7 +36,7 @@ def test_shares_need_not_be_evenly_spaced():
     shares = np.concatenate([np.linspace(0, 0.08, 9), [1.0]])
     own = np.concatenate([np.full(9, 1.0), [0.0]])
     others = np.concatenate([np.full(9, 0.8), [0.8]])
-    assert verdict({"a": (shares, own), "b": (shares, others)}) == "on average lower than b"
+    assert verdict({"a": (shares, own), "b": (shares, others)}) == "mean 26 points below b"
 
 
 def test_one_curve_alone_is_no_verdict():

@@ -10,8 +10,8 @@ from heschl.figures.probe import probes_figure, selectivity_figure, similarity_f
 @pytest.mark.parametrize(
     ("median", "share", "said"),
     [
-        (2, 0.9, "Half of late's units set their favourite phone apart from 2 of 2 others or more"),
-        (0, 0.25, "Few units prefer a phone to any other: 25 % of late's, the most of all"),
+        (2, 0.9, "Half of late’s units set their favourite phone apart from 2 of 2 others or more"),
+        (0, 0.25, "Few units prefer a phone to any other: 25 % of late’s, the most of all"),
         (0, 0.0, "No unit prefers a phone to any other"),
     ],
 )
@@ -50,12 +50,12 @@ def test_probes_are_said_to_read_what_training_added():
     ]  # fmt: skip
     said = probes_figure(rows, ["early", "late"]).get_suptitle().replace("\n", " ").replace("\u202f", " ")
     assert said == (
-        "A straight line reads word better than off an untrained network only off early, pitch no better than guessing, "
-        "gender no better than off an untrained network (12 speakers, 95 % intervals)"
+        "A straight line reads word better than from an untrained network only from early, pitch no better than guessing, "
+        "gender no better than from an untrained network (12 speakers, 95 % intervals)"
     )
     rows[1] = row("late", "word", 0.6, sure)  # now the highest of all
     said = probes_figure(rows, ["early", "late"]).get_suptitle().replace("\n", " ")
-    assert "reads word best off late, pitch" in said
+    assert "reads word best from late, pitch" in said
 
 
 def test_what_control_labels_do_as_well_is_not_said_to_be_read():
@@ -66,7 +66,7 @@ def test_what_control_labels_do_as_well_is_not_said_to_be_read():
         return probes_figure(rows, ["early", "late"]).get_suptitle().replace("\n", " ")
 
     rows[1]["selectivity"] = {"value": 0.1, "low": -0.1, "high": 0.3}
-    assert "reads word better than control labels only off early" in said()
+    assert "reads word better than control labels only from early" in said()
     rows[0]["selectivity"] = rows[1]["selectivity"]
     assert "reads word no better than control labels" in said()
 
@@ -82,7 +82,8 @@ def test_numbers_of_many_layers_stand_apart(n, said):
 
 
 @pytest.mark.parametrize(
-    ("least", "said"), [(0.42, "Training changed late most: CKA 0.42"), (0.997, "changed no layer")]
+    ("least", "said"),
+    [(0.42, "Training changed the layers in late most: CKA 0.42"), (0.997, "changed no layer")],
 )
 def test_what_training_did_not_change_is_not_said_to_be_changed_most(least, said):
     tables = {"trained with untrained": [[0.999, 0.5], [0.5, least]]}

@@ -277,6 +277,13 @@ def test_methods_are_compared_on_the_same_clips(unseen, digits):
     row = held["agreement"][0]
     assert held["clips"] == 2 and -1 <= row["rank_correlation"] <= 1 and row["chance_overlap"] == 0.1
     assert (Path(held["folder"]) / f"{slug(ids[0])}-column.svg").exists()
+    compare(
+        digits, ["lrp", "gradient_x_input"], clips=ids[1:], sound=False
+    )  # no picture of before stays beside these
+    assert {path.stem for path in Path(held["folder"]).glob("*.svg")} == {
+        slug(ids[1]),
+        f"{slug(ids[1])}-column",
+    }
     with pytest.raises(HeschlError, match="needs two methods"):
         compare(digits, ["lrp"])
     with pytest.raises(HeschlError, match="--compare names occlusion_time twice"):

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         str, tuple[np.ndarray, np.ndarray]
     ]  # name -> (shares taken out, probability); its own first
 
-SAME = 0.02  # of the probability: means over a curve that lie nearer do not differ
 STYLES: tuple[dict[str, Any], ...] = (
     {"color": VERMILION, "linewidth": 1.8},
     {"color": SOFT, "linewidth": 1.2},
@@ -30,22 +29,21 @@ STYLES: tuple[dict[str, Any], ...] = (
 
 
 def verdict(curves: Curves) -> str:
-    """What the curves say of the first in a few words: on average lower than which others, and than which not.
+    """What the curves say of the first in a few words: how far its mean lies below the others', in points of probability.
 
     >>> line = lambda end: (np.array([0.0, 1.0]), np.array([1.0, end]))
     >>> verdict({"most relevant first": line(0.0), "at random": line(0.5), "loudest first": line(0.0)})
-    'on average lower than at random, not loudest'
+    'mean 25 points below random, level with loudest'
     """
-    means = {name: _mean(*curve) for name, curve in curves.items()}
-    own, *others = means
-    if not others:
-        return ""
-    short = {name: name.removesuffix(" first") for name in others}
-    below = [short[name] for name in others if means[name] - means[own] > SAME]
-    level = [short[name] for name in others if means[name] - means[own] <= SAME]
-    if not below:
-        return f"on average no lower than {' or '.join(level)}"
-    return f"on average lower than {' and '.join(below)}" + (f", not {' or '.join(level)}" if level else "")
+    (_, own), *others = [(name, _mean(*curve)) for name, curve in curves.items()]
+    told: list[str] = []
+    for name, mean in others:
+        points = round(100 * (mean - own))
+        side = "below" if points > 0 else "above"
+        unit = "" if any("point" in words for words in told) else f" point{'s' * (abs(points) != 1)}"
+        far = f"{abs(points)}{unit} {side}" if points else "level with"
+        told.append(f"{far} {name.removeprefix('at ').removesuffix(' first')}")
+    return f"mean {', '.join(told)}" if told else ""
 
 
 def _mean(shares: np.ndarray, scores: np.ndarray) -> float:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from heschl.figures.deletion import Curves
 
-CELL, TALL, GAP, NAME = 1.75, 1.0, 0.14, 0.24  # inches: least width, height, between, for the name above
+CELL, TALL, GAP, NAME = 1.55, 1.0, 0.14, 0.24  # inches: least width, height, between, for the name above
 CURVE, MARGIN, LINE = (
     0.62,
     0.06,
     0.19,
 )  # inches: width of a curve beside its picture, at the edges, a line of words
 NOTE = 14  # letters on an inch of a line
-WHAT = "the answer’s probability (0 to 100 %) while the picture is taken out, from none of it to all:"
+WHAT = "Each picture has its own full colour. Beside it: the answer’s probability (0 to 100 %) while the picture is taken out, from none of it to all:"
 
 
 def montage(
@@ -50,7 +50,7 @@ def montage(
     cell = (width - 2 * MARGIN + GAP) / columns - GAP
     wide = cell - beside
     tall = max(TALL, min(2 * TALL, 0.45 * wide))  # few pictures are large
-    note = _lines(f"Each picture has its own full colour. Beside it: {WHAT}", width) if curves else []
+    note = _lines(WHAT, width) if curves else []
     head = _head(title, width) + LINE * (len(note) + 1 if curves else 0)
     with styled():
         figure = titled(width, head + lines * (tall + NAME + GAP), title)
@@ -117,7 +117,7 @@ def compared(
         raise HeschlError("there is no method to compare: name at least one")
     tall, left = 1.35, 0.55
     beside = min(1.35, 0.22 * width) if curves else 0.0
-    note = _lines(f"Beside each: {WHAT}", width) if curves else []
+    note = _lines(WHAT, width) if curves else []
     head = _head(title, width) + LINE * (len(note) + 1 if curves else 0)
     height = head + len(pictures) * (tall + NAME + GAP) + 0.3
     wide = width - left - 0.15 - beside
@@ -134,7 +134,7 @@ def compared(
             if k < len(pictures) - 1:
                 axis.set_xticks([])
             else:
-                seconds_below(axis, *axis.get_xlim())
+                seconds_below(axis, *axis.get_xlim(), heard(seen)[1])
             if curves and name in curves:
                 small_curves(place(figure, left + wide + 0.15, top, beside - 0.15, tall), curves[name])
     return figure

@@ -151,7 +151,7 @@ def _bound(score: Mapping[str, Any], side: str) -> float:
 # what a score must be better than -> whether it is, by its interval
 BETTER: dict[str, Callable[[Mapping[str, Any]], bool]] = {
     "guessing": lambda row: _bound(row["score"], "low") > row["chance"],
-    "off an untrained network": lambda row: _bound(row["gain"], "low") > 0,
+    "from an untrained network": lambda row: _bound(row["gain"], "low") > 0,
     "control labels": lambda row: _bound(row["selectivity"], "low") > 0,
 }
 
@@ -174,12 +174,12 @@ def _title(rows: Sequence[Mapping[str, Any]], synthetic: bool, known: bool) -> s
             own = [row for row in rows if row["target"] == target]
             best = max(own, key=lambda row: float(row["score"]["value"]))
             if best in left:
-                told.append(f"{target} {'best ' * several}off {best['area']}")
+                told.append(f"{target} {'best ' * several}from {best['area']}")
             else:
                 lacking = next(what for what, is_better in BETTER.items() if not is_better(best))
                 some = " and ".join(row["area"] for row in left)
                 some = some if len(left) < 3 else f"{len(left)} of {len(own)} areas"
-                told.append(f"{target} better than {lacking} only off {some}")
+                told.append(f"{target} better than {lacking} only from {some}")
     told += [f"{' and '.join(no_better[what])} no better than {what}" for what in BETTER if what in no_better]
     said = ", ".join(told)
     n = max(row["n_speakers"] for row in rows)
@@ -242,7 +242,7 @@ def _alike(tables: Mapping[str, Sequence[Sequence[float | None]]], areas: Sequen
         return (
             "Training changed no layer: CKA 1.00 of each with itself untrained (1: the same up to rotation)"
         )
-    return f"Training changed {least[1]} most: CKA {least[0]:.2f} with itself untrained (1: the same up to rotation)"
+    return f"Training changed the layers in {least[1]} most: CKA {least[0]:.2f} with itself untrained (1: the same up to rotation)"
 
 
 def _map(axis: Axes, table: np.ndarray, numbers: bool, top: float = 1.0) -> None:
@@ -284,11 +284,11 @@ def selectivity_figure(
     best = max(areas, key=lambda area: areas[area][which]["median_of_best"])
     outdone = {area: f"{own[which]['median_of_best']:.0f}" for area, own in areas.items()}
     with styled():
-        title = f"Half of {best}'s units set their favourite {what} apart from {outdone[best]} of {most} others or more"
+        title = f"Half of {best}’s units set their favourite {what} apart from {outdone[best]} of {most} others or more"
         if not areas[best][which]["median_of_best"]:  # half of the units, or more, prefer nothing anywhere
             share = {area: own[which]["selective_units"] for area, own in areas.items()}
             best = max(share, key=lambda area: share[area])
-            title = f"Few units prefer a {what} to any other: {100 * share[best]:.0f} % of {best}'s, the most of all"
+            title = f"Few units prefer a {what} to any other: {100 * share[best]:.0f} % of {best}’s, the most of all"
             title = title if share[best] else f"No unit prefers a {what} to any other"
         turned = width < 5
         figure = new_figure(
@@ -313,6 +313,7 @@ def selectivity_figure(
             axis.set_yticks(places[1], labels)
         about = f"Darkest: {top:.1f} of {most} others outdone, mean over units"
         axis.set_title(
-            about if turned else f"{about}; beside each area, its units' median favourite", color=SOFT
+            about if turned else f"{about}; beside each area, what its units’ favourites outdo (median)",
+            color=SOFT,
         )
     return figure

@@ -136,9 +136,9 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
         write_csv(folder / "agreement.csv", rows, list(rows[0]))
         clips = _clips(run, first["shown"], first["_rows"])
         said = {row["clip"]: row.get("said", "") for row in first["_rows"]}
-        for clip in first["shown"]:
-            if clip not in ids:
-                continue
+        shown = [clip for clip in first["shown"] if clip in ids]
+        _clear(folder, [slug(clip) for clip in shown])
+        for clip in shown:
             one_input = read_input(network, clips[clip])
             pictures, notes, curves = {}, {}, {}
             for name, file in files.items():
@@ -164,6 +164,14 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
     result["tiers"] = first["tiers"]
     write_json(folder / "compare.json", result)
     return result
+
+
+def _clear(folder: Path, names: Sequence[str]) -> None:
+    """Takes away pictures of other clips, which an earlier comparison showed."""
+    for name in ("*.png", "*.svg", "*.pdf"):
+        for path in folder.glob(name):
+            if path.stem.removesuffix("-column") not in names:
+                path.unlink()
 
 
 def _asked(target: str, frames: bool) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 import pytest
 import torch
 from lrp_networks import OTHERS, STACKED, WEIGHTED, build
 from torch import nn
 
+import heschl.models
 from heschl.explanation.lrp import lrp
 from heschl.types import HeschlError
 
@@ -40,3 +44,15 @@ def refused(match, *args, **options):
     with pytest.raises(HeschlError, match=match) as caught:
         lrp(*args, **options)
     assert "\n" not in str(caught.value)
+
+
+def shipped():
+    """Every network that comes along, with an example of its sizes."""
+    for info in pkgutil.iter_modules(heschl.models.__path__):
+        module = importlib.import_module(f"heschl.models.{info.name}")
+        for name, kind in vars(module).items():
+            if isinstance(kind, type) and issubclass(kind, nn.Module) and kind.__module__ == module.__name__:
+                if hasattr(kind, "example"):
+                    yield pytest.param(kind, kind.example, id=name)
+                elif name in ("KWS", "FrameGRU"):
+                    yield pytest.param(kind, ((40, 60), 12), id=name)

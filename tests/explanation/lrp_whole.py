@@ -24,6 +24,23 @@ def both(front, network):
     return whole
 
 
+def cut(whole, n):
+    """The same of the first n steps of x (..., time) alone: padding hears and gets nothing."""
+
+    def one(x):
+        y, back = whole(x[..., :n])
+        frames = y.ndim == 2
+        wide = np.pad(y, ((0, x.shape[-1] - n), (0, 0))) if frames else y
+
+        def spread(r):
+            given = back(r[:n] if frames else r)
+            return np.pad(given, [(0, 0)] * (x.ndim - 1) + [(0, x.shape[-1] - n)])
+
+        return wide, spread
+
+    return one
+
+
 def relevance(whole, x, target, start="logit"):
     """target: a class, or one for every frame of logits (time, class), -100 where nothing is explained."""
     y, back = whole(x)
@@ -52,8 +69,8 @@ def shares(terms, whole, r):
 # ---- CRNN
 
 
-def crnn(model, preset, length=None):
-    """x (frequency, time) -> logits; length: the clip's own steps."""
+def crnn(model, preset):
+    """x (frequency, time) -> logits."""
     w, b = oracle.numpy(model.conv.weight), oracle.numpy(model.conv.bias)
     first, _ = rules(preset)
 
@@ -68,8 +85,7 @@ def crnn(model, preset, length=None):
             backs.append((back, y.shape))
         a, back_1 = oracle.recurrent(model.lstm_1, np.array(heard))
         c, back_2 = oracle.recurrent(model.lstm_2, a)
-        last = (time if length is None else length) - 1
-        z, back_fc = oracle.layer(model.fc1, c[last])
+        z, back_fc = oracle.layer(model.fc1, c[-1])
         back_top = None
         if model.fc2 is not None:
             z, back_top = oracle.layer(model.fc2, np.maximum(z, 0))
@@ -77,7 +93,7 @@ def crnn(model, preset, length=None):
         def back(r):
             r = back_fc(r if back_top is None else back_top(r))
             states = np.zeros_like(c)
-            states[last] = r
+            states[-1] = r
             given = np.zeros_like(spectra)
             for t, on_step in enumerate(back_1(back_2(states))):
                 one, shape = backs[t]
@@ -93,11 +109,11 @@ def crnn(model, preset, length=None):
 # ---- FrameLSTM
 
 
-def frame_lstm(model, preset, length=None):
+def frame_lstm(model, preset):
     """x (mel, time) -> logits (time, class), the mean of the branches'."""
 
     def whole(x):
-        parts = [branch(one, preset, length)(x) for one in model.branches]
+        parts = [branch(one, preset)(x) for one in model.branches]
         y = sum(z for z, _ in parts) / len(parts)
 
         def back(r):
@@ -109,14 +125,11 @@ def frame_lstm(model, preset, length=None):
     return whole
 
 
-def branch(model, preset, length):
+def branch(model, preset):
     first, rest = rules(preset)
 
     def whole(x):
         time = x.shape[1]
-        here = np.arange(time) < (time if length is None else length)
-        pairs = (time + 1) // 2 if length is None else (length + 1) // 2
-        here_2 = np.arange((time + 1) // 2) < pairs
         way = []
 
         def then(step, *options):
@@ -124,23 +137,21 @@ def branch(model, preset, length):
             way.append((back, options))
             return y
 
-        def convolve(x, conv, norm, rule, mask):
+        def convolve(x, conv, norm, rule):
             y = then(oracle.layer(conv, x, norm), rule, *(box(x) if rule == "zbox" else ()))
-            return then((np.maximum(y, 0) * mask, lambda r: r * mask))
+            return then((np.maximum(y, 0), lambda r: r))
 
         y = then(oracle.layer(model.stem.norm, x[None]))
-        y = then((y * here, lambda r: r * here))
-        y = convolve(y, model.stem.conv1, model.stem.norm1, first, here)
-        y = convolve(y, model.stem.conv2, model.stem.norm2, rest, here)
+        y = convolve(y, model.stem.conv1, model.stem.norm1, first)
+        y = convolve(y, model.stem.conv2, model.stem.norm2, rest)
         wide = y.shape
         y = then((y.reshape(-1, time), lambda r: r.reshape(wide)))
-        y = convolve(y, model.pair, model.norm, rest, here_2)
+        y = convolve(y, model.pair, model.norm, rest)
         for conv, norm in zip(model.context.convs, model.context.norms):
             y = then(residual(y, conv, norm, rest))
-            y = then((y * here_2, lambda r: r * here_2))
         y = then((y.T, lambda r: r.T))
         for lstm in (model.lstm_1, model.lstm_2):
-            y = then(both_ways(lstm, y, pairs))
+            y = then(oracle.recurrent(lstm, y))
         y = then(oracle.layer(model.output, y))
         folded = y.shape
         y = y.reshape(-1, model.n_outputs)
@@ -170,20 +181,6 @@ def residual(x, conv, norm, rule):
         return on_x + back_conv(on_bent, rule, *ends)
 
     return y, back
-
-
-def both_ways(lstm, x, steps):
-    """x (time, unit); the way back begins at step `steps`, what lies beyond is not asked for."""
-    y, back = oracle.recurrent(lstm, x[:steps])
-    filled = np.zeros((len(x), y.shape[1]))
-    filled[:steps] = y
-
-    def whole(r):
-        given = np.zeros_like(x)
-        given[:steps] = back(r[:steps])
-        return given
-
-    return filled, whole
 
 
 # ---- front ends: waves (time,) to pictures

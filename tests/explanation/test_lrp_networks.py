@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import warnings
 from typing import NamedTuple
 
@@ -11,13 +9,12 @@ import lrp_oracle as oracle
 import numpy as np
 import pytest
 import torch
-from lrp_helpers import refused
+from lrp_helpers import refused, shipped
 from lrp_networks import OTHERS, build
 from torch import nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-import heschl.models
 from heschl.explanation.lrp import PRESETS, lrp, lrp_report, rules
 
 
@@ -251,17 +248,6 @@ def test_the_box_follows_the_clip_through_a_fixed_scale():
 class Own_scale(nn.Module):
     def forward(self, x):
         return -2 * x + 1
-
-
-def shipped():
-    for info in pkgutil.iter_modules(heschl.models.__path__):
-        module = importlib.import_module(f"heschl.models.{info.name}")
-        for name, kind in vars(module).items():
-            if isinstance(kind, type) and issubclass(kind, nn.Module) and kind.__module__ == module.__name__:
-                if hasattr(kind, "example"):
-                    yield pytest.param(kind, kind.example, id=name)
-                elif name in ("KWS", "FrameGRU"):
-                    yield pytest.param(kind, ((40, 60), 12), id=name)
 
 
 @pytest.mark.slow

@@ -48,7 +48,8 @@ def affine(tape: Tape, map_: Map, x: Tensor, w: Tensor, b: Tensor | None, value:
                 "take preset 'epsilon', or write real and imaginary parts",
             )
     box = tape.box(x) if rule.name == "zbox" else None
-    layer = Affine(map_, plain(x), plain(w), plain(b), value.detach(), box, tape.counted)
+    outside = mark.outside if rule.name in ("flat", "w2", "zbox") else None
+    layer = Affine(map_, plain(x), plain(w), plain(b), value.detach(), box, outside, tape.counted)
     return emit_affine(tape, layer, x, rule, tape.where(), value, fresh=mark.fresh and kind == "fixed")
 
 

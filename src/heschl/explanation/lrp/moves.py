@@ -8,7 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from heschl.explanation.lrp.signals import is_learned, learn, mark_of, plain, spelt, swapped, tensors_in
+from heschl.explanation.lrp.signals import (
+    is_learned,
+    learn,
+    mark_of,
+    outside_of,
+    plain,
+    spelt,
+    swapped,
+    tensors_in,
+)
 from heschl.explanation.lrp.tape import Tape
 
 # Each value of the outcome is one value of the input (or a constant), so its gradient is its relevance: a value
@@ -26,6 +35,10 @@ _NAMES = (
 )
 MOVES = frozenset(_NAMES.split())
 _JOINS = frozenset({"cat", "stack", "hstack", "vstack", "dstack", "where"})
+_HIDE = frozenset(
+    {"where", "masked_fill", "pad", "zero_pad1d", "zero_pad2d"}
+)  # constants in a clip's place, or beside it
+_SHUFFLE = frozenset({"sort", "topk", "cummax"})  # by their values: of other places nothing can be told
 
 
 def move(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -44,6 +57,8 @@ def move(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: di
     tape.mark(out, signals)
     if isinstance(out, Tensor) and not mark_of(out) and any(map(is_learned, tensors_in((args, kwargs)))):
         learn(out)  # `parameter.expand_as(x)`
+    if name not in _SHUFFLE and (name in _HIDE or any(m.outside is not None for m in marks)):
+        _leave_out(func, name, args, kwargs, signals, out)
     if isinstance(out, Tensor) and mark_of(out):
         new = mark_of(out)
         assert new is not None
@@ -71,6 +86,23 @@ def _at(
     with torch.no_grad():
         out: Tensor = func(*args, **kwargs)
     return out
+
+
+def _leave_out(
+    func: Callable[..., Any], name: str, args: Any, kwargs: Any, signals: list[Tensor], out: Any
+) -> None:
+    """Marks where `out` holds nothing of the clip: what was so before, and the constants that a mask or padding puts."""
+    if any(t.is_complex() for t in (*signals, *tensors_in(out))):
+        return
+    held = []
+    for t in signals:
+        gone = outside_of(t, t.shape)
+        held.append(torch.ones((), device=t.device).expand(t.shape) if gone is None else (~gone).float())
+    args, kwargs = _blank(args, kwargs) if name in _HIDE else (args, kwargs)
+    for t, inside in zip(tensors_in(out), tensors_in(_at(func, args, kwargs, signals, held))):
+        if (mark := mark_of(t)) is not None:
+            gone = inside != 1
+            mark.outside = gone if bool(gone.any()) else None
 
 
 def _blank(args: Any, kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from heschl.explanation.lrp.layers import bound, emit_affine, fixed
 from heschl.explanation.lrp.rules import Affine, quotient, stab, total
-from heschl.explanation.lrp.signals import mark_of, plain, spelt
+from heschl.explanation.lrp.signals import mark_of, outside_of, plain, spelt
 from heschl.explanation.lrp.tape import Tape
 
 
@@ -37,7 +37,7 @@ def batch_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwar
         with torch.no_grad():
             b = along(c) if layer.b is None else along(a) * layer.b + along(c)
             w = scale(layer.w, a)
-        fused = Affine(layer.map, layer.x, w, b, value.detach(), layer.box, tape.counted)
+        fused = Affine(layer.map, layer.x, w, b, value.detach(), layer.box, layer.outside, tape.counted)
         tape.only_epsilon("a BatchNorm that is fused into the layer before it")
         return emit_affine(tape, fused, last.x, last.rule, last.where, value, fresh=False, fusable=False)
     shape = (1, -1) + (1,) * (x.ndim - 2)
@@ -69,7 +69,7 @@ def diagonal(tape: Tape, x: Tensor, value: Tensor, a: Tensor, c: Tensor) -> Tens
     if tape.bounds_given and mark is not None and mark.box is not None:
         ends = [a * end + c for end in mark.box]
         box = (torch.minimum(*ends), torch.maximum(*ends))
-    return tape.emit(value, [x], spread, box=box)
+    return tape.emit(value, [x], spread, box=box, outside=outside_of(x, value.shape))
 
 
 def layer_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -10,7 +10,15 @@ from torch import Tensor
 
 from heschl.explanation.lrp.layers import bound, fixed, signals_meet
 from heschl.explanation.lrp.rules import product, quotient, stab, total
-from heschl.explanation.lrp.signals import mark_of, plain, spelt, swapped, tensors_in
+from heschl.explanation.lrp.signals import (
+    is_learned,
+    mark_of,
+    outside_of,
+    plain,
+    spelt,
+    swapped,
+    tensors_in,
+)
 from heschl.explanation.lrp.tape import Tape
 
 # y = f(x) of one signal: y's relevance is x's (the identity rule)
@@ -46,7 +54,7 @@ def _passed(tape: Tape, x: Tensor, value: Tensor, **changes: Any) -> Tensor:
         tape.count(where, "identity", (relevance,), (given,))
         return (given,)
 
-    return tape.emit(value, [x], spread, **changes)
+    return tape.emit(value, [x], spread, outside=outside_of(x, value.shape), **changes)
 
 
 def magnitude(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:
@@ -94,9 +102,9 @@ def add(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any
             tape.count(where, "epsilon", (relevance,), given, bias, total(product(stab(z) - z, s)))
         return given
 
-    return tape.emit(
-        value, [t for t, _ in signals], spread, gate=all(_is_gate(t) for t, _ in signals), box=box
-    )
+    gate, gone = all(_is_gate(t) for t, _ in signals), [outside_of(t, z.shape) for t, _ in signals]
+    outside = None if any(each is None for each in gone) else torch.stack(gone).all(0)  # type: ignore[arg-type]
+    return tape.emit(value, [t for t, _ in signals], spread, gate=gate, box=box, outside=outside)
 
 
 def _is_gate(t: Any) -> bool:
@@ -149,7 +157,18 @@ def _scaled(
     if tape.bounds_given and mark.box is not None:
         ends = [func(*[end if t is x else t for t in args], **kwargs) for end in mark.box]
         box = (torch.minimum(*ends), torch.maximum(*ends))
-    return tape.emit(value, [x], spread, gate=mark.gate, box=box)
+    return tape.emit(value, [x], spread, gate=mark.gate, box=box, outside=_hidden(x, c, value.shape))
+
+
+def _hidden(x: Tensor, c: Tensor | float, shape: torch.Size) -> Tensor | None:
+    """Where x c holds nothing of the clip: where x does not, or c is a mask, of zeros and ones, and zero."""
+    outside = outside_of(x, shape)
+    if not isinstance(c, Tensor) or is_learned(c):
+        return outside
+    hides = c == 0
+    if not bool(hides.any()) or not bool((hides | (c == 1)).all()):
+        return outside
+    return hides.expand(shape) if outside is None else hides | outside
 
 
 def divide(tape: Tape, func: Callable[..., Any], args: Args, kwargs: Kwargs) -> Any:

@@ -125,11 +125,17 @@ def _explain(model: nn.Module, x: Tensor, target: Any, options: Options) -> tupl
     _check_options(options)
     model, x = prepared(model, x)
     target, lengths = check_target(target, x), options.lengths
+    if lengths is not None and lengths.shape != x.shape[:1]:
+        raise HeschlError(
+            f"lengths is of shape {tuple(lengths.shape)} for {len(x)} clips: give the steps of each, ({len(x)},)"
+        )
     own = read_rules(model, options.rules)
     if len(x) == 0:
         return torch.zeros_like(x), []
     rules = (*dict(PRESETS[options.preset]).values(), *own.values())
-    box = _box(x, options.low, options.high) if any(getattr(r, "name", "") == "zbox" for r in rules) else None
+    box = None
+    if any(getattr(r, "name", "") == "zbox" for r in rules):
+        box = _box(x, options.low, options.high, lengths)
     bounds_given = options.low is not None or options.high is not None
     given, lines, words = [], [], []
     done, size, most = 0, options.chunk or _FIRST_CHUNK, _LARGEST_CHUNK
@@ -164,7 +170,7 @@ def _run(
 ) -> Tensor:
     x, *lengths = inputs
     with _as_written(), torch.inference_mode(False), torch.enable_grad(), _exact(x), attached(tape):
-        signal = tape.begin(x, box)
+        signal = tape.begin(x, box, _outside(x, *lengths))
         try:
             with tape:
                 out = tape.model(signal, *lengths)
@@ -198,10 +204,23 @@ def _run(
     return outcome * (x != 0).flatten(1).any(1).reshape(-1, *(1,) * (x.ndim - 1))
 
 
-def _box(x: Tensor, low: Any, high: Any) -> tuple[Tensor, Tensor]:
+def _outside(x: Tensor, lengths: Tensor | None = None) -> Tensor | None:
+    """True where a clip has ended, the shape of x (batch, ..., time); None where all fill it."""
+    if lengths is None or bool((lengths >= x.shape[-1]).all()):
+        return None
+    after = torch.arange(x.shape[-1], device=x.device) >= lengths.to(x.device)[:, None]
+    return after.reshape(len(x), *(1,) * (x.ndim - 2), -1).expand(x.shape)
+
+
+def _box(x: Tensor, low: Any, high: Any, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
     ends = []
     wide = (-1,) + (1,) * (x.ndim - 1)
-    for name, given, own in (("low", low, x.flatten(1).amin(1)), ("high", high, x.flatten(1).amax(1))):
+    gone = _outside(x, lengths)
+    lowest, highest = (x if gone is None else x.masked_fill(gone, end) for end in (torch.inf, -torch.inf))
+    for name, given, own in (
+        ("low", low, lowest.flatten(1).amin(1)),
+        ("high", high, highest.flatten(1).amax(1)),
+    ):
         end = own if given is None else torch.as_tensor(given, dtype=x.dtype, device=x.device)
         if end.ndim == 1 and len(end) == len(x):
             end = end.reshape(wide)

@@ -11,7 +11,8 @@ With stab(z) = z + EPSILON sign(z), sign(0) = +1, and (w x)+ the positive, (w x)
     z-box         R_i = sum_j  m_ij / stab(sum_i m_ij)  R_j,   m_ij = x_i w_ij - low_i w_ij+ - high_i w_ij-
 
 Sources: Bach et al. 2015 (epsilon, alpha-beta), Montavon et al. 2017 (w2, z-box), Lapuschkin et al. 2019 (flat),
-Montavon et al. 2019 (gamma, z+). Inputs may have either sign in every rule.
+Montavon et al. 2019 (gamma, z+). Inputs may have either sign in every rule. Where a padded clip has ended there are
+no inputs: flat and w2 count none there, and z-box's bounds there are the value itself, as if the clip stood alone.
 """
 
 from __future__ import annotations
@@ -83,7 +84,10 @@ class Shares:
 
 @dataclass(slots=True)
 class Affine:
-    """z = map(x, w) + b, as met in the network; `box` holds the lowest and highest value that x could have."""
+    """z = map(x, w) + b, as met in the network.
+
+    box: the lowest and highest value that x could have. outside: true where x holds nothing of the clip.
+    """
 
     map: Map
     x: Tensor
@@ -91,6 +95,7 @@ class Affine:
     b: Tensor | None
     z: Tensor
     box: tuple[Tensor, Tensor] | None = None
+    outside: Tensor | None = None
     counted: bool = field(default=False)  # whether the shares of bias and epsilon are asked for
 
 
@@ -202,11 +207,18 @@ def _w2(rule: Rule, layer: Affine, relevance: Tensor) -> Shares:
 
 def _by_weight(layer: Affine, relevance: Tensor, w: Tensor) -> Shares:
     shares = Shares(())
-    one = layer.x[:1] if layer.map.scale else layer.x  # dense and convolution: the same for every clip
-    z = layer.map.apply(torch.ones_like(one), w).expand_as(layer.z)
-    s = _divide(layer, relevance, z, None, shares)
-    shares.given = (layer.map.back(s, w),)
+    if layer.outside is not None:
+        one = (~layer.outside).to(layer.x.dtype)
+    else:  # dense and convolution: the same for every clip
+        one = torch.ones_like(layer.x[:1] if layer.map.scale else layer.x)
+    s = _divide(layer, relevance, layer.map.apply(one, w).expand_as(layer.z), None, shares)
+    given = layer.map.back(s, w)
+    shares.given = (_inside(layer, given),)
     return shares
+
+
+def _inside(layer: Affine, given: Tensor) -> Tensor:
+    return given if layer.outside is None else given.masked_fill(layer.outside, 0)
 
 
 def _zbox(rule: Rule, layer: Affine, relevance: Tensor) -> Shares:
@@ -217,7 +229,8 @@ def _zbox(rule: Rule, layer: Affine, relevance: Tensor) -> Shares:
     z = apply(layer.x, layer.w) - apply(low, positive) - apply(high, negative)
     shares = Shares(())
     s = _divide(layer, relevance, z, None, shares)
-    shares.given = (layer.x * back(s, layer.w) - low * back(s, positive) - high * back(s, negative),)
+    given = layer.x * back(s, layer.w) - low * back(s, positive) - high * back(s, negative)
+    shares.given = (_inside(layer, given),)
     return shares
 
 

@@ -50,6 +50,8 @@ class Mark:
     affine: the linear layer of which this is the very output.
     box: the lowest and highest values that it could have had, for z-box.
     clip: of which clip each value is, counted from 1, and 0 for a constant; for z-box where there is no box.
+    outside: true where nothing of the clip is: beyond its length, in the padding, or where a mask has put a constant;
+        flat, w2 and z-box, which would share with such places too, leave them out.
     successor: what stands in its place since it was overwritten.
     node: its way back; another one since means that something unseen took hold of it.
     """
@@ -60,6 +62,7 @@ class Mark:
     affine: Fusable | None = None
     box: tuple[Tensor, Tensor] | None = None
     clip: Tensor | None = None
+    outside: Tensor | None = None
     memory: Memory = field(default_factory=Memory)
     version: int = 0
     successor: Tensor | None = None
@@ -88,13 +91,23 @@ def whose(clip: Tensor, value: Tensor) -> Tensor | None:
     return torch.complex(clip, clip) if value.is_complex() else clip  # both parts tell it
 
 
-def own_extremes(x: Tensor, clip: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The lowest and the highest value of each clip, the shape of x; of each row where the clips are not known."""
+def outside_of(x: Tensor, shape: torch.Size) -> Tensor | None:
+    """Where what was computed from x element by element, of this shape, holds nothing of the clip."""
+    mark = mark_of(x)
+    return None if mark is None or mark.outside is None else mark.outside.expand(shape)
+
+
+def own_extremes(x: Tensor, clip: Tensor | None, outside: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The lowest and the highest value of each clip, the shape of x; of each row where the clips are not known.
+
+    outside: true where values do not count.
+    """
     wide = (-1,) + (1,) * (x.ndim - 1)
     if clip is None:
         clip = torch.arange(1, len(x) + 1, device=x.device).reshape(wide).expand(x.shape)
-    # padding counts with the row in which it lies
-    clip = torch.where(clip == 0, clip.flatten(1).amax(1).reshape(wide), clip).long().flatten()
+    # other constants count with the row in which they lie
+    clip = torch.where(clip == 0, clip.flatten(1).amax(1).reshape(wide), clip).long()
+    clip = (clip if outside is None else torch.where(outside, 0, clip)).flatten()
     none = x.new_zeros(int(clip.max()) + 1)
     ends = [none.scatter_reduce(0, clip, x.flatten(), how, include_self=False) for how in ("amin", "amax")]
     return ends[0][clip].reshape(x.shape), ends[1][clip].reshape(x.shape)

@@ -155,16 +155,20 @@ class Tape(TorchFunctionMode):
                 f"low and high bound x, but module '{self.where()}', which z-box is for, gets something else made of x: "
                 "leave them out, and its own extremes are taken"
             )
-        return own_extremes(plain(x), mark.clip) if mark.box is None else mark.box
+        value = plain(x)
+        low, high = own_extremes(value, mark.clip, mark.outside) if mark.box is None else mark.box
+        if mark.outside is None:
+            return low, high
+        return torch.where(mark.outside, value, low), torch.where(mark.outside, value, high)
 
     # ---- signals
 
-    def begin(self, x: Tensor, box: tuple[Tensor, Tensor] | None) -> Tensor:
+    def begin(self, x: Tensor, box: tuple[Tensor, Tensor] | None, outside: Tensor | None) -> Tensor:
         x = x.detach().clone().requires_grad_()
         self.anchor = torch.zeros(0, dtype=x.dtype, device=x.device, requires_grad=True)
         clip = torch.arange(1.0, len(x) + 1, dtype=x.dtype, device=x.device)
         clip = clip.reshape(-1, *(1,) * (x.ndim - 1)).expand(x.shape)
-        put_mark(x, Mark(box=box, clip=None if box is None else clip))
+        put_mark(x, Mark(box=box, clip=None if box is None else clip, outside=outside))
         return x
 
     def mark(self, out: T, signals: list[Tensor], **changes: Any) -> T:

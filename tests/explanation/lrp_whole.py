@@ -295,6 +295,52 @@ def normalised(x, how, floor, valid):
     return y * inside, back
 
 
+def htk(rate, n_fft, n_mels, f_min):
+    """Triangles of height one, evenly spaced on HTK's scale, 2595 log10(1 + f / 700), up to half the rate."""
+    ends = 2595 * np.log10(1 + np.array([f_min, rate / 2]) / 700)
+    corners = 700 * (10 ** (np.linspace(*ends, n_mels + 2) / 2595) - 1)
+    f = np.arange(n_fft // 2 + 1) * rate / n_fft
+    bank = []
+    for low, peak, high in zip(corners, corners[1:], corners[2:]):
+        bank.append(np.maximum(0, np.minimum((f - low) / (peak - low), (high - f) / (high - peak))))
+    return np.array(bank)
+
+
+def wavegrad():
+    """x (time,) -> (128, frame): mirrored at its ends, magnitudes, mel, decibels, from -100 to 0 as 0 to 1."""
+    window, n_fft, hop, reach = hann(1200), 2048, 300, 1024
+    bank = htk(22050, n_fft, 128, 20.0)
+
+    def whole(x):
+        last = len(x) - 1
+        source = np.abs(np.arange(-reach, len(x) + reach))
+        source = np.where(source > last, 2 * last - source, source)
+        cut_off = np.clip(x, -1, 1)
+        re, im, back_re_im = spectrum(cut_off[source], window / np.sqrt((window**2).sum()), hop, n_fft)
+        p, back_p = power(re, im)
+        columns, back_bank = oracle.dense(np.sqrt(p).T, bank, np.zeros(len(bank)))
+        decibels = 20 * np.log10(np.maximum(columns.T, 1e-5))
+        lower = decibels - 20
+        raised = lower + 100
+        y = np.clip(raised / 100, 0, 1)
+
+        def back(r):
+            (on_lower,) = shares(
+                [lower], raised, r
+            )  # both shifts are biases; cuts, scales and logarithms hand on
+            (on_decibels,) = shares([decibels], lower, on_lower)
+            wide = back_re_im(
+                *back_p(back_bank(on_decibels.T).T)
+            )  # a magnitude's parts share by their squares
+            given = np.zeros_like(x)
+            np.add.at(given, source, wide)  # a sample that is heard twice gets both
+            return given
+
+        return y, back
+
+    return whole
+
+
 def audiomnist(scale, unit):
     """x (8000,) -> (1, 227, 227)."""
     length, hop = 455, 35

@@ -155,6 +155,12 @@ def test_weights_on_complex_numbers_take_epsilon_only():
     refused("weights on complex numbers under flat", OnComplex().eval(), x, target, "epsilon_plus_flat")
 
 
+def test_the_meta_device_holds_no_numbers():
+    network, x, target = net_and_clips(2)
+    refused("x is on the meta device", network, x.to("meta"), target)
+    refused("the weights '0.weight' are on the meta device", network.to("meta"), x, target)
+
+
 def test_lazy_layers_without_weights_are_told_in_a_sentence():
     refused(
         "are not there yet", nn.Sequential(nn.LazyLinear(3)).eval(), torch.randn(2, 4), torch.tensor([0, 1])

@@ -16,7 +16,7 @@ from heschl.explanation.lrp import recurrent as lrp_recurrent
 from heschl.explanation.lrp import signals as lrp_signals
 from heschl.explanation.lrp import tape as lrp_tape
 from heschl.explanation.lrp.handlers import HANDLERS
-from heschl.features.spectrogram import AudioMnistSpectrogram, LogMel, LogSpectrogram
+from heschl.features.spectrogram import AudioMnistSpectrogram, LogMel, LogSpectrogram, WaveGradMel
 from heschl.models.crnn import CRNN
 from heschl.models.frame_lstm import FrameLSTM
 
@@ -155,6 +155,34 @@ def test_log_mel_of_clips_of_different_lengths(normalise):
     assert error(Heard(front, network), x, torch.tensor([1, 2]), wholes, **options) < NEAR
 
 
+def over_wavegrad(preset):
+    """A small network over WaveGrad's picture of 1,100 samples, (128, 4), and its oracle."""
+    torch.manual_seed(0)
+    network = ready(nn.Sequential(nn.Conv1d(128, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(9, 3)))
+    first, _ = whole.rules(preset)
+
+    def theirs(x):
+        return oracle.chain(
+            list(network),
+            x,
+            lambda k, m: (first, *(whole.box(x) if first == "zbox" else ())) if k == 0 else ("epsilon",),
+        )
+
+    return Heard(WaveGradMel(), network), whole.both(whole.wavegrad(), theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", PRESETS)
+def test_from_the_wave_through_wavegrads_mel(preset):
+    network, theirs = over_wavegrad(preset)
+    x = 0.4 * noise(1, 1100)  # some samples lie beyond 1, some cells at the floor
+    x[:, 290:] *= 1e-9
+    shown = network.front(x)[0].numpy()
+    assert np.allclose(shown, whole.wavegrad()(x[0].numpy())[0], atol=1e-9)
+    assert float(x.abs().max()) > 1 and (shown == 0).any() and (shown > 0).any()
+    assert error(network, x, torch.tensor([1]), [theirs], preset=preset) < NEAR
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_from_the_wave_through_log_mel_and_crnn(preset):
     front, x = LogMel(**MEL, normalise="mean"), noise(2, 52)
@@ -270,6 +298,21 @@ def fault(monkeypatch, name):
             return right_add(tape, func, args, kwargs)
 
         monkeypatch.setitem(HANDLERS, "add", broken)
+    elif name == "what is mirrored gets nothing":
+
+        def middle_only(tape, func, args, kwargs):
+            x, (before, after) = args[0], args[1]
+            give = lambda r: (r[..., before : r.shape[-1] - after],)  # noqa: E731
+            return tape.emit(func(x.detach(), *args[1:], **kwargs), [x], give)
+
+        monkeypatch.setitem(HANDLERS, "pad", middle_only)
+    elif name == "magnitude by its real part":
+
+        def real_part(tape, func, args, kwargs):
+            give = lambda r: (torch.complex(r, torch.zeros_like(r)),)  # noqa: E731
+            return tape.emit(func(args[0].detach()), [args[0]], give)
+
+        monkeypatch.setitem(HANDLERS, "abs", real_part)
 
 
 @pytest.mark.parametrize("name", ["z+ as epsilon", "a recurrence that forgets"])
@@ -307,3 +350,14 @@ def test_a_wrong_audiomnist_spectrogram_is_caught(monkeypatch, name):
     assert error(Heard(front, network), x, torch.tensor([2]), wholes, preset="epsilon") < NEAR
     fault(monkeypatch, name)
     assert error(Heard(front, network), x, torch.tensor([2]), wholes, preset="epsilon") > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["magnitude by its real part", "the floor takes nothing", "what is mirrored gets nothing"]
+)
+def test_a_wrong_wavegrad_is_caught(monkeypatch, name):
+    network, theirs = over_wavegrad("epsilon")
+    fault(monkeypatch, name)
+    x = 0.1 * noise(1, 1100)
+    assert error(network, x, torch.tensor([1]), [theirs], preset="epsilon") > 1e-3

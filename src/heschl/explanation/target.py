@@ -26,6 +26,10 @@ def check_model(model: Any) -> None:
                 raise HeschlError(
                     f"the {kind} '{name}' are not there yet: run the network once, so that its lazy layers know their sizes"
                 )
+            if tensor.is_meta:
+                raise HeschlError(
+                    f"the {kind} '{name}' are on the meta device, which holds no numbers: load weights onto a real one"
+                )
             # the sum tells quickly that all is well; it may overflow where every number is finite
             if not tensor.is_floating_point() or bool(torch.isfinite(tensor.sum())):
                 continue
@@ -40,6 +44,8 @@ def check_input(x: Any) -> None:
     if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim < 2:
         found = f"{tuple(x.shape)} of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
         raise HeschlError(f"x is {found}: give a floating tensor (batch, ...)")
+    if x.is_meta:
+        raise HeschlError("x is on the meta device, which holds no numbers: give clips on a real one")
     if not bool(torch.isfinite(x).all()):
         bad = int((~torch.isfinite(x)).flatten(1).any(1).nonzero()[0])
         raise HeschlError(f"clip {bad} of x holds numbers that are not finite: leave it out or mend it")

@@ -242,7 +242,7 @@ def _places(held: Any) -> np.ndarray:
     the fields of the other three sources alone, which `selectivity` shows without a network; a patch that knows no rivals takes
     up to two thirds of a neighbour's. Another trial's is put in its place, as a weaker source tells no less.
     """
-    from heschl.steps.decode_areas import Head, exchanged, gain_of
+    from heschl.steps.decode_exchange import Head, exchanged, gain_of
 
     sensors, found = held.network.sensors, []
     for name, place in zip(sensors.recordings, sensors.positions, strict=True):
@@ -275,7 +275,7 @@ def selectivity() -> np.ndarray:
     """(planted source, place) share of a planted source's field that goes where what `share` finds at a place is taken out, mean
     of two listeners; below zero it becomes larger. No network is asked."""
     from heschl.corpora import simulated_brain
-    from heschl.steps.decode_areas import gain_of, share
+    from heschl.steps.decode_exchange import gain_of, share
 
     found = []
     for subject in range(2):

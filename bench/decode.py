@@ -397,15 +397,24 @@ def recovered(run: Any) -> list[str]:
         f"sources oscillate), the least of all is {share.min():.2f}. The weakest source, at 32 Hz, tells words, and this network hardly reads "
         "it; where it alone tells them it is found: see the table of bench/carriers.py.",
         "",
-        "| areas exchanged with another trial's | reciprocal rank lost | 95 % | top-1 lost | share of the signal |",
-        "|---|---:|---:|---:|---:|",
+        "| areas exchanged with another trial's | reciprocal rank lost | 95 % | top-1 lost | share of the signal | as much elsewhere would "
+        "lose | where 95 % would lie |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     areas = found["areas"]
     for row in [*areas["rows"], *areas["elsewhere"]]:
+        expected = "| |"
+        if row.get("expected") is not None:
+            expected = f"| {row['expected']:.3f} | {row['expected_low']:.3f} to {row['expected_high']:.3f} |"
         lines.append(
             f"| {row['areas']} | {row['lost']:.3f} | {row['low']:.3f} to {row['high']:.3f} | {100 * row['top_1_lost']:.0f} points | "
-            f"{100 * row['signal']:.0f} % |"
+            f"{100 * row['signal']:.0f} % {expected}"
         )
+    above = "; ".join(areas["above_elsewhere"])
+    lines += [
+        "",
+        f"More than as much elsewhere: {above}." if above else "No area costs more than as much elsewhere.",
+    ]
     return lines
 
 

@@ -91,11 +91,17 @@ def _say_explained(found: dict[str, Any]) -> None:
             )
     elif "time" in found:
         say(f"  most relevance, of {found['trials']} trials, at {found['time']:.2f} s")
-    most = max((row["lost"] for row in found["areas"]["elsewhere"]), default=0.0)
-    for row in found["areas"]["rows"]:
+    areas = found["areas"]
+    for row in areas["rows"]:
         say(
-            f"  with {row['areas']} of another trial: reciprocal rank {-row['lost']:+.3f} [{-row['high']:+.3f}, {-row['low']:+.3f}]; "
-            f"with as many sources elsewhere {-most:+.3f} at most"
+            f"  with {row['areas']} of another trial ({100 * row['signal']:.0f} % of the signal): reciprocal rank {-row['lost']:+.3f} "
+            f"[{-row['high']:+.3f}, {-row['low']:+.3f}]; with as much of it elsewhere {-row['expected']:+.3f} "
+            f"[{-row['expected_high']:+.3f}, {-row['expected_low']:+.3f}]"
+        )
+    if areas["rows"]:
+        above = "; ".join(areas["above_elsewhere"])
+        say(
+            f"  {'more than as much elsewhere: ' + above if above else 'no area costs more than as much elsewhere'}"
         )
     for note in [*found["notes"], *found.get("spaces", {"notes": []})["notes"]]:
         say(f"note: {note}")

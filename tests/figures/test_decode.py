@@ -24,7 +24,8 @@ AREAS = ["STG", "TP", "TPJ", "IFG", "HG", "STG-R", "TP-R"]
 
 
 def score(name: str, lost: float) -> dict[str, Any]:
-    return {"areas": name, "lost": lost, "low": lost - 0.05, "high": lost + 0.05}
+    expected = {"signal": lost, "expected": 0.1, "expected_low": -0.02, "expected_high": 0.22}
+    return {"areas": name, "lost": lost, "low": lost - 0.05, "high": lost + 0.05, **expected}
 
 
 def control(name: str) -> dict[str, Any]:
@@ -63,7 +64,6 @@ DRAWN: dict[str, Callable[[float], Figure]] = {
     "areas": partial(
         areas_figure,
         [score(" + ".join(AREAS[5:]), 0.3), score(" + ".join(AREAS[:5]), 0.1)],
-        [score("elsewhere 1", 0.02), score("elsewhere 2", 0.05)],
         AREAS,
         RANDOM.random((7, 7)),
         "Which areas drive retrieval",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 from heschl.corpora import simulated_brain
@@ -14,9 +18,11 @@ from heschl.corpora import simulated_listener as sim
 from heschl.corpora.sensors import sensors_of
 from heschl.features.brain_wave import BrainWave
 from heschl.files import read_csv
-from heschl.steps.decode_areas import areas_that_drive, gain_of, share
+from heschl.steps.decode_areas import areas_that_drive, as_elsewhere
+from heschl.steps.decode_exchange import gain_of, share
 from heschl.steps.decode_linear import Decoded
-from heschl.steps.networks import Network, answers
+from heschl.steps.networks import Network
+from heschl.steps.networks import answers as answers_of
 from heschl.tasks.linear_decode import fit_lda
 
 
@@ -76,32 +82,77 @@ class Means(nn.Module):
         return torch.from_numpy(self.found.scores(self.parts(x)))
 
 
-@pytest.mark.slow
-def test_the_area_that_was_planted_is_found(tmp_path: Path) -> None:
-    """All four sources of a simulated listener lie in right auditory cortex, seen by the template's own lead field."""
+def test_what_a_place_would_lose_is_the_prediction_of_least_squares() -> None:
+    random = np.random.default_rng(0)
+    shares = random.uniform(0.02, 0.3, 9)
+    lost = 0.05 + 0.8 * shares + 0.02 * random.standard_normal(9)
+    design, new = np.c_[np.ones(9), shares], np.array([1.0, 0.5])
+    found, *_ = np.linalg.lstsq(design, lost, rcond=None)
+    spread = np.square(lost - design @ found).sum() / 7 * (1 + new @ np.linalg.inv(design.T @ design) @ new)
+    half = stats.t.ppf(0.975, 7) * np.sqrt(spread)
+    np.testing.assert_allclose(
+        as_elsewhere(shares, lost, 0.5), [new @ found, new @ found - half, new @ found + half]
+    )
+    # more of the signal never costs less: the mean then, and of equal shares too
+    middle, low, high = as_elsewhere(shares, -lost, 0.5, 0.9)
+    assert middle == pytest.approx(-lost.mean())
+    assert (
+        high - middle == pytest.approx(stats.t.ppf(0.95, 8) * lost.std(ddof=1) * np.sqrt(1 + 1 / 9))
+        and low < middle
+    )
+    assert as_elsewhere(np.full(9, 0.1), lost, 0.5)[0] == pytest.approx(lost.mean())
+
+
+def test_so_many_places_in_a_hundred_lie_in_the_interval() -> None:
+    random, inside = np.random.default_rng(1), []
+    for _ in range(2000):
+        shares = random.uniform(0, 0.3, 9)
+        lost = 0.1 + shares + 0.05 * random.standard_normal(9)
+        shares[-1], lost[-1] = 0.6, 0.7 + 0.05 * random.standard_normal()  # beyond the others
+        _, low, high = as_elsewhere(shares[:-1], lost[:-1], shares[-1], 0.9)
+        inside.append(low < lost[-1] < high)
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.025)
+
+
+def field(sources: Sequence[np.ndarray]) -> np.ndarray:
+    """(sensor, patch) of the first simulated listener's electrodes by the template's own lead field."""
     mne = pytest.importorskip("mne")
-    pytest.importorskip("nilearn")
-    from heschl.brain.areas import patch, read_areas
     from heschl.brain.forward import leadfield
     from heschl.brain.sensors import sensors_info
 
     places = simulated_brain.montage(0, np.random.default_rng((0, 0)))
     at = {f"e{k}": place for k, place in enumerate(places)}
-    info = sensors_info(mne.channels.make_dig_montage(at, coord_frame="head"))
-    table = read_areas()
-    own = [patch(table.areas[name]).sources for name in ("HG-R", "STG-R", "HG-R", "STG-R")]
-    gain = np.stack([leadfield(info)[:, one].mean(1) for one in own], axis=1)
+    gain = leadfield(sensors_info(mne.channels.make_dig_montage(at, coord_frame="head")))
+    return np.stack([gain[:, one].mean(1) for one in sources], axis=1)
+
+
+def planted(
+    folder: Path,
+    tell: Sequence[np.ndarray],
+    more: Sequence[np.ndarray] = (),
+    size: float = 2.0,
+    told: bool = False,
+) -> dict[str, Any]:
+    """What is found of a simulated listener whose four sources lie at ``tell`` and hear the word; four ``more``, so many times as
+    large on the electrodes, hear another trial's word, or the same where it is ``told``."""
     sim.simulate(
-        tmp_path / "data",
+        folder / "data",
         words=6,
         subjects=1,
         blocks=12,
         voices=4,
-        snr=5.0,
+        snr=20.0 if more else 5.0,
         response="evoked",
-        leadfields=[gain],
+        leadfields=[field(tell)],
     )
-    corpus = sim.read(tmp_path / "data")
+    corpus = sim.read(folder / "data")
+    if more:
+        answers = np.linalg.pinv(field(tell))
+        with h5py.File(corpus.recordings[0].signal, "r+") as file:
+            x = file["x_data"][:].astype(float)
+            order = np.arange(len(x)) if told else np.random.default_rng(3).permutation(len(x))
+            other = field(more) @ (answers @ x[order])
+            file["x_data"][:] = x + size * other * x.std() / other.std()
     sensors = sensors_of(corpus)
     assert sensors is not None
     clips, words = list(corpus.clips), sorted({clip.labels["word"] for clip in corpus.clips})
@@ -121,17 +172,74 @@ def test_the_area_that_was_planted_is_found(tmp_path: Path) -> None:
         sensors=sensors,
     )
     unheard = [clip for clip, own in zip(clips, test, strict=True) if own]
-    logits = np.stack([one.logits for one in answers(network, unheard)])
+    logits = np.stack([one.logits for one in answers_of(network, unheard)])
     held = Decoded(None, corpus, network, unheard, y[test], logits)  # type: ignore[arg-type]
-    found = areas_that_drive(held, tmp_path / "out", "simulated brains")
+    return areas_that_drive(held, folder / "out", "simulated brains")
+
+
+def auditory(side: str) -> list[np.ndarray]:
+    pytest.importorskip("nilearn")
+    from heschl.brain.areas import patch, read_areas
+
+    return [patch(read_areas().areas[f"{name}{side}"]).sources for name in ("HG", "STG", "HG", "STG")]
+
+
+@pytest.mark.slow
+def test_the_area_that_was_planted_is_found(tmp_path: Path) -> None:
+    """All four sources of a simulated listener lie in right auditory cortex, seen by the template's own lead field."""
+    from heschl.brain.areas import read_areas
+
+    found = planted(tmp_path, auditory("-R"))
     assert "HG-R" in found["rows"][0]["areas"].split(" + ")
-    assert found["above_elsewhere"][:1] == [found["rows"][0]["areas"]], (found["rows"], found["elsewhere"])
+    assert found["above_elsewhere"] == [found["rows"][0]["areas"]], (found["rows"], found["elsewhere"])
     assert found["rows"][1]["lost"] < found["rows"][0]["lost"] / 5  # those of the other hemisphere
     joined = [name for row in found["rows"] for name in row["areas"].split(" + ")]
-    assert sorted(joined) == sorted(table.areas)  # each area once
+    assert sorted(joined) == sorted(read_areas().areas)  # each area once
     talk = np.array(found["cross_talk"]["matrix"])
     names = found["cross_talk"]["names"]
     for i, j in zip(*np.nonzero(talk > 0.5), strict=True):
         assert any({names[i], names[j]} <= set(row["areas"].split(" + ")) for row in found["rows"])
     assert len(read_csv(tmp_path / "out" / "areas.csv")) == len(found["rows"]) + len(found["elsewhere"])
     assert (tmp_path / "out" / "areas.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_small_share_that_tells_all_is_found_and_a_large_one_that_tells_nothing_is_not(
+    tmp_path: Path,
+) -> None:
+    """Right auditory cortex alone hears the word, and the left, far louder, other trials' words."""
+    found = planted(tmp_path, auditory("-R"), auditory(""))
+    right, left = (
+        next(row for row in found["rows"] if name in row["areas"].split(" + ")) for name in ("HG-R", "HG")
+    )
+    assert right["signal"] < left["signal"] / 3 and left["signal"] > 0.3
+    assert found["above_elsewhere"] == [right["areas"]], (found["rows"], found["elsewhere"])
+
+
+@pytest.mark.slow
+def test_no_area_is_found_where_another_place_tells(tmp_path: Path) -> None:
+    """A patch far from the areas hears the word, and left auditory cortex, far louder, other trials' words."""
+    pytest.importorskip("nilearn")
+    from heschl.steps.decode_areas import _elsewhere
+
+    own = np.unique(np.concatenate(auditory("") + auditory("-R")))
+    found = planted(tmp_path, np.array_split(_elsewhere(140, own, 9)[0], 4), auditory(""))
+    assert found["above_elsewhere"] == [], (found["rows"], found["elsewhere"])
+    assert max(row["signal"] for row in found["rows"]) > 0.3
+    assert max(row["lost"] for row in found["elsewhere"]) > 0.05
+
+
+@pytest.mark.slow
+def test_the_loudest_of_many_places_that_tell_alike_is_not_found(tmp_path: Path) -> None:
+    """Left auditory cortex and twelve patches elsewhere hear the same word: it holds more of the signal, and loses more, than any of
+    those that it is compared with; but no more than its share."""
+    pytest.importorskip("nilearn")
+    from heschl.steps.decode_areas import _elsewhere
+
+    own = np.unique(np.concatenate(auditory("") + auditory("-R")))
+    many = _elsewhere(140, own, 9)[:12]
+    found = planted(tmp_path, auditory(""), [np.concatenate(many[k::4]) for k in range(4)], 1.0, told=True)
+    most = max(row["lost"] for row in found["elsewhere"])
+    assert found["rows"][0]["lost"] > most and found["rows"][0]["low"] > 0
+    assert found["rows"][0]["signal"] > 0.2
+    assert found["above_elsewhere"] == [], (found["rows"], found["elsewhere"])

@@ -18,18 +18,17 @@ if TYPE_CHECKING:
 
 def areas_figure(
     rows: Sequence[dict[str, Any]],
-    elsewhere: Sequence[dict[str, Any]],
     names: Sequence[str],
     talk: np.ndarray,
     title: str,
     width: float = WIDE,
 ) -> Figure:
-    """Left (above, on a phone): reciprocal rank that is lost without each area, its interval, and the range of patches elsewhere. Right: the
-    cross-talk.
+    """Left (above, on a phone): reciprocal rank that is lost without each area, its interval, and what as much of the signal elsewhere
+    would lose. Right: the cross-talk.
 
     Parameters
     ----------
-    rows, elsewhere: as `heschl.steps.decode_areas.areas_that_drive` gives them. talk: (read in, active) of ``names``.
+    rows: as `heschl.steps.decode_areas.areas_that_drive` gives them. talk: (read in, active) of ``names``.
     """
     with styled():
         if width < WIDE:
@@ -38,7 +37,7 @@ def areas_figure(
         else:
             figure = new_figure(width, max(3.4, 0.9 + 0.3 * len(names)), title)
             left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
-        _lost(left, rows, elsewhere, area_hues(dict.fromkeys(names)), 14 if width < WIDE else 60)
+        _lost(left, rows, area_hues(dict.fromkeys(names)), 14 if width < WIDE else 60)
         _talk(right, names, talk, 28 if width < WIDE else 60)
     return figure
 
@@ -46,27 +45,30 @@ def areas_figure(
 def _lost(
     axis: Axes,
     rows: Sequence[dict[str, Any]],
-    elsewhere: Sequence[dict[str, Any]],
     hues: dict[str, str],
     letters: int,
 ) -> None:
     """``letters``: of a name before it goes on in the next line."""
     from matplotlib.ticker import MaxNLocator
 
-    low, high = (f(row["lost"] for row in elsewhere) for f in (min, max))
-    axis.axvspan(low, high, color=LINE, alpha=0.5, linewidth=0)
     axis.axvline(0, color=SOFT, linewidth=0.8)
     for place, row in enumerate(rows[::-1]):
         hue = hues[row["areas"].split(" + ")[0]]
+        low, high = row["expected_low"], row["expected_high"]
+        axis.barh(place, high - low, 0.5, low, color=LINE, alpha=0.6, linewidth=0)
         axis.plot([row["low"], row["high"]], [place, place], color=hue, linewidth=2)
         axis.plot(row["lost"], place, "o", color=hue, markersize=5)
-    axis.set_yticks(range(len(rows)), [textwrap.fill(row["areas"], letters) for row in rows[::-1]])
+    told = [
+        f"{textwrap.fill(row['areas'], letters)}\n{100 * row['signal']:.0f}\u202f% of the signal"
+        for row in rows[::-1]
+    ]
+    axis.set_yticks(range(len(rows)), told)
     axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.tick_params(axis="y", length=0, labelcolor=INK)
     axis.spines["left"].set_visible(False)
-    axis.set(ylim=(-0.7, len(rows) - 0.3), xlabel="reciprocal rank lost, 95 % over trials")
+    axis.set(ylim=(-0.7, len(rows) - 0.3), xlabel="reciprocal rank lost, 95\u202f% over trials")
     axis.set_title(
-        textwrap.fill("grey: as many sources elsewhere, at random", 2 * letters),
+        textwrap.fill("grey: what as much of the signal elsewhere would cost", 2 * letters),
         loc="left",
         color=SOFT,
     )

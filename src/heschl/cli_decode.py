@@ -94,7 +94,7 @@ def _say_explained(found: dict[str, Any]) -> None:
     areas = found["areas"]
     for row in areas["rows"]:
         say(
-            f"  with {row['areas']} of another trial ({100 * row['signal']:.0f} % of the signal): reciprocal rank {-row['lost']:+.3f} "
+            f"  with {row['areas']} of another trial ({100 * row['signal']:.0f}\u202f% of the signal): reciprocal rank {-row['lost']:+.3f} "
             f"[{-row['high']:+.3f}, {-row['low']:+.3f}]; with as much of it elsewhere {-row['expected']:+.3f} "
             f"[{-row['expected_high']:+.3f}, {-row['expected_low']:+.3f}]"
         )
@@ -108,11 +108,12 @@ def _say_explained(found: dict[str, Any]) -> None:
 
 
 def _say_controls(found: dict[str, Any]) -> None:
+    from heschl.steps.decode_controls import top_1_of
+
     for row in found["rows"]:
         p = "" if row["p"] is None else f"; p {row['p']:.2g}"
         say(
-            f"  control: {row['control']}, {row['decoder']}: top-1 {100 * row['top_1']:.1f} % "
-            f"[{100 * row['top_1_low']:.1f}, {100 * row['top_1_high']:.1f}], chance {100 * row['top_1_chance']:.3g} %{p}"
+            f"  control: {row['control']}, {row['decoder']}: top-1 {top_1_of(row)}, chance {100 * row['top_1_chance']:.3g}\u202f%{p}"
         )
     for name in found["above_chance"]:
         say(f"warning: {name} is above chance, and should not be: what is decoded may not be speech")
@@ -126,9 +127,11 @@ def _say_controls(found: dict[str, Any]) -> None:
 
 def _line(scores: dict[str, Any]) -> str:
     """Top-1 and the mean reciprocal rank among N, with interval, chance and p."""
+    from heschl.tasks.scores import told
+
     top, mrr = scores["top_1"], scores["mrr"]
-    told = (
-        f"top-1 of {scores['candidates']} {100 * top['value']:.1f} % [{100 * top['low']:.1f}, {100 * top['high']:.1f}], "
-        f"chance {100 * top['chance']:.3g} %; reciprocal rank {mrr['value']:.2f}, chance {mrr['chance']:.2f}"
+    line = (
+        f"top-1 of {scores['candidates']} {told(top)}, chance {100 * top['chance']:.3g}\u202f%; reciprocal rank {mrr['value']:.2f}, "
+        f"chance {mrr['chance']:.2f}"
     )
-    return told + (f"; p {scores['p']:.2g}" if "p" in scores else "")
+    return line + (f"; p {scores['p']:.2g}" if "p" in scores else "")

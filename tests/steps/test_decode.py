@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from heschl.files import read_csv
 from heschl.run import Run
 from heschl.steps.decode import decode
 from heschl.steps.groups import over_trials
+from heschl.tasks.scores import told
 from heschl.training.fit import train
 from heschl.types import Clip, HeschlError
 
@@ -128,7 +130,18 @@ def test_what_it_rests_on_is_written(run: Run) -> None:
     assert [one["file"] for one in held["pictures"]][2:] == ["explained.svg", "sensors.svg", "areas.svg"]
     for one in held["pictures"]:
         assert one["title"] and one["alt"] and (folder / one["file"]).stat().st_size > 5_000, one
-    assert len(held["explained"]["areas"]["elsewhere"]) == 8
+    assert len(held["explained"]["areas"]["elsewhere"]) == 16
+    for row in held["explained"]["areas"]["rows"]:
+        above = row["areas"] in held["explained"]["areas"]["above_elsewhere"]
+        assert above == (row["lost"] > row["expected_high"] > row["expected_low"] and row["low"] > 0)
+    alts = {one["file"]: one["alt"] for one in held["pictures"]}
+    top = told(held["network"]["top_1"])
+    assert top in alts["ranks.svg"] and any(
+        top in one for one in held["caveats"] if "A null" in one or "linear" in one
+    )
+    assert not any(
+        re.search(r"\d %", text) for text in (*alts.values(), *held["caveats"])
+    )  # a line would break there
     again = decode(run, permutations=0)  # what was explained before still belongs to these weights
     assert again["explained"] == held["explained"] and again["pictures"] == held["pictures"]
     assert "explained" not in decode(run, "validation", permutations=0)

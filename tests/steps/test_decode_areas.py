@@ -231,15 +231,15 @@ def test_no_area_is_found_where_another_place_tells(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_loudest_of_many_places_that_tell_alike_is_not_found(tmp_path: Path) -> None:
-    """Left auditory cortex and twelve patches elsewhere hear the same word: it holds more of the signal, and loses more, than any of
+    """Left auditory cortex and twelve patches elsewhere hear the same word: it holds more of the signal and loses more than most of
     those that it is compared with; but no more than its share."""
     pytest.importorskip("nilearn")
     from heschl.steps.decode_areas import _elsewhere
 
     own = np.unique(np.concatenate(auditory("") + auditory("-R")))
     many = _elsewhere(140, own, 9)[:12]
-    found = planted(tmp_path, auditory(""), [np.concatenate(many[k::4]) for k in range(4)], 1.0, told=True)
-    most = max(row["lost"] for row in found["elsewhere"])
-    assert found["rows"][0]["lost"] > most and found["rows"][0]["low"] > 0
-    assert found["rows"][0]["signal"] > 0.2
+    found = planted(tmp_path, auditory(""), [np.concatenate(many[k::4]) for k in range(4)], 0.6, told=True)
+    left = found["rows"][0]
+    assert "HG" in left["areas"].split(" + ") and left["low"] > 0 and left["signal"] > 0.25
+    assert left["lost"] > 2 * np.median([row["lost"] for row in found["elsewhere"]])
     assert found["above_elsewhere"] == [], (found["rows"], found["elsewhere"])

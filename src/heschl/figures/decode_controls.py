@@ -73,9 +73,9 @@ def _rows(axis: Axes, rows: Sequence[dict[str, Any]], chance: float) -> None:
             max(4 * chance, *(1.1 * max(r["top_1_high"], r.get("top_1_null_high") or 0.0) for r in rows)),
         ),
     )
-    axis.set_title("must be at chance (dashed): top-1, 95 %", loc="left", fontsize=9, color=INK)
+    axis.set_title("must be at chance (dashed): top-1, 95\u202f%", loc="left", fontsize=9, color=INK)
     if any(row.get("top_1_null_low") is not None for row in rows):
-        axis.set_xlabel("grey: 95 % of permuted words")
+        axis.set_xlabel("grey: 95\u202f% of permuted words")
     _percent(axis.xaxis)
 
 
@@ -130,4 +130,4 @@ def _percent(axis: Any) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axis.set_major_locator(MaxNLocator(4))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}\u202f%"))

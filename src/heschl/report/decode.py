@@ -36,7 +36,7 @@ def decode_score(held: Mapping[str, Any]) -> dict[str, Any]:
         "question": f"Which of {held['words']:,} {unit} was it?",
         "value": whole.split(" [", 1)[0],
         "what": f"right at once{' [' + whole.split(' [', 1)[1] if '[' in whole else ''}, {trials}, one out of {held['words']:,}",
-        "alt": f"right at once {whole}, chance {100 * top['chance']:.3g} %",
+        "alt": f"right at once {whole}, chance {100 * top['chance']:.3g}\u202f%",
         "place": 100 * top["value"],
         "low": None if top.get("low") is None else 100 * top["low"],
         "high": None if top.get("high") is None else 100 * top["high"],

@@ -118,9 +118,9 @@ def decode(
         ]
         write_csv(folder / f"{name}.csv", rows, list(rows[0]))
     of = f"{'simulated brains' if held.corpus.synthetic else held.corpus.name}, {part} part"
-    unit, null = result["unit"], {"network": ranks(held.scores, moved), "linear": ranks(linear, moved)}
+    null = {"network": ranks(held.scores, moved), "linear": ranks(linear, moved)}
     pictures: list[Picture] = [
-        *show_ranks(held, places, null, folder, of, unit),
+        *show_ranks(held, result, places, null, folder, of),
         *show_codebook(held, folder, of),
     ]
     result["triplets"] = _triplets(held, folder)

@@ -14,7 +14,7 @@ The first three must be at chance.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from heschl.steps.decode_linear import Decoded, Powers, linear_scores, powers, s
 from heschl.steps.groups import block_of
 from heschl.tasks.clusters import FEWEST, cluster_test
 from heschl.tasks.retrieval import Scores, hits, ranks
+from heschl.tasks.scores import told
 from heschl.types import Clip, HeschlError
 
 Scored = Callable[
@@ -92,7 +93,7 @@ def control_decoding(
         "file": "controls.svg",
         "title": "What must be at chance, and what more data would give",
         "alt": "Top-1: "
-        + "; ".join(f"{row['control']}, {row['decoder']}, {100 * row['top_1']:.1f}\u202f%" for row in rows)
+        + "; ".join(f"{row['control']}, {row['decoder']}, {top_1_of(row)}" for row in rows)
         + f"; chance {100 / len(held.network.labels):.3g}\u202f%.",
     }
     return {
@@ -103,6 +104,11 @@ def control_decoding(
         "notes": notes,
         "picture": picture,
     }
+
+
+def top_1_of(row: Mapping[str, Any]) -> str:
+    """A control's top-1 for a person, with its interval."""
+    return told({key: row[f"top_1{end}"] for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))})
 
 
 def mirrored(wave: np.ndarray, samples: int) -> np.ndarray:

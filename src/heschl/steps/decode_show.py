@@ -14,6 +14,7 @@ from heschl.files import read_json, write_csv
 from heschl.run import Run
 from heschl.steps.decode_linear import Decoded
 from heschl.tasks.retrieval import Ranks, curve, middle
+from heschl.tasks.scores import told
 
 Picture = dict[str, str]  # file, title, alt
 
@@ -29,31 +30,35 @@ def caveats(result: dict[str, Any]) -> list[str]:
     top, linear = result["network"]["top_1"], result["linear"]["top_1"]
     if result["network"].get("p", 0.0) >= 0.05:
         found.append(
-            f"A null: {100 * top['value']:.1f} % [{100 * top['low']:.1f}, {100 * top['high']:.1f}] is not told from chance, "
-            f"{100 * top['chance']:.3g} % (permutation p {result['network']['p']:.2g}). Pictures of what the network reads then show no speech."
+            f"A null: {told(top)} is not told from chance, {100 * top['chance']:.3g}\u202f% "
+            f"(permutation p {result['network']['p']:.2g}). Pictures of what the network reads then show no speech."
         )
     elif linear["value"] >= top["value"]:
         found.append(
-            f"A linear decoder on the same trials does as well or better: {100 * linear['value']:.1f} % against "
-            f"{100 * top['value']:.1f} %."
+            f"A linear decoder on the same trials does as well or better: {told(linear)} against {told(top)}."
         )
     if result["subjects"] < 5:
         count = result["subjects"]
         found.append(f"{count} subject{'s' * (count != 1)}: nothing here speaks of people in general.")
-    told = [note for note in result["notes"] if not note.startswith("these brains are simulated")]
-    return found + [f"{note[0].upper()}{note[1:]}." for note in told]
+    notes = [note for note in result["notes"] if not note.startswith("these brains are simulated")]
+    return found + [f"{note[0].upper()}{note[1:]}." for note in notes]
 
 
 def show_ranks(
-    held: Decoded, found: Mapping[str, Ranks], null: Mapping[str, Ranks], folder: Path, of: str, unit: str
+    held: Decoded,
+    result: Mapping[str, Any],
+    found: Mapping[str, Ranks],
+    null: Mapping[str, Ranks],
+    folder: Path,
+    of: str,
 ) -> list[Picture]:
     """Writes trials.csv and ranks.svg/.png; ``found`` and ``null`` (words shuffled) of "network" and "linear".
 
-    unit: what a trial is told from others, "word" or "stretch" (of speech)."""
+    result: what `heschl.steps.decode.decode` has found so far: scores, and "unit", what a trial is told from others."""
     from heschl.figures.decode_scores import ranks_figure
     from heschl.figures.style import TEXT, save_both
 
-    n, words = len(held.network.labels), list(held.network.labels)
+    n, words, unit = len(held.network.labels), list(held.network.labels), result["unit"]
     places = {name: middle(one) for name, one in found.items()}
     rows = [
         {
@@ -72,10 +77,10 @@ def show_ranks(
     curves = {name: curve(one, n) for name, one in named.items()}
     title = f"How often the {unit} is among the first k, {of}"
     save_both(partial(ranks_figure, curves, title), folder / "ranks", TEXT)
-    first = curves["network"][0]
+    network, linear = (told(result[who]["top_1"]) for who in ("network", "linear"))
     alt = (
-        f"Share of {len(rows):,} trials whose {unit} is among the first k of {n:,}: the network finds it first in "
-        f"{100 * first:.1f}\u202f%, the linear decoder in {100 * curves['linear decoder'][0]:.1f}\u202f%, chance is {100 / n:.3g}\u202f%."
+        f"Share of {len(rows):,} trials whose {unit} is among the first k of {n:,}: the network finds it first in {network}, the linear "
+        f"decoder in {linear}, chance is {100 / n:.3g}\u202f%."
     )
     return [{"file": "ranks.svg", "title": title, "alt": alt}]
 

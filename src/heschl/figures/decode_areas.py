@@ -55,7 +55,7 @@ def _lost(
     for place, row in enumerate(rows[::-1]):
         hue = hues[row["areas"].split(" + ")[0]]
         low, high = row["expected_low"], row["expected_high"]
-        axis.barh(place, high - low, 0.5, low, color=LINE, alpha=0.6, linewidth=0)
+        axis.plot([low, high], [place, place], color=LINE, alpha=0.6, linewidth=11, solid_capstyle="butt")
         axis.plot([row["low"], row["high"]], [place, place], color=hue, linewidth=2)
         axis.plot(row["lost"], place, "o", color=hue, markersize=5)
     told = [

@@ -16,6 +16,7 @@ Isola 2020 and of InfoNCE: a temperature, the positive in the denominators, and 
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -220,10 +221,8 @@ class Codebook:
         warm = epoch < self.warm_up and self.fixed is None
         if warm == self.warm:
             return self
-        other = replace(self)
+        other = copy.copy(self)  # with what `bind` found, which `replace` would forget
         object.__setattr__(other, "warm", warm)
-        object.__setattr__(other, "resolved", self.resolved)
-        object.__setattr__(other, "moved", self.moved)
         return other
 
     def fill(self, model: nn.Module) -> str | None:

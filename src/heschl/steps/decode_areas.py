@@ -150,8 +150,8 @@ def as_elsewhere(
 def _alt(told: Sequence[dict[str, Any]], above: Sequence[str]) -> str:
     """The figure in words."""
     rows = "; ".join(
-        f"{row['areas']} {minus(row['lost'])} with {100 * row['signal']:.0f}\u202f% of the signal, where as much of it elsewhere would cost "
-        f"{minus(row['expected'])} [{minus(row['expected_low'])}, {minus(row['expected_high'])}]"
+        f"{row['areas']}: {_plain(row['lost'])} with {100 * row['signal']:.0f}\u202f% of the signal, where as much of it elsewhere would "
+        f"cost {_plain(row['expected'])} [{_plain(row['expected_low'])}, {_plain(row['expected_high'])}]"
         for row in told
     )
     more = (
@@ -160,6 +160,11 @@ def _alt(told: Sequence[dict[str, Any]], above: Sequence[str]) -> str:
         else "No area costs more than as much elsewhere"
     )
     return f"Reciprocal rank lost: {rows}. {more}."
+
+
+def _plain(value: float) -> str:
+    """Without a plus, which would be read as one more area."""
+    return minus(value).removeprefix("+")
 
 
 def _impossible(held: Decoded, sensors: Sensors | None, recordings: Sequence[Recording]) -> str | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heschl.figures.brain import area_hues, sequential
-from heschl.figures.style import INK, LINE, SOFT, WIDE, contrast, new_figure, styled
+from heschl.figures.style import INK, SOFT, WIDE, contrast, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,8 +32,8 @@ def areas_figure(
     """
     with styled():
         if width < WIDE:
-            figure = new_figure(width, 1.3 + 0.7 * len(rows) + 0.33 * len(names), title)
-            left, right = figure.subplots(2, 1, height_ratios=(0.7 * len(rows) + 0.6, 0.33 * len(names)))
+            figure = new_figure(width, 1.3 + len(rows) + 0.33 * len(names), title)
+            left, right = figure.subplots(2, 1, height_ratios=(len(rows) + 0.6, 0.33 * len(names)))
         else:
             figure = new_figure(width, max(3.4, 0.9 + 0.3 * len(names)), title)
             left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
@@ -55,7 +55,7 @@ def _lost(
     for place, row in enumerate(rows[::-1]):
         hue = hues[row["areas"].split(" + ")[0]]
         low, high = row["expected_low"], row["expected_high"]
-        axis.plot([low, high], [place, place], color=LINE, alpha=0.6, linewidth=11, solid_capstyle="butt")
+        axis.plot([low, high], [place, place], color=SOFT, alpha=0.3, linewidth=11, solid_capstyle="butt")
         axis.plot([row["low"], row["high"]], [place, place], color=hue, linewidth=2)
         axis.plot(row["lost"], place, "o", color=hue, markersize=5)
     told = [

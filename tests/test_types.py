@@ -100,3 +100,8 @@ def test_a_corpus_may_hold_recordings_and_travel_with_them() -> None:
     )
     again = pickle.loads(pickle.dumps(corpus))
     assert again.recordings[0].heard == corpus.recordings[0].heard
+
+
+def test_a_corpus_of_fields_in_another_order_is_refused() -> None:
+    with pytest.raises(HeschlError, match=r"a corpus' source is \(\): it must be text"):
+        Corpus("mine", (), (), "me", "mine")  # type: ignore[arg-type]

@@ -183,6 +183,12 @@ class Corpus:
     by_id: Mapping[str, Clip] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        for key in ("name", "source", "licence"):
+            if not isinstance(getattr(self, key), str):
+                raise HeschlError(
+                    f"a corpus' {key} is {getattr(self, key)!r:.60}: it must be text (Corpus takes name, clips, source and "
+                    "licence in this order, and all else by name)"
+                )
         by_id: dict[str, Clip] = {}
         for clip in self.clips:
             if clip.id in by_id:

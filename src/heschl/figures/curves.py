@@ -109,4 +109,4 @@ def _title(rows: Sequence[Mapping[str, Any]], score: str, panels: Sequence[str])
         return "How the loss fell while the network was trained"
     epoch, value = max(points, key=lambda p: p[1])
     said = score.replace("_", " ")
-    return f"On what it was not trained on, {said} peaks at {100 * value:.0f} % after epoch {epoch:g}"
+    return f"On what it was not trained on, {said} peaks at {100 * value:.0f}\u202f% after epoch {epoch:g}"

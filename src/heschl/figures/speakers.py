@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMED = 24  # up to so many speakers each has a line and its name
+GUESSING = "guessing"
 
 
 def speakers(
@@ -80,7 +81,7 @@ def speakers(
         _level(axis, overall, "all together", INK, named)
         if chance is not None:
             near = abs(overall - chance) * width < 3.2  # inches that two labels need side by side
-            _level(axis, chance, "guessing", SOFT, named, lift=14 if near and named else 0)
+            _level(axis, chance, GUESSING, SOFT, named, lift=14 if near and named else 0)
     return figure
 
 
@@ -88,7 +89,7 @@ def _level(axis: Axes, value: float, name: str, colour: str, upright: bool, lift
     if upright:
         axis.axvline(value, color=colour, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         axis.annotate(
-            f"{name} {100 * value:.3g}\u202f%",
+            f"{name} {100 * value:{'.3g' if name == GUESSING else '.1f'}}\u202f%",  # scores as the page tells them
             (value, 1),
             (0, 3 + lift),
             xycoords=("data", "axes fraction"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -107,14 +108,14 @@ def test_the_explanation_is_repeated_by_its_own_method(run, told):
     from heschl.steps.explain import chosen_method
 
     folder = run.folder / "explain" / told.replace(":", "-")
-    held = {"method": told, "target": "predicted", "part": "validation", "clips": 2}
+    held = {"method": told, "target": "the one", "part": "validation", "clips": 2}
     write_json(folder / "explain.json", held)
     try:
-        given = _how_explained(run).split()
+        given = shlex.split(_how_explained(run))
     finally:
         shutil.rmtree(run.folder / "explain")
     options = dict(zip(given[::2], given[1::2], strict=True))
-    assert options.pop("--part") == "validation"
+    assert options.pop("--part") == "validation" and options.pop("--target") == "the one"
     method = chosen_method(run, options.pop("--method"), options.pop("--preset", None))
     assert not options and method.name == told
 

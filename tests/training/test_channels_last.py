@@ -65,3 +65,10 @@ def test_the_order_lasts_through_the_convolutions_of_a_network(network: nn.Modul
     assert len(maps) >= 10
     for name, made in maps:
         assert made.stride(1) == 1 and made.stride(2) == made.shape[1], name
+
+
+def test_clips_in_the_usual_order_and_two_dimensional_weights_are_turned() -> None:
+    made = channels_last(nn.Conv1d(4, 6, 5))(torch.randn(3, 4, 40))
+    assert made.stride(1) == 1 and made.stride(2) == 6
+    flat = channels_last(nn.Conv2d(3, 4, (3, 2)))
+    assert flat.weight.stride(1) == 1 and flat(torch.randn(2, 3, 6, 5)).stride(1) == 1

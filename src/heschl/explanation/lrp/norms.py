@@ -10,7 +10,7 @@ from torch import Tensor
 
 from heschl.explanation.lrp.layers import bound, emit_affine, fixed
 from heschl.explanation.lrp.rules import Affine, quotient, stab, total
-from heschl.explanation.lrp.signals import mark_of, outside_of, plain, spelt
+from heschl.explanation.lrp.signals import mark_of, plain, spelt
 from heschl.explanation.lrp.tape import Tape
 
 
@@ -69,7 +69,7 @@ def diagonal(tape: Tape, x: Tensor, value: Tensor, a: Tensor, c: Tensor) -> Tens
     if tape.bounds_given and mark is not None and mark.box is not None:
         ends = [a * end + c for end in mark.box]
         box = (torch.minimum(*ends), torch.maximum(*ends))
-    return tape.emit(value, [x], spread, box=box, outside=outside_of(x, value.shape))
+    return tape.emit(value, [x], spread, box=box)
 
 
 def layer_norm(tape: Tape, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

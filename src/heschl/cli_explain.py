@@ -172,7 +172,7 @@ def _say(held: dict[str, Any]) -> None:
         held["target"], f"“{held['target']}”"
     )
     say(
-        f"{held['clips']:,} clip{'s' * (held['clips'] != 1)}{speech}, explained by {held['method']}: what spoke for {what}"
+        f"{held['clips']:,} clip{'s' * (held['clips'] != 1)}{speech}, explained by {held['method']}: what speaks for {what}"
     )
     drawn = len(held["shown"])
     if drawn < held["clips"]:

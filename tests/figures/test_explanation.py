@@ -67,7 +67,7 @@ def test_silence_and_no_relevance_can_be_drawn():
 @pytest.mark.parametrize("width", [WIDE, TEXT, PHONE])
 def test_all_texts_lie_inside_the_figure_and_apart(width):
     figure = explanation_figure(
-        SEEN, title="The network hears “six”: what spoke for it", curves=CURVES, sounds=SOUNDS, width=width
+        SEEN, title="The network hears “six”: what speaks for it", curves=CURVES, sounds=SOUNDS, width=width
     )
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text

@@ -28,14 +28,14 @@ def test_a_method_that_says_nothing_of_moments_is_in_the_legend_too():
     figure = faithful_figure({"rows": rows, "fractions": [0.0, 0.5, 1.0], "chance": 0.1})
     (legend,) = figure.legends
     named = [text.get_text() for text in legend.get_texts()]
-    assert named == ["LRP epsilon", "occlusion, frequency", "random order", "loudest first", "guessing"]
+    assert named == ["LRP epsilon", "occlusion in frequency", "random order", "loudest first", "guessing"]
 
 
 def test_stretches_are_called_stretches_where_nobody_knows_the_phones():
     rows = [row("aligned:phone", "stretches"), row("random", "stretches", True)]
     figure = faithful_figure({"rows": rows, "fractions": [0.0, 0.5, 1.0], "chance": 0.1})
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert names == ["stretches taken out", "random order", "guessing"]
+    assert names == ["stretches of sound taken out", "random order", "guessing"]
     assert named("aligned:phone") == "phones taken out" and named("aligned:word", ["phone"]) == named(
         "aligned:energy"
     )

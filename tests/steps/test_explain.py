@@ -536,15 +536,15 @@ def test_two_dask_workers_give_what_one_process_gives_and_go_on_after_a_kill(dig
 @pytest.mark.parametrize(
     ("target", "said", "title"),
     [
-        ("yes", "yes", "The network hears “yes” (80 %): what spoke for it, and what against"),
-        ("yes", "", "The network hears “yes” (80 %): what spoke for it, and what against"),
-        ("yes", "no", "The network hears “yes” (80 %); it was “no”: what spoke for “yes”, and what against"),
+        ("yes", "yes", "The network hears “yes” (80 %): what speaks for it, and what against"),
+        ("yes", "", "The network hears “yes” (80 %): what speaks for it, and what against"),
+        ("yes", "no", "The network hears “yes” (80 %); it was “no”: what speaks for “yes”, and what against"),
         (
             "no",
             "no",
-            "The network hears “yes” (80 %); it was “no”: what spoke for “no” (15 %), and what against",
+            "The network hears “yes” (80 %); it was “no”: what speaks for “no” (15 %), and what against",
         ),
-        ("no", "yes", "The network hears “yes” (80 %): what spoke for “no” (15 %), and what against"),
+        ("no", "yes", "The network hears “yes” (80 %): what speaks for “no” (15 %), and what against"),
     ],
 )
 def test_a_title_says_what_it_was_where_the_network_is_wrong(target, said, title):
@@ -564,7 +564,7 @@ def test_a_title_says_what_it_was_where_the_network_is_wrong(target, said, title
     ("method", "tiers", "said"),
     [
         ("aligned:phone", {"phone"}, "by taking out phones"),
-        ("aligned:phone", set(), "by taking out stretches"),
+        ("aligned:phone", set(), "by taking out stretches of sound"),
         ("occlusion_time", set(), "by occlusion in time"),
         ("gradient_x_input", set(), "by gradient × input"),
         ("own.method", set(), "by own.method"),
@@ -572,5 +572,5 @@ def test_a_title_says_what_it_was_where_the_network_is_wrong(target, said, title
 )
 def test_titles_of_networks_over_frames_name_the_method_too(method, tiers, said):
     row = {"target": "predicted", "answered": "", "probability": 0.5, "method": method}
-    title = f"What spoke for the network’s answers, and what against, moment by moment, {said}"
+    title = f"What speaks for the network’s answers at every moment, and what against, {said}"
     assert _words(row, tiers) == (title, "its answers")

@@ -154,7 +154,7 @@ def _answer(gr: Any, models: Mapping[str, Model]) -> Callable[..., list[Any]]:
             gr.Slider(maximum=highest, value=0),
             gr.Slider(maximum=highest, value=highest),
         ]
-        picture = seen(found, "p", f"what spoke for {_of(found)}, and what against", brush=True)
+        picture = seen(found, "p", f"what speaks for {_of(found)}, and what against", brush=True)
         return [bars(found, chosen), picture, heard(found), found, shown, *sliders, shown, HINT, ""]
 
     return answer

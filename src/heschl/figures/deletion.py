@@ -102,7 +102,7 @@ def _line_names(axis: Axes, curves: Curves) -> None:
     for place, k in enumerate(order):
         wanted[k] += 1e-3 * place
     placed = apart(wanted.tolist(), 0.13)
-    lift = max(0.0, 0.02 - min(placed)) - max(0.0, max(placed) - 1.0)
+    lift = max(0.0, 0.07 - min(placed)) - max(0.0, max(placed) - 1.0)
     point = 1 / 72 / inches(axis)  # of the axis' width
     for name, style, at in zip(curves, _styles(curves), placed, strict=True):
         # the curves meet where they end, so each name brings a piece of its own line

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from heschl.figures.deletion import curves_with_names
-from heschl.figures.marks import frequency_ticks, seconds_below, symbols
+from heschl.figures.marks import frequency_ticks, seconds_below, symbols, words_width
 from heschl.figures.spectrogram import _wave
 from heschl.figures.style import (
     BLUE,
@@ -36,6 +36,7 @@ GREY = 0.42  # how far towards the ink the loudest cell goes: colour must stay r
 MARGIN = 0.04  # seconds shown before and after the clip, of the zeros that a network may be given around it
 NARROW = 5.0  # inches: below it, all stands in one column
 FADED = "each brought to one level, faded over 5 ms"  # why all of it is answered otherwise than the clip
+KEY_WIDE = 2.6  # inches that the words of the key may take
 # inches, of the parts of the figure
 RIGHT, CURVE, SAID, BAR, NAMES, SOUNDS, KEY, GAP = 3.75, 1.45, 0.16, 0.24, 1.55, 1.75, 0.22, 0.05
 
@@ -64,6 +65,7 @@ def explanation_figure(
     sounds: Mapping[str, float | None] | None = None,
     width: float = WIDE,
     target: str = "the answer",
+    note: str = "",
 ) -> Figure:
     """Waveform, grey spectrogram with relevance, phones; beside them, the faithfulness curve and the answers to sounds.
 
@@ -71,7 +73,7 @@ def explanation_figure(
     ----------
     curves: name -> (shares taken out, probability of what is explained); the first is the explanation's own.
     sounds: name -> probability of what is explained when the network hears that sound; None for silence.
-    target: what is explained, in a few words.
+    target: what is explained, in a few words. note: how the relevance is to be read, above the picture where there is room.
     """
     _check(seen)
     phone, wide = width < NARROW, width > 9
@@ -91,7 +93,11 @@ def explanation_figure(
     with styled():
         figure = titled(width, height, title)
         column = width - 0.55 - 0.12 - (RIGHT if wide and small else 0)
-        _left(figure, seen, tiers, target, (0.55, head, column), rows)
+        axis = _left(figure, seen, tiers, target, (0.55, head, column), rows)
+        if words_width(note, 9) / 72 < column - KEY_WIDE:
+            axis.annotate(
+                note, (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", color=SOFT
+            )
         left, top = (width - RIGHT + 0.5, head + 0.32) if wide else (0.55, head + tall + 0.4)
         if curves:
             room = width - left - NAMES if phone or wide else width / 2 - 0.7 - NAMES
@@ -261,8 +267,8 @@ def _left(
     target: str,
     box: tuple[float, float, float],
     rows: list[float],
-) -> None:
-    """box: left, top and width, rows: heights, all in inches."""
+) -> Axes:
+    """box: left, top and width, rows: heights, all in inches; gives the axis of the picture."""
     left, top, width = box
     heights, first_axis = list(rows), None
     first, last = shown(seen)
@@ -272,20 +278,21 @@ def _left(
         _wave(axis, np.arange(len(seen.wave)) / seen.rate, np.asarray(seen.wave, float), int(width * 96))
         top += high + GAP
     top, high = top + KEY, heights.pop(0)
-    axis = place(figure, left, top, width, high, sharex=first_axis)
-    picture(axis, seen)
-    frequency_ticks(axis, seen)
-    _key(axis, target)
-    lowest, top = axis, top + high + GAP
+    seen_axis = lowest = place(figure, left, top, width, high, sharex=first_axis)
+    picture(seen_axis, seen)
+    frequency_ticks(seen_axis, seen)
+    _key(seen_axis, target)
+    top += high + GAP
     for tier, high in zip(tiers, heights, strict=True):
         lowest.tick_params(axis="x", length=0, labelbottom=False)
-        lowest = place(figure, left, top, width, high, sharex=axis)
+        lowest = place(figure, left, top, width, high, sharex=seen_axis)
         own = [span for span in seen.spans if span.tier == tier]
         symbols(lowest, own, tier, width * 72 / max(1e-9, last - first), INK if tier == "word" else SOFT)
         top += high + GAP
     seconds_below(lowest, first, last, heard(seen)[1])
     lowest.tick_params(axis="x", length=3, labelbottom=True)
     lowest.set_xlim(first, last)
+    return seen_axis
 
 
 def _key(axis: Axes, target: str) -> None:

@@ -41,15 +41,15 @@ NAMES = {
     "gradient_x_input": "gradient × input",
     "integrated_gradients": "integrated gradients",
     "smoothgrad": "SmoothGrad",
-    "occlusion_time": "occlusion, time",
-    "occlusion_frequency": "occlusion, frequency",
+    "occlusion_time": "occlusion in time",
+    "occlusion_frequency": "occlusion in frequency",
     "deeplift": "DeepLift",
     "gradient_shap": "GradientShap",
 }
 PIECES = {  # what "aligned" methods take out
     "phone": "phones",
     "word": "words",
-    "energy": "stretches",
+    "energy": "stretches of sound",
     "time": "equal stretches",
     "hertz": "bands",
     "mel": "mel bands",

@@ -57,9 +57,9 @@ def frequency_ticks(axis: Axes, seen: Seen) -> None:
     places = np.interp(wanted, seen.frequencies, np.arange(len(seen.frequencies)))
     least = len(seen.level) * LINE_HEIGHT / inches(axis, "height")  # rows that a number takes up
     kept: list[int] = []
-    for k, at in enumerate(places):
-        if not kept or at - places[kept[-1]] >= least:
-            kept.append(k)
+    for k in range(len(places))[::-1]:  # octaves lie closest below, where every second one does
+        if not kept or places[kept[0]] - places[k] >= least:
+            kept.insert(0, k)
     wanted, places = [wanted[k] for k in kept], places[kept]
     axis.set_yticks(places, [f"{f / 1000:g}" for f in wanted])
     # beside the longest number that there may be, not beside the longest that there is, which drives it off the figure
@@ -101,7 +101,7 @@ def symbols(axis: Axes, spans: Sequence[Span], tier: str, points: float, colour:
         if ends[0] < ends[1]:
             axis.plot(ends, [0.96, 0.96], color=LINE, linewidth=1.6, solid_capstyle="butt", clip_on=True)
         name = span.symbol.lower() if tier == "phone" and span.symbol.isupper() else span.symbol
-        middle, half = (span.start + span.stop) / 2, (words_width(name, size) / 2 + 1.5) / points
+        middle, half = (span.start + span.stop) / 2, (words_width(name, size) / 2 + 2) / points
         left, right = middle - half, middle + half
         inside = first <= left and right <= last
         if inside and all(right <= low or high <= left for low, high in taken):

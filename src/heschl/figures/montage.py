@@ -17,13 +17,12 @@ if TYPE_CHECKING:
     from heschl.figures.deletion import Curves
 
 CELL, TALL, GAP, NAME = 1.55, 1.0, 0.14, 0.24  # inches: least width, height, between, for the name above
-CURVE, MARGIN, LINE = (
-    0.62,
-    0.06,
-    0.19,
-)  # inches: width of a curve beside its picture, at the edges, a line of words
+CURVE, MARGIN, LINE = 0.62, 0.04, 0.19  # inches: of the curve beside a picture, the edges, a line of words
 NOTE = 14  # letters on an inch of a line
-WHAT = "Each picture has its own full colour. Beside it: the answer’s probability (0 to 100 %) while the picture is taken out, from none of it to all:"
+WHAT = (
+    "Each picture has its own full colour. Beside it: the answer’s probability (0 to 100 %) while the picture is taken out, "
+    "from none of it to all:"
+)
 
 
 def montage(

@@ -182,7 +182,8 @@ def _title(rows: Sequence[Mapping[str, Any]], synthetic: bool, known: bool) -> s
                 told.append(f"{target} better than {lacking} only from {some}")
     told += [f"{' and '.join(no_better[what])} no better than {what}" for what in BETTER if what in no_better]
     said = ", ".join(told)
-    n = max(row["n_speakers"] for row in rows)
+    least, most = (end(row["n_speakers"] for row in rows) for end in (min, max))
+    n = f"{most}" if least == most else f"{least} to {most}"
     speech = ("synthetic speakers" if synthetic else "speakers") if known else "clips; speakers not known"
     return f"A straight line reads {said} ({n} {speech}, 95\u202f% intervals)"
 

@@ -223,7 +223,7 @@ def _figure(page: _Page, clip: str, folder: Path, target: str, name: str) -> dic
         silent = wave is not None and not wave.any()
         one = Input(known, x, float(group.attrs["rate"]), float(group.attrs["start"]), silent)
     seen = Seen(*picture_of(page.network, one, relevance), wave, rate, known.spans)
-    alt = f"what spoke for {target} in the spectrogram, and what against"
+    alt = f"what speaks for {target} in the spectrogram, and what against"
     drawn: dict[str, Any] = {"time": {}}
     for key, width in (("wide", TEXT), ("phone", PHONE)):
         figure = explanation_figure(seen, width=width, target=target)

@@ -177,8 +177,8 @@ def _clear(folder: Path, names: Sequence[str]) -> None:
 def _asked(target: str, frames: bool) -> str:
     """What is explained, in words; of a network over frames no one answer."""
     every = {
-        "predicted": "the network’s answers, moment by moment",
-        "true": "what was said, moment by moment",
+        "predicted": "the network’s answers at every moment",
+        "true": "what was said at every moment",
     }
     return every.get(target, f"“{target}”") if frames else f"“{target}”"
 

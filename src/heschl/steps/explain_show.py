@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 POINTS = 11  # of a curve
 DRAWS = 3  # random orders
+SHARED = (
+    "what a part does is drawn where taking it out changes most"  # see `heschl.explanation.gradient.moved`
+)
 CURVES = {"most relevant first": "relevance", "at random": "random", "loudest first": "energy"}
 # what a sound is called in its file, and under its player
 SOUNDS = {
@@ -134,9 +137,10 @@ def _draw(
 
     drawn = drawn_of(network, one, seen)
     title, target = _words(row, {span.tier for span in one.clip.spans})
+    note = SHARED if row["method"].startswith(("aligned", "occlusion")) else ""
     for name, width in (("figure", WIDE), ("figure-column", TEXT)):
         figure = explanation_figure(
-            drawn, title=title, curves=curves, sounds=shares, width=width, target=target
+            drawn, title=title, curves=curves, sounds=shares, width=width, target=target, note=note
         )
         save_all(figure, folder / name)
     return hidden_share(drawn)
@@ -163,12 +167,12 @@ def _words(row: Mapping[str, Any], tiers: Collection[str]) -> tuple[str, str]:
     if not answered:
         every = {"predicted": "the network’s answers", "true": "what was said"}.get(target, f"“{target}”")
         it = {"predicted": "its answers"}.get(target, every)
-        return f"What spoke for {every}, and what against, moment by moment, {method}", it
+        return f"What speaks for {every} at every moment, and what against, {method}", it
     heard, it = f"The network hears “{answered}” ({100 * row['answered_probability']:.0f} %)", f"“{target}”"
     wrong = row.get("said", answered) not in ("", answered)
     heard += f"; it was “{row['said']}”" if wrong else ""
     spoke = f"{it} ({share:.0f} %)" if target != answered else it if wrong else "it"
-    return f"{heard}: what spoke for {spoke}, and what against, {method}", it
+    return f"{heard}: what speaks for {spoke}, and what against, {method}", it
 
 
 def by_method(method: str, tiers: Collection[str]) -> str:
@@ -177,4 +181,4 @@ def by_method(method: str, tiers: Collection[str]) -> str:
 
     said = named(method, tiers)
     taken = said.removesuffix(" taken out")
-    return f"by taking out {taken}" if taken != said else f"by {said.replace('occlusion, ', 'occlusion in ')}"
+    return f"by taking out {taken}" if taken != said else f"by {said}"

@@ -25,7 +25,7 @@ from heschl.run import Run
 from heschl.steps.explain import by_default, compare, explain, explain_run
 from heschl.steps.explain_clips import find_clips, spread_clips
 from heschl.steps.explain_many import _asked
-from heschl.steps.explain_show import _words, slug
+from heschl.steps.explain_show import _words, deletion_curves, slug
 from heschl.steps.explaining import (
     Input,
     answers_to,
@@ -33,6 +33,7 @@ from heschl.steps.explaining import (
     picture_of,
     read_input,
     relevances,
+    segments_in,
 )
 from heschl.steps.methods import METHODS, method_of
 from heschl.steps.networks import logits_of, open_network, read_wave
@@ -173,6 +174,28 @@ def test_every_method_runs_on_every_kind_of_network(digits, phones, tmp_path_fac
             how.settings.update({"steps": 4} if name == "integrated_gradients" else {})
             found = relevances(network, how, [one], [target])[0]
             assert found.shape == one.x.shape and bool(torch.isfinite(found).all()), name
+
+
+def test_the_curves_take_out_what_the_method_speaks_of(digits):
+    """Of removed segments whole segments, highest first: the first one by hand, and no more heights than segments."""
+    network, clip = open_network(digits), digits.split.test[0]
+    one = read_input(network, digits.corpus().by_id[clip])
+    found = explain(digits, clip, "aligned:phone")[0]
+    aim = answers_to(network, one.x[None])[0].argmax()
+    curves = deletion_curves(network, one, found.relevance, aim, 0, "aligned:phone")
+    ids = segments_in(one, "phone", None)
+    each = [float(found.relevance[..., ids == k].sum()) for k in range(int(ids.max()) + 1)]
+    shares, scores = curves["most relevant first"]
+    assert len({round(float(score), 9) for score in scores}) <= len(each) + 1 < len(scores)
+    x = one.x.clone()
+    x[..., ids == int(np.argmax(each))] = one.x.mean(-1, keepdim=True)
+    with torch.no_grad():
+        left = float(answers_to(network, x[None])[0].double().softmax(-1)[aim])
+    first = next(k for k, share in enumerate(shares) if round(share * len(each)) == 1)
+    assert scores[first] == pytest.approx(left, abs=1e-6)
+    moments = deletion_curves(network, one, found.relevance, aim, 0, "occlusion_time")
+    values = deletion_curves(network, one, found.relevance, aim, 0, "lrp:epsilon_plus")
+    assert not np.allclose(moments["at random"][1], values["at random"][1])
 
 
 def test_frames_are_asked_about_what_was_said_or_one_label(phones):

@@ -50,14 +50,14 @@ def _mean(shares: np.ndarray, scores: np.ndarray) -> float:
     return float(np.trapezoid(scores, shares) / (shares[-1] - shares[0]))
 
 
-def curves_with_names(axis: Axes, curves: Curves, target: str) -> None:
+def curves_with_names(axis: Axes, curves: Curves, target: str, parts: str = "picture") -> None:
     """The curves with a name at each one's end; the title says what they say."""
     for (shares, scores), style in zip(curves.values(), _styles(curves), strict=True):
         axis.plot(shares, scores, **style)
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
     axis.set_xticks([0, 0.5, 1], ["0", "50", "100 %"])
     axis.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
-    axis.set_xlabel("of the picture taken out", labelpad=1)
+    axis.set_xlabel(f"of the {parts} taken out", labelpad=1)
     title, said = f"Probability of {target}", verdict(curves)
     if said:
         title += f", {next(iter(curves))}:\n{said}"
@@ -73,7 +73,7 @@ def small_curves(axis: Axes, curves: Curves) -> None:
     axis.set_xticks([])
     axis.set_yticks([])
     for side in ("left", "bottom"):
-        axis.spines[side].set_color(LINE)
+        axis.spines[side].set(color=LINE, zorder=0)  # under a curve that falls along it
 
 
 def key(figure: Figure, names: Sequence[str], left: float, top: float) -> None:

@@ -66,6 +66,7 @@ def explanation_figure(
     width: float = WIDE,
     target: str = "the answer",
     note: str = "",
+    parts: str = "picture",
 ) -> Figure:
     """Waveform, grey spectrogram with relevance, phones; beside them, the faithfulness curve and the answers to sounds.
 
@@ -73,7 +74,8 @@ def explanation_figure(
     ----------
     curves: name -> (shares taken out, probability of what is explained); the first is the explanation's own.
     sounds: name -> probability of what is explained when the network hears that sound; None for silence.
-    target: what is explained, in a few words. note: how the relevance is to be read, above the picture where there is room.
+    target: what is explained, in a few words. note: how the relevance is to be read, above the picture where there is
+        room. parts: what was taken out, in a word.
     """
     _check(seen)
     phone, wide = width < NARROW, width > 9
@@ -102,7 +104,7 @@ def explanation_figure(
         if curves:
             room = width - left - NAMES if phone or wide else width / 2 - 0.7 - NAMES
             top += SAID  # its title has two lines
-            curves_with_names(place(figure, left, top, room, CURVE), curves, target)
+            curves_with_names(place(figure, left, top, room, CURVE), curves, target, parts)
             top, left = (top + CURVE + 0.75, left) if phone or wide else (top, width / 2 + 0.1)
         if sounds:
             room = width - left - SOUNDS - 0.34

@@ -167,6 +167,10 @@ def _title(held: Mapping[str, Any]) -> str:
     if all(row["deletion_over_random"].get("low") is None for row in held["rows"] if not row["control"]):
         return f"Too few to say whether an explanation finds what matters{of}"
     if not found:
+        every = [row for row in held["rows"] if not row["control"]]
+        some = sum(_above(row["deletion_over_random"]) for row in every)
+        if some:
+            return f"{some} of {len(every)} curves of explanations do better than chance, none better than loudness too{of}"
         return f"No explanation finds what matters better than chance and loudness do{of}"
     return "Explanations that find what matters better than chance and loudness: " + ", ".join(told) + of
 

@@ -47,6 +47,7 @@ def montage(
     columns = min(len(pictures), max(2, int((width - 2 * MARGIN + GAP) / (CELL + beside + GAP))))
     lines = -(-len(pictures) // columns)
     cell = (width - 2 * MARGIN + GAP) / columns - GAP
+    beside = max(beside, min(2 * CURVE, 0.2 * cell)) if curves else 0.0  # few pictures are wide
     wide = cell - beside
     tall = max(TALL, min(2 * TALL, 0.45 * wide))  # few pictures are large
     note = _lines(WHAT, width) if curves else []

@@ -21,7 +21,7 @@ from heschl.report.pictures import seconds_of
 from heschl.report.sounds import SECONDS, sound
 from heschl.run import Run
 from heschl.steps.explain_show import slug
-from heschl.steps.explaining import Input, picture_of
+from heschl.steps.explaining import Input, is_wave, picture_of
 from heschl.steps.networks import Network, open_network
 from heschl.steps.telling import telling
 from heschl.types import Clip, HeschlError
@@ -212,7 +212,7 @@ def _figure(page: _Page, clip: str, folder: Path, target: str, name: str) -> dic
     import markupsafe
     import torch
 
-    from heschl.figures.explanation import Seen, explanation_figure
+    from heschl.figures.explanation import Seen, explanation_figure, on_mel
     from heschl.figures.style import PHONE, TEXT, inline
 
     wave, rate = read_audio(folder / "original.wav") if (folder / "original.wav").exists() else (None, 1.0)
@@ -223,6 +223,7 @@ def _figure(page: _Page, clip: str, folder: Path, target: str, name: str) -> dic
         silent = wave is not None and not wave.any()
         one = Input(known, x, float(group.attrs["rate"]), float(group.attrs["start"]), silent)
     seen = Seen(*picture_of(page.network, one, relevance), wave, rate, known.spans)
+    seen = on_mel(seen) if is_wave(x) else seen
     alt = f"what speaks for {target} in the spectrogram, and what against"
     drawn: dict[str, Any] = {"time": {}}
     for key, width in (("wide", TEXT), ("phone", PHONE)):

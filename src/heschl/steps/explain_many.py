@@ -87,8 +87,8 @@ def _curves_of(folder: Path, network: Network, one: Input, seed: int) -> Curves:
             return _read(read_json(path)["curves"])
     held = stored_clip(folder, one)
     assert held is not None  # every row of a montage is of a clip that was explained
-    _, relevance, aim = held
-    curves = deletion_curves(network, one, relevance, aim, seed)
+    facts, relevance, aim = held
+    curves = deletion_curves(network, one, relevance, aim, seed, facts["method"])
     write_json(home / "curves.json", {"clip": one.clip.id, "curves": plain(curves)})
     return curves
 

@@ -10,11 +10,13 @@ from urllib.parse import quote
 import numpy as np
 from torch import Tensor
 
+from heschl.explanation.cells import Kind
 from heschl.explanation.faithful import deletion_curve
 from heschl.explanation.summary import regions
 from heschl.files import read_json, write_json, write_wav
-from heschl.steps.explaining import Input, Picture, is_wave, picture_of, sounds_of
+from heschl.steps.explaining import Input, Picture, is_wave, picture_of, segments_in, sounds_of
 from heschl.steps.inputs import explained
+from heschl.steps.methods import BAND, WINDOW
 from heschl.steps.networks import Network, read_wave
 from heschl.types import HeschlError
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 POINTS = 11  # of a curve
 DRAWS = 3  # random orders
+HIDDEN = 0.05  # of all relevance, outside of the picture: more is told
 SHARED = (
     "what a part does is drawn where taking it out changes most"  # see `heschl.explanation.gradient.moved`
 )
@@ -82,7 +85,7 @@ def show_clip(
                 "rms": float(np.sqrt(np.mean(np.square(sound.wave, dtype=np.float64)))),
             }
             shares[words] = None if sound.silent else sound.share
-    curves = deletion_curves(network, one, relevance, aim, int(request["seed"]))
+    curves = deletion_curves(network, one, relevance, aim, int(request["seed"]), row["method"])
     hidden = _draw(folder, network, one, row, seen, curves, shares)
     held = {
         "clip": one.clip.id,
@@ -96,26 +99,53 @@ def show_clip(
 
 
 def deletion_curves(
-    network: Network, one: Input, relevance: Tensor, aim: Tensor, seed: int
+    network: Network, one: Input, relevance: Tensor, aim: Tensor, seed: int, method: str
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Probability of what is explained while cells of the picture are taken out: in the clip, not in its padding."""
+    """Probability of what is explained while parts of the picture are taken out, as large as those that the method speaks of."""
     out, wave = {}, is_wave(one.x)
+    parts, width = _parts(network, one, method)
     for name, order in CURVES.items():
         curve = deletion_curve(
             explained(network),
             one.x[None],
             aim[None],
             relevance[None],
-            "time_frequency",
+            parts,
             order,  # type: ignore[arg-type]
             "zero" if wave else "mean",
             POINTS,
             score="probability",
+            width=width,
             seed=seed,
             draws=DRAWS,
         )
         out[name] = (curve.fractions.numpy(), curve.scores[0].double().numpy())
     return out
+
+
+def _parts(network: Network, one: Input, method: str) -> tuple[Kind | Tensor, int]:
+    """What is taken out to test a method, and how many steps wide: its own segments, moments or bands, else single values.
+
+    Within a segment its relevance follows the loudness: the order of single values would test that, and not the method.
+    """
+    if method.startswith("aligned:"):
+        frequencies = getattr(network.feature, "frequencies", None)
+        return segments_in(one, method.removeprefix("aligned:"), frequencies)[None], 1
+    if method == "occlusion_time":
+        return "time", max(1, round(WINDOW * one.rate))
+    if method == "occlusion_frequency":
+        rows = one.x.shape[-1] // 2 + 1 if is_wave(one.x) else one.x.shape[-2]
+        return "frequency", max(1, round(BAND * rows))
+    return "time_frequency", 1
+
+
+def parts_called(method: str, tiers: Collection[str]) -> str:
+    """The same in a word, for the axis of the curves."""
+    from heschl.figures.faithful import CELLS, named
+
+    if method.startswith("aligned:"):
+        return named(method, tiers).removesuffix(" taken out")
+    return CELLS.get(method.removeprefix("occlusion_"), "picture")
 
 
 def plain(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, list[list[float]]]:
@@ -136,14 +166,25 @@ def _draw(
     from heschl.figures.style import TEXT, WIDE
 
     drawn = drawn_of(network, one, seen)
-    title, target = _words(row, {span.tier for span in one.clip.spans})
+    tiers = {span.tier for span in one.clip.spans}
+    title, target = _words(row, tiers)
+    parts = parts_called(row["method"], tiers)
+    hidden = hidden_share(drawn)
     note = SHARED if row["method"].startswith(("aligned", "occlusion")) else ""
+    note = f"{100 * hidden:.0f} % of it lies in zeros around these seconds" if hidden > HIDDEN else note
     for name, width in (("figure", WIDE), ("figure-column", TEXT)):
         figure = explanation_figure(
-            drawn, title=title, curves=curves, sounds=shares, width=width, target=target, note=note
+            drawn,
+            title=title,
+            curves=curves,
+            sounds=shares,
+            width=width,
+            target=target,
+            note=note,
+            parts=parts,
         )
         save_all(figure, folder / name)
-    return hidden_share(drawn)
+    return hidden
 
 
 def drawn_of(network: Network, one: Input, seen: Picture) -> Seen:

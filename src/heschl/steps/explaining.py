@@ -145,7 +145,7 @@ def share_of(logits: Tensor, target: Tensor) -> float:
 # --- relevance ---------------------------------------------------------------------------------------------
 
 
-def _segments(one: Input, kind: str, frequencies: Tensor | None) -> Tensor:
+def segments_in(one: Input, kind: str, frequencies: Tensor | None) -> Tensor:
     """The number of the segment of each step or cell of a clip's input; phones, where none are known, by energy."""
     clip = one.clip
     if clip.form == "frames":  # what is known of them needs no sound
@@ -184,7 +184,7 @@ def relevances(
         segments = None
         if method.aligned:
             kind = method.settings["kind"]
-            segments = torch.stack([_segments(inputs[k], kind, frequencies) for k in places])
+            segments = torch.stack([segments_in(inputs[k], kind, frequencies) for k in places])
         found = relevance_of(model, method, x, target, inputs[0].rate, segments=segments)
         for k, r in zip(places, found, strict=True):
             out[k] = torch.zeros_like(r) if inputs[k].silent else r

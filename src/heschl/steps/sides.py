@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from heschl.files import read_csv, read_json
+from heschl.files import read_csv
 from heschl.run import Run, open_run
-from heschl.steps.evaluate import PARTS, evaluate
+from heschl.steps.evaluate import PARTS, scores_of
 from heschl.tasks.intervals import weighed
 from heschl.tasks.scores import mean_and_sd
 from heschl.types import HeschlError
@@ -85,7 +85,7 @@ def side(runs: Sequence[Run], part: str) -> Side:
     held: dict[str, Any] = {}
     for run in runs:
         folder = run.folder / "evaluate" / part
-        held = read_json(folder / "scores.json") if (folder / "scores.json").exists() else evaluate(run, part)
+        held = scores_of(run, part)
         of_frames = held["kind"] == "frames"
         rows = read_csv(folder / ("per_clip.csv" if of_frames else "predictions.csv"))
         rows = [row for row in rows if not of_frames or row["accuracy"] != ""]

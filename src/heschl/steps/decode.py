@@ -32,7 +32,7 @@ import torch
 from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps.decode_linear import Decoded, linear_scores, powers, shuffled
-from heschl.steps.decode_show import Picture, caveats, show_codebook, show_ranks, weights_of, with_earlier
+from heschl.steps.decode_show import Picture, caveats, show_codebook, show_ranks, with_earlier
 from heschl.steps.groups import block_of, over_trials
 from heschl.steps.networks import (
     Answer,
@@ -96,7 +96,7 @@ def decode(
     moved = shuffled(held.truth, blocks)
     result: dict[str, Any] = {
         "run": held.run.name,
-        "weights": weights_of(held.run),
+        "weights": held.run.weights_id,
         "part": part,
         "corpus": held.corpus.name,
         "simulated": held.corpus.synthetic,

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from heschl.files import read_json, write_csv
-from heschl.run import Run
 from heschl.steps.decode_linear import Decoded
 from heschl.tasks.retrieval import Ranks, curve, middle
 from heschl.tasks.scores import told
@@ -127,10 +126,3 @@ def with_earlier(result: dict[str, Any], folder: Path) -> dict[str, Any]:
         if one["file"] not in drawn and (folder / one["file"]).is_file()
     ]
     return result | kept | {"pictures": [*result["pictures"], *pictures]}
-
-
-def weights_of(run: Run) -> str:
-    """What names the weights that were asked: a hash of their file."""
-    import hashlib
-
-    return hashlib.sha256((run.folder / "checkpoints" / "best.safetensors").read_bytes()).hexdigest()[:16]

@@ -165,11 +165,10 @@ def _draw(
     from heschl.figures.explanation import explanation_figure, hidden_share, save_all
     from heschl.figures.style import TEXT, WIDE
 
-    drawn = drawn_of(network, one, seen)
+    drawn, hidden = drawn_of(network, one, seen), hidden_share(_seen(network, one, seen))
     tiers = {span.tier for span in one.clip.spans}
     title, target = _words(row, tiers)
     parts = parts_called(row["method"], tiers)
-    hidden = hidden_share(drawn)
     note = SHARED if row["method"].startswith(("aligned", "occlusion")) else ""
     note = f"{100 * hidden:.0f} % of it lies in zeros around these seconds" if hidden > HIDDEN else note
     for name, width in (("figure", WIDE), ("figure-column", TEXT)):
@@ -189,10 +188,16 @@ def _draw(
 
 def drawn_of(network: Network, one: Input, seen: Picture) -> Seen:
     """What a figure shows of a clip: the picture (of waves on a mel axis, as ears have it), its sound, phones and words."""
-    from heschl.figures.explanation import Seen, on_mel
+    from heschl.figures.explanation import on_mel
 
-    drawn = Seen(*seen, *_wave(network, one), spans=one.clip.spans)
+    drawn = _seen(network, one, seen)
     return on_mel(drawn) if is_wave(one.x) else drawn
+
+
+def _seen(network: Network, one: Input, seen: Picture) -> Seen:
+    from heschl.figures.explanation import Seen
+
+    return Seen(*seen, *_wave(network, one), spans=one.clip.spans)
 
 
 def _wave(network: Network, one: Input) -> tuple[np.ndarray | None, float]:

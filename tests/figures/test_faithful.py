@@ -47,7 +47,7 @@ def test_where_nothing_beats_chance_and_loudness_the_title_says_only_that():
     rows = [{**row("lrp:epsilon", kind), "deletion_over_energy": poor} for kind in ("time", "frequency")]
     figure = faithful_figure({"rows": rows, "fractions": [0.0, 0.5, 1.0], "chance": 0.1})
     title = figure._suptitle.get_text().replace("\n", " ")
-    assert title == "2 of 2 curves of explanations do better than chance, none better than loudness too"
+    assert title == "Taken out, 2 of 2 explanations cost more than chance, none more than loudness too"
     rows = [{**one, "deletion_over_random": poor} for one in rows]
     figure = faithful_figure({"rows": rows, "fractions": [0.0, 0.5, 1.0], "chance": 0.1})
     title = figure._suptitle.get_text().replace("\n", " ")

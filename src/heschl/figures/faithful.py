@@ -170,7 +170,7 @@ def _title(held: Mapping[str, Any]) -> str:
         every = [row for row in held["rows"] if not row["control"]]
         some = sum(_above(row["deletion_over_random"]) for row in every)
         if some:
-            return f"{some} of {len(every)} curves of explanations do better than chance, none better than loudness too{of}"
+            return f"Taken out, {some} of {len(every)} explanations cost more than chance, none more than loudness too{of}"
         return f"No explanation finds what matters better than chance and loudness do{of}"
     return "Explanations that find what matters better than chance and loudness: " + ", ".join(told) + of
 

@@ -19,6 +19,7 @@ from heschl.steps.explain_store import stored_clip
 from heschl.steps.explaining import Input, Picture, picture_of, read_input
 from heschl.steps.networks import Network, open_network
 
+FIFTH = 0.2  # of a picture, in a note
 MONTAGE = 36  # pictures of a montage
 COMPARISON = "compare"
 COLOURED = "\u00a0(orange), and what against\u00a0(blue)"  # a line does not begin with a bracket
@@ -189,10 +190,11 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _note(curves: Curves) -> str:
-    """How much of the probability the most relevant fifth takes with it, beside as much at random."""
+    """How much of the probability the most relevant fifth takes with it, or part where parts are larger, beside one at random."""
     own, random = curves["most relevant first"], curves["at random"]
-    without, with_chance = (100 * float(np.interp(0.2, *curve)) for curve in (own, random))
+    share = max(FIFTH, float(own[0][1]))
+    without, with_chance = (100 * float(np.interp(share, *curve)) for curve in (own, random))
+    what = "fifth" if share == FIFTH else "part"
     return (
-        f"probability {100 * random[1][0]:.0f} %, strongest fifth out {without:.0f} %, "
-        f"a random fifth out {with_chance:.0f} %"
+        f"{100 * random[1][0]:.0f} %, strongest {what} out {without:.0f} %, a random one {with_chance:.0f} %"
     )

@@ -104,6 +104,8 @@ def deletion_curves(
     """Probability of what is explained while parts of the picture are taken out, as large as those that the method speaks of."""
     out, wave = {}, is_wave(one.x)
     parts, width = _parts(network, one, method)
+    # of a few segments none is taken out in part
+    points = POINTS if isinstance(parts, str) else min(POINTS, max(2, int(parts.max()) + 2))
     for name, order in CURVES.items():
         curve = deletion_curve(
             explained(network),
@@ -113,7 +115,7 @@ def deletion_curves(
             parts,
             order,  # type: ignore[arg-type]
             "zero" if wave else "mean",
-            POINTS,
+            points,
             score="probability",
             width=width,
             seed=seed,
@@ -170,7 +172,11 @@ def _draw(
     title, target = _words(row, tiers)
     parts = parts_called(row["method"], tiers)
     note = SHARED if row["method"].startswith(("aligned", "occlusion")) else ""
-    note = f"{100 * hidden:.0f} % of it lies in zeros around these seconds" if hidden > HIDDEN else note
+    note = (
+        f"{100 * hidden:.0f} % of the relevance lies in the zeros around this clip"
+        if hidden > HIDDEN
+        else note
+    )
     for name, width in (("figure", WIDE), ("figure-column", TEXT)):
         figure = explanation_figure(
             drawn,

@@ -39,6 +39,11 @@ def test_shares_need_not_be_evenly_spaced():
     assert verdict({"a": (shares, own), "b": (shares, others)}) == "mean 26 points below b"
 
 
+def test_equal_curves_are_no_finding():
+    """A clip of one segment has no order that could be tested."""
+    assert verdict(curves_of(0.2, 0.2, 0.2)) == "the same in any order, as of one part"
+
+
 def test_one_curve_alone_is_no_verdict():
     assert verdict({"a": (SHARES, SHARES)}) == ""
 

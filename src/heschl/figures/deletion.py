@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     ]  # name -> (shares taken out, probability); its own first
 
 STYLES: tuple[dict[str, Any], ...] = (
-    {"color": VERMILION, "linewidth": 1.8},
+    {"color": VERMILION, "linewidth": 1.8, "zorder": 3},
     {"color": SOFT, "linewidth": 1.2},
     {"color": SOFT, "linewidth": 1.2, "linestyle": (0, (3, 2))},
 )
@@ -35,6 +35,8 @@ def verdict(curves: Curves) -> str:
     >>> verdict({"most relevant first": line(0.0), "at random": line(0.5), "loudest first": line(0.0)})
     'mean 25 points below random, level with loudest'
     """
+    if len(curves) > 1 and np.ptp([scores for _, scores in curves.values()], axis=0).max() < 1e-6:
+        return "the same in any order, as of one part"
     (_, own), *others = [(name, _mean(*curve)) for name, curve in curves.items()]
     told: list[str] = []
     for name, mean in others:
@@ -57,7 +59,7 @@ def curves_with_names(axis: Axes, curves: Curves, target: str, parts: str = "pic
     axis.set(xlim=(0, 1), ylim=(0, 1.02))
     axis.set_xticks([0, 0.5, 1], ["0", "50", "100 %"])
     axis.set_yticks([0, 0.5, 1], ["0", "50", "100 %"])
-    axis.set_xlabel(f"of the {parts} taken out", labelpad=1)
+    axis.set_xlabel(f"of the {parts} taken out", labelpad=1, loc="left")
     title, said = f"Probability of {target}", verdict(curves)
     if said:
         title += f", {next(iter(curves))}:\n{said}"

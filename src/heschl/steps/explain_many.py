@@ -109,7 +109,6 @@ def _clips(run: Run, ids: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> d
 def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Path) -> dict[str, Any]:
     """Methods side by side: a picture of each clip that all of them show, and how far they agree."""
     from heschl.figures.explanation import save_all
-    from heschl.figures.faithful import named
     from heschl.figures.montage import compared
     from heschl.figures.style import TEXT, WIDE
 
@@ -143,11 +142,9 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
             one_input = read_input(network, clips[clip])
             pictures, notes, curves = {}, {}, {}
             for name, file in files.items():
-                seen, label = (
-                    stored_picture(file, network, one_input),
-                    named(name, {span.tier for span in clips[clip].spans}),
-                )
-                pictures[label] = drawn_of(network, one_input, seen)
+                how = by_method(name, {span.tier for span in clips[clip].spans})
+                label = f"{how[0].upper()}{how[1:]}"
+                pictures[label] = drawn_of(network, one_input, stored_picture(file, network, one_input))
                 answer = Path(held[name]["folder"]) / "clips" / slug(clip) / "answer.json"
                 if answer.exists():
                     curves[label] = _read(read_json(answer)["curves"])

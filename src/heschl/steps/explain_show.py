@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from heschl.figures.explanation import Seen
 
 POINTS = 11  # of a curve
-DRAWS = 3  # random orders
+DRAWS, MANY = 3, 10  # random orders; of few segments
 HIDDEN = 0.05  # of all relevance, outside of the picture: more is told
 SHARED = (
-    "what a part does is drawn where taking it out changes most"  # see `heschl.explanation.gradient.moved`
+    "within a part, colour follows how far the sound was changed"  # see `heschl.explanation.gradient.moved`
 )
 CURVES = {"most relevant first": "relevance", "at random": "random", "loudest first": "energy"}
 # what a sound is called in its file, and under its player
@@ -119,7 +119,7 @@ def deletion_curves(
             score="probability",
             width=width,
             seed=seed,
-            draws=DRAWS,
+            draws=DRAWS if points == POINTS else MANY,
         )
         out[name] = (curve.fractions.numpy(), curve.scores[0].double().numpy())
     return out

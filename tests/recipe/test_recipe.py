@@ -110,6 +110,21 @@ def test_overrides_reach_everything() -> None:
         parse_overrides(["train.epochs"])
 
 
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("takes #2/table.csv", "takes #2/table.csv"),
+        ("it's #1", "it's #1"),
+        ("takes#2", "takes#2"),
+        ("'takes #2'", "takes #2"),
+        ("{root: 'takes #2'}", {"root": "takes #2"}),
+        ("3", 3),
+    ],
+)
+def test_a_folder_whose_name_holds_a_hash_is_not_cut_off_at_it(value: str, found: object) -> None:
+    assert parse_overrides([f"corpus.root={value}"]) == {"corpus.root": found}
+
+
 def test_a_recipe_given_as_a_mapping_is_not_changed_by_overrides() -> None:
     before = json.dumps(BASE)
     load(BASE, {"train.epochs": 9, "model.hidden_1": 8})

@@ -79,6 +79,7 @@ def test_names_are_what_is_called(network):
         (lambda model, x, target: x[:, 0], "gave .3, 40.: relevance has the shape of x"),
         (lambda model, x, target: 1.0, "gave float"),
         (lambda model: None, "failed .TypeError"),
+        (lambda model, x, target: x / 0.0, "gave relevance that is not finite"),
     ],
 )
 def test_a_method_of_ones_own_that_goes_wrong_is_told_in_a_sentence(call, words, network):

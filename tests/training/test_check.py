@@ -64,3 +64,15 @@ def test_clips_of_one_length_ask_nothing_of_lengths(bare: Callable[..., Any], tm
 def test_clips_of_their_own_length_stop_it_at_once(bare: Callable[..., Any]) -> None:
     wrong, refused = told(bare(clip={"seconds": None}))
     assert len(wrong) == 1 and "takes no `lengths`" in wrong[0] and not refused
+
+
+def test_methods_that_are_not_there_or_not_so_are_wrong(bare: Callable[..., Any], tmp_path: Path) -> None:
+    mine = "def energy(model, x, target, power=2.0):\n    return x.abs() ** power\n"
+    (tmp_path / "ways_of_mine.py").write_text(mine, encoding="utf-8")
+    right = {"use": "ways_of_mine.energy", "power": 1.5}
+    wrong, _ = told(
+        bare(explain=[right, {"use": "ways_of_mine.enregy"}, {"use": "ways_of_mine.energy", "powr": 1}])
+    )
+    assert len(wrong) == 2, wrong
+    assert "explain.1" in wrong[0] and "enregy" in wrong[0]
+    assert "explain.2" in wrong[1] and "power" in wrong[1]

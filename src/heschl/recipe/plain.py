@@ -176,7 +176,11 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise HeschlError(f"'{text}' is not an override: write key=value, for example train.epochs=3")
-        values[key.strip()] = parse_value(value, f"the override {key.strip()}")
+        found = parse_value(value, f"the override {key.strip()}")
+        whole = value.strip()
+        # nobody comments an argument, and folders are called "take #2": YAML would end such a name at its #
+        cut = isinstance(found, str) and re.match(re.escape(found) + r"\s+#", whole)
+        values[key.strip()] = whole if cut else found
     return values
 
 

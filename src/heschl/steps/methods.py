@@ -155,10 +155,14 @@ def relevance_of(
             given["segments"] = segments[part]
         out.append(_asked(method, model, x[part], target[part], given))
     relevance = torch.cat(out).to(x.dtype)
-    if lengths is None:
-        return relevance
-    inside = torch.arange(x.shape[-1]) < lengths[:, None]
-    return torch.where(inside.reshape(len(x), *(1,) * (x.ndim - 2), -1), relevance, 0.0)
+    if lengths is not None:
+        inside = torch.arange(x.shape[-1]) < lengths[:, None]
+        relevance = torch.where(inside.reshape(len(x), *(1,) * (x.ndim - 2), -1), relevance, 0.0)
+    if not relevance.isfinite().all():
+        raise HeschlError(
+            f"the method {method.name} gave relevance that is not finite: mend it, or choose another"
+        )
+    return relevance
 
 
 def _asked(method: Method, model: nn.Module, x: Tensor, target: Tensor, given: dict[str, Any]) -> Tensor:

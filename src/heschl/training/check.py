@@ -55,7 +55,7 @@ def check_recipe(
         taken = [Finding("fact", describe(start, put_weights(model, start)))] if start else []
     except HeschlError as error:
         return [Finding("wrong", str(error))]
-    return [*_facts(made, model), *taken, *_machine(made), *own_parts(made), *_verbs(made)]
+    return [*_facts(made, model), *taken, *_machine(made), *own_parts(made), *_methods(loaded), *_verbs(made)]
 
 
 def _raw(recipe: Recipe | Path | str | Mapping[str, Any]) -> Any:
@@ -166,6 +166,18 @@ def own_parts(made: Survey) -> list[Finding]:
             for one in broken(check(factory)):
                 stops = kind != "model" or one.rule in needed("train", _one_length(made))
                 found.append(Finding("wrong" if stops else "note", f"{part.use}: {one.rule}: {one.said}"))
+    return found
+
+
+def _methods(recipe: Recipe) -> list[Finding]:
+    """Which of the methods in `explain` are not there, or not with such settings; `load` leaves them, for training does
+    without."""
+    found = []
+    for i, part in enumerate(recipe.explain):
+        try:
+            check_part(part.use, part.args, "explain", at=f"explain.{i}", folder=recipe.folder)
+        except HeschlError as error:
+            found.append(Finding("wrong", str(error)))
     return found
 
 

@@ -36,7 +36,7 @@ def verdict(curves: Curves) -> str:
     'mean 25 points below random, level with loudest'
     """
     if len(curves) > 1 and np.ptp([scores for _, scores in curves.values()], axis=0).max() < 1e-6:
-        return "the same in any order, as of one part"
+        return "no order to test: all are the same"
     (_, own), *others = [(name, _mean(*curve)) for name, curve in curves.items()]
     told: list[str] = []
     for name, mean in others:

@@ -20,8 +20,8 @@ CELL, TALL, GAP, NAME = 1.55, 1.0, 0.14, 0.24  # inches: least width, height, be
 CURVE, MARGIN, LINE = 0.62, 0.04, 0.19  # inches: of the curve beside a picture, the edges, a line of words
 NOTE = 14  # letters on an inch of a line
 WHAT = (
-    "Each picture has its own full colour. Beside it: the answer’s probability (0 to 100 %) while it is taken out, "
-    "part by part:"
+    "Each picture has its own full colour. Beside it: the answer’s probability (0 to 100 %) as ever "
+    "more parts are taken out:"
 )
 
 

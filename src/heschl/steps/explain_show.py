@@ -173,7 +173,7 @@ def _draw(
     parts = parts_called(row["method"], tiers)
     note = SHARED if row["method"].startswith(("aligned", "occlusion")) else ""
     note = (
-        f"{100 * hidden:.0f} % of the relevance lies in the zeros around this clip"
+        f"{100 * hidden:.0f} % of the relevance lies beyond what is drawn, in zeros"
         if hidden > HIDDEN
         else note
     )

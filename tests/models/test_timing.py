@@ -195,7 +195,7 @@ def test_refuses_loudly_rather_than_guess() -> None:
         times(CRNN((129, 71), 31, sweep="frequency"), (129, 71), rate=1.0)
     with pytest.raises(HeschlError, match="conv1d as a function"):
         compose(Functional(), (2, 9))
-    with pytest.raises(HeschlError, match="layer own is a Upsample"):
+    with pytest.raises(HeschlError, match="layer own is of type Upsample"):
         compose(Unknown(), (2, 9))
     with pytest.raises(HeschlError, match="mixes the steps"):
         compose(Unknown(), (2, 4))

@@ -160,18 +160,14 @@ class Run:
         ------
         HeschlError: there are none yet, or they belong to another run.
         """
-        folder = self.held / "checkpoints"
         if not self.finished:
             warnings.warn(
                 f"{self} has not been trained to its end ({len(self.history)} epochs so far): this is the network as it stands",
                 stacklevel=2,
             )
         if which == "last":
-            return last_weights(folder / "last.ckpt", self.name)
-        path = folder / f"{which}.safetensors"
-        if not path.exists():
-            kept = ", ".join(sorted(item.stem for item in folder.glob("*.safetensors"))) or "none"
-            raise HeschlError(f"{path} is not there (kept weights: {kept}): train the run to its end")
+            return last_weights(self.held / "checkpoints" / "last.ckpt", self.name)
+        path = self._weights_file(which)
         state = read_weights(path)
         owner = about_weights(path).get("run", self.name)
         if owner != self.name:
@@ -188,10 +184,14 @@ class Run:
         ------
         HeschlError: there are none yet.
         """
-        path = self.held / "checkpoints" / "best.safetensors"
+        return hashlib.sha256(self._weights_file("best").read_bytes()).hexdigest()[:16]
+
+    def _weights_file(self, which: str) -> Path:
+        path = self.held / "checkpoints" / f"{which}.safetensors"
         if not path.exists():
-            raise HeschlError(f"{path} is not there: train the run first")
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+            kept = ", ".join(sorted(item.stem for item in path.parent.glob("*.safetensors"))) or "none"
+            raise HeschlError(f"{path} is not there (kept weights: {kept}): train the run to its end")
+        return path
 
     def feature(self) -> nn.Module:
         """The feature: wave -> the network's input."""

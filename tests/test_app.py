@@ -224,7 +224,7 @@ def test_two_people_upload_see_hide_and_are_refused(model, files, tmp_path):
             tab.upload("#given input[type=file]", file)
         for tab, file in zip(tabs, files, strict=True):
             expected = understand(model, file)
-            tab.until("document.querySelector('#said').innerText.includes('It hears')", 60)
+            tab.until("document.querySelector('#said').innerText.includes('It hears')", 180)
             assert f"It hears “{expected.of}”" in tab.ask("document.querySelector('#said').innerText")
             share = f"{100 * expected.share:.0f}\u202f%"
             assert share in tab.ask("document.querySelector('#sounds').innerText")
@@ -246,9 +246,9 @@ def test_two_people_upload_see_hide_and_are_refused(model, files, tmp_path):
         mouse("mousePressed", 0.2, 0.3)
         for k in range(1, 7):  # the answer changes while it is still being drawn
             mouse("mouseMoved", 0.2 + 0.06 * k, 0.3 + 0.08 * k)
-        first.until("/before.*now/s.test(document.querySelector('#hidden').innerText)", 60)
+        first.until("/before.*now/s.test(document.querySelector('#hidden').innerText)", 180)
         mouse("mouseReleased", 0.6, 0.8)
-        first.until("!!document.querySelector('#hidden svg')", 60)  # and is explained when it is done
+        first.until("!!document.querySelector('#hidden svg')", 180)  # and is explained when it is done
         told = first.ask("document.querySelector('#brush textarea').value").split()
         start, stop, low, high_hz = map(float, told)
         found = understand(model, files[0])
@@ -259,13 +259,13 @@ def test_two_people_upload_see_hide_and_are_refused(model, files, tmp_path):
         assert 0 < start < stop < len(found.wave) / found.rate and 0 < low < high_hz < 8000
         mouse("mousePressed", 0.5, 0.5)
         mouse("mouseReleased", 0.5, 0.5)  # a click takes it back
-        first.until("document.querySelector('#hidden').innerText.includes('Drag over')", 60)
+        first.until("document.querySelector('#hidden').innerText.includes('Drag over')", 180)
         first.ask(
             "[...document.querySelectorAll('#hide button')].find(b => /numbers/.test(b.innerText)).click()"
         )
         first.until("!!document.querySelector('#stop input[type=number]')")
         first.ask(CHOOSE.format("['#stop', 0.4]"))
-        first.until("/before.*now/s.test(document.querySelector('#hidden').innerText)", 60)
+        first.until("/before.*now/s.test(document.querySelector('#hidden').innerText)", 180)
         assert second.ask("document.querySelector('#hidden').innerText") == before  # not touched by the other
         outside = "performance.getEntriesByType('resource').map(e => e.name).filter(n => /^(http|ws)/.test(n) && !n.includes('127.0.0.1'))"
         assert first.ask(outside) == []
@@ -289,11 +289,11 @@ def test_two_people_upload_see_hide_and_are_refused(model, files, tmp_path):
             ("bad.wav", "cannot be read"),
             ("long.wav", "31 s, and at most 30"),
         ):
-            third.until("!!document.querySelector('#given input[type=file]')", 60)
+            third.until("!!document.querySelector('#given input[type=file]')", 180)
             third.upload("#given input[type=file]", tmp_path / name)
             third.until(
                 f"[...document.querySelectorAll('[role=alert]')].some(e => e.innerText.includes('{words}'))",
-                60,
+                180,
             )
             if name == "bad.wav":  # it lies there as if it were a recording: another person brings the next
                 third.go(address)

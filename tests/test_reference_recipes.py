@@ -24,6 +24,8 @@ PUBLISHED = {
     "gender-alexnet": 12_800_706,
     "digits-audionet": 17_107_162,
     "gender-audionet": 17_103_058,
+    "digits-audionet-audiom": 17_107_162,
+    "gender-audionet-audiom": 17_103_058,
     "digits-alexnet-audiom": 12_808_906 + 384 * 192 * 9,  # its fourth convolution is whole
     "gender-alexnet-audiom": 12_800_706 + 384 * 192 * 9,
     "frames-mlp": None,
@@ -83,8 +85,9 @@ def test_published_trainings() -> None:
     crnn = load("words-crnn").train
     assert (crnn.epochs, crnn.batch) == (30, 10) and crnn.clip_gradient is None
     assert crnn.schedule is not None and crnn.schedule.args == {"gamma": 0.95}
-    audiom = load("digits-alexnet-audiom").train
-    assert (audiom.epochs, audiom.batch, audiom.epoch_clips) == (150, 256, 2048)
+    for name in ("digits-alexnet-audiom", "digits-audionet-audiom", "gender-audionet-audiom"):
+        audiom = load(name).train
+        assert (audiom.epochs, audiom.batch, audiom.epoch_clips) == (150, 256, 2048)
     v1 = load("words-audionet-v1").train
     assert (v1.epochs, v1.batch, v1.optimiser.use) == (10, 128, "torch.optim.NAdam")
     assert load("frames-mlp").train.batch == 512 and load("frames-mlp").train.epochs == 9

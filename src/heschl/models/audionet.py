@@ -30,7 +30,8 @@ class AudioNet(nn.Module):
     dense_relu: rectify the two hidden dense layers; the published network does not, so that its dense part is linear.
     dropout: after each hidden dense layer, in training.
     width: factor on every hidden layer's size; 1 as published, less for small machines.
-    init: "caffe": Gaussians of 0.1 and zero biases, as published; "he": variance kept from layer to layer.
+    init: "caffe": Gaussians of 0.1 and zero biases, as published; "he": variance kept from layer to layer;
+        "torch": torch's own.
 
     Areas: the six convolutions after their rectification, and the two hidden dense layers.
 
@@ -53,7 +54,7 @@ class AudioNet(nn.Module):
         dense_relu: bool = False,
         dropout: float = 0.5,
         width: float = 1.0,
-        init: Literal["caffe", "he"] = "caffe",
+        init: Literal["caffe", "he", "torch"] = "caffe",
     ) -> None:
         super().__init__()
         self.in_shape = check_shape("AudioNet", in_shape, ("channel", "time"), n_outputs)
@@ -92,11 +93,13 @@ class AudioNet(nn.Module):
 
 
 def _initialise(layer: nn.Conv1d | nn.Linear, init: str) -> None:
+    if init == "torch":
+        return
     if init == "caffe":
         nn.init.normal_(layer.weight, std=0.1)
     elif init == "he":
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     else:
-        raise HeschlError(f"AudioNet's init is '{init}': choose 'caffe' or 'he'")
+        raise HeschlError(f"AudioNet's init is '{init}': choose 'caffe', 'he' or 'torch'")
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)

@@ -58,6 +58,12 @@ def test_probes_are_said_to_read_what_training_added():
     assert "reads word best from late, pitch" in said
 
 
+@pytest.mark.parametrize(("n", "said"), [(7, "intervals (few, so by Student's t))"), (8, "intervals)")])
+def test_the_title_says_how_intervals_of_few_speakers_are_made(n, said):
+    rows = [row("late", "word", 0.6, {"value": 0.2, "low": 0.1, "high": 0.3}) | {"n_speakers": n}]
+    assert probes_figure(rows, ["late"]).get_suptitle().replace("\n", " ").endswith(said)
+
+
 def test_what_control_labels_do_as_well_is_not_said_to_be_read():
     sure = {"value": 0.2, "low": 0.1, "high": 0.3}
     rows = [row("early", "word", 0.5, sure), row("late", "word", 0.6, sure)]

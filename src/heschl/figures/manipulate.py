@@ -20,6 +20,7 @@ from heschl.figures.style import (
     percent,
     styled,
 )
+from heschl.tasks.intervals import by_t
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +84,7 @@ def _zeroing(axis: Axes, held: Mapping[str, Any]) -> None:
     if len(held["runs"]) > 1:
         spread = "; bands: one standard deviation over folds"
     elif any(cell.get("low") is not None for cells in held["zeroing"].values() for cell in cells):
-        spread = "; bands: 95\u202f% intervals over speakers"
+        spread = f"; bands: 95\u202f% intervals over speakers{by_t(held.get('speakers'))}"
     axis.set_xlabel(f"share of the samples set to zero{spread}", loc="left")
     axis.annotate(
         "guessing", (0, held["chance"]), (2, -2), textcoords="offset points", va="top", color=SOFT, fontsize=8

@@ -23,6 +23,7 @@ from heschl.figures.style import (
     shades,
     styled,
 )
+from heschl.tasks.intervals import by_t
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -185,7 +186,7 @@ def _title(rows: Sequence[Mapping[str, Any]], synthetic: bool, known: bool) -> s
     least, most = (end(row["n_speakers"] for row in rows) for end in (min, max))
     n = f"{most}" if least == most else f"{least} to {most}"
     speech = ("synthetic speakers" if synthetic else "speakers") if known else "clips; speakers not known"
-    return f"A straight line reads {said} ({n} {speech}, 95\u202f% intervals)"
+    return f"A straight line reads {said} ({n} {speech}, 95\u202f% intervals{by_t(least if known else None)})"
 
 
 def similarity_figure(

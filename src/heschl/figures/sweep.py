@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heschl.figures.style import BLUE, INK, LINE, PAPER, SOFT, TEXT, new_figure, percent, styled
+from heschl.tasks.intervals import by_t
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +53,8 @@ def sweep_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
         )
         speech = " of synthetic speech" if rows[0]["synthetic"] else ""
         axis.set_xlabel(
-            f"balanced accuracy on validation{speech}, 95\u202f% interval over {rows[0]['interval_over']}s"
+            f"balanced accuracy on validation{speech}, 95\u202f% interval over "
+            f"{rows[0]['interval_over']}s{by_t(rows[0]['n_groups'])}"
         )
         axis.tick_params(length=0)
         axis.tick_params(axis="y", labelcolor=INK)

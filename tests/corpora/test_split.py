@@ -324,3 +324,20 @@ def test_without_a_fold_nobody_is_tested_on_and_a_note_says_so(strategy: Callabl
     some = strategy(corpus, seed=0, fold=None, validation=0.2)
     assert len({some.groups[clip] for clip in some.validation}) == 2
     assert len(some.train) == 24
+
+
+@pytest.mark.parametrize(
+    ("clip", "file", "recording"),
+    [
+        ("day/a#1", "day/a.wav", "day/a"),
+        ("day/a.wav#12", "day/a.wav", "day/a.wav"),
+        ("noise#train-3", "noise.wav", "noise"),
+        ("day/take #2", "day/take #2.wav", "day/take #2"),
+        ("day/take #2#1", "day/take #2.wav", "day/take #2"),
+        ("take #2/a", "take #2/a.flac", "take #2/a"),
+        ("take #2/7", "features.npy", "take #2/7"),
+    ],
+)
+def test_parts_share_their_recording_and_takes_do_not(clip: str, file: str, recording: str) -> None:
+    one = Clip(clip, Path(file), 16000, {})
+    assert split.recording_of(one) == recording

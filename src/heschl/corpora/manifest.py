@@ -128,5 +128,7 @@ def read_split(path: Path | str) -> Split:
 
 
 def recording_of(clip: Clip) -> str:
-    """The name of a clip's own recording: the parts `a#1`, `a#2` of one file share it."""
-    return clip.id.partition("#")[0]
+    """The name of a clip's own recording: the parts `a#1`, `a#2` of one file share it; a file may be named `take #2`."""
+    folder, slash, name = clip.id.rpartition("/")
+    whole = name in (clip.signal.name, clip.signal.stem) or "#" not in name
+    return clip.id if whole else f"{folder}{slash}{name.rpartition('#')[0]}"

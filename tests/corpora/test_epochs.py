@@ -193,3 +193,89 @@ def test_events_are_checked(tmp_path: Path) -> None:
             reader.read_events(path)
     path.write_text("onset\ttrial_type\n1.5\tsea\n2\tn/a\n")
     assert reader.read_events(path) == [(1.5, "sea", "", "")]
+
+
+def test_trials_hold_one_kind_of_channel(tmp_path: Path) -> None:
+    """Places and units of magnetometers and electrodes do not mix: what is not asked for is named."""
+    x = np.random.default_rng(0).standard_normal((5, 2000))
+    info = mne.create_info(["M1", "M2", "C3", "Cz", "P1"], 100.0, ["mag", "mag", "eeg", "eeg", "misc"])
+    for k, channel in enumerate(info["chs"]):
+        channel["loc"][:3] = (0.05 * k, 0.02, 0.1)
+    raw = annotated(mne.io.RawArray(x, info, verbose="error"), [2.0, 6.0], ["sea", "key"])
+    raw.save(tmp_path / "a_raw.fif", verbose="error")
+    events, numbers = mne.events_from_annotations(raw, verbose="error")
+    cut = mne.Epochs(raw, events, numbers, -0.5, 2.49, baseline=None, preload=True, verbose="error")
+    (tmp_path / "cut").mkdir()
+    cut.save(tmp_path / "cut" / "a-epo.fif", verbose="error")
+    for root in (tmp_path / "a_raw.fif", tmp_path / "cut"):
+        for sensors, kind, space, own, other in (
+            (None, "meg", "device", ("M1", "M2"), "2 eeg channels"),
+            ("eeg", "eeg", "head", ("C3", "Cz"), "2 meg channels"),
+        ):
+            corpus = reader.read(root, sensors=sensors)  # type: ignore[arg-type]
+            (recording,) = corpus.recordings
+            assert (recording.kind, recording.space, recording.channels) == (kind, space, own)
+            (told,) = corpus.skipped
+            assert told.where.endswith(f", {other}") and "choose these by `sensors: " in told.why
+            rows = [raw.ch_names.index(name) for name in own]
+            assert np.allclose(trials(recording).x[0], x[rows, 150:450], rtol=1e-6)
+            assert recording.positions is not None
+            assert recording.positions[:, 0] == pytest.approx([0.05 * row for row in rows])
+    with pytest.raises(HeschlError, match="no channel of seeg to use: it holds meg, eeg"):
+        reader.read(tmp_path / "cut", sensors="seeg")
+    with pytest.raises(HeschlError, match="sensors is 'ear'"):
+        reader.read(tmp_path, sensors="ear")  # type: ignore[arg-type]
+    made_up(kind="csd").save(tmp_path / "b_raw.fif", verbose="error")
+    with pytest.raises(HeschlError, match="it holds csd"):
+        reader.read(tmp_path / "b_raw.fif")
+
+
+@pytest.mark.parametrize("naming", ["neuromag", "bids"])
+def test_a_recording_in_parts_is_read_once(tmp_path: Path, naming: str) -> None:
+    """By themselves its later parts would be recordings too, and their trials stand on two sides of a split."""
+    x = 1e-5 * np.random.default_rng(0).standard_normal((3, 1_500_000))
+    raw = mne.io.RawArray(x, mne.create_info(["C3", "Cz", "C4"], 1000.0, "eeg"), verbose="error")
+    raw = annotated(raw, [2.0, 600.0, 1200.0, 1400.0], ["sea", "key", "sea", "key"])
+    name = "sub-01_task-a_eeg.fif" if naming == "bids" else "a_raw.fif"
+    raw.save(tmp_path / name, split_size="10MB", split_naming=naming, verbose="error")
+    assert len(list(tmp_path.glob("*.fif"))) > 1
+    if naming == "bids":
+        lines = ["onset\ttrial_type", *(f"{at}\t{word}" for at, word in ((2, "sea"), (1400, "key")))]
+        (tmp_path / "sub-01_task-a_events.tsv").write_text("\n".join(lines) + "\n")
+    corpus = reader.read(tmp_path, rate=100.0)
+    assert len(corpus.recordings) == 1 and not corpus.skipped
+    found, labels, *_ = trials(corpus.recordings[0])
+    assert labels["word"] == (("sea", "key") if naming == "bids" else ("sea", "key", "sea", "key"))
+    own = mne.filter.resample(x[:, 1_399_500:1_402_500], up=100.0, down=1000.0, verbose="error")
+    assert np.allclose(found[-1], own, atol=1e-9)
+    made_up().save(tmp_path / "b_raw.fif", verbose="error")  # a file that is called as a part, and is none
+    annotated(made_up(), [2.0], ["sea"]).save(tmp_path / "b_raw-1.fif", verbose="error")
+    assert "b_raw-1" in [one.id for one in reader.read(tmp_path, rate=50.0).recordings]
+
+
+def test_what_is_no_sensor_of_a_brain_is_left_out_by_name(tmp_path: Path) -> None:
+    """Formats that call every channel EEG: a BIDS table says otherwise, and the sound is known by its name."""
+    names = ["C3", "Cz", "C4", "VEOG", "Audio", "AUX1"]
+    x = 1e-5 * np.random.default_rng(0).standard_normal((6, 2000))
+    raw = annotated(
+        mne.io.RawArray(x, mne.create_info(names, 100.0, "eeg"), verbose="error"), [2.0, 6.0], ["sea", "key"]
+    )
+    raw.save(tmp_path / "sub-01_task-a_eeg.fif", verbose="error")
+    corpus = reader.read(tmp_path)
+    assert corpus.recordings[0].channels == ("C3", "Cz", "C4", "VEOG", "AUX1")
+    assert [tuple(one) for one in corpus.skipped] == [
+        ("sub-01_task-a_eeg.fif, channel Audio", "by its name it recorded the sound, and is left out")
+    ]
+    table = tmp_path / "sub-01_task-a_channels.tsv"
+    rows = [("C3", "EEG", "good"), ("Cz", "EEG", "bad"), ("C4", "EEG", "n/a"), ("VEOG", "EOG", "good")]
+    rows += [("AUX1", "TRIG", "good"), ("gone", "EEG", "bad")]
+    table.write_text("name\ttype\tstatus\n" + "".join("\t".join(row) + "\n" for row in rows))
+    corpus = reader.read(tmp_path)
+    assert corpus.recordings[0].channels == ("C3", "C4")
+    told = {one.where.rsplit(" ", 1)[-1]: one.why for one in corpus.skipped}
+    assert set(told) == {"Cz", "VEOG", "Audio", "AUX1"}
+    assert told["Cz"] == "it is marked bad, and is left out"
+    assert told["AUX1"].startswith("sub-01_task-a_channels.tsv says that it is TRIG")
+    table.write_text("name\ttype\tstatus\n" + "".join(f"{name}\tEEG\tbad\n" for name in names))
+    with pytest.raises(HeschlError, match="it holds eeg; channel C3: it is marked bad"):
+        reader.read(tmp_path)

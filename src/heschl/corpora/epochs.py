@@ -4,6 +4,9 @@
     sub-01_task-words_eeg.vhdr + ..._events.tsv           raw (any suffix that MNE reads) with BIDS events beside it
     NAME_raw.fif, NAME.edf, ...                           raw: its annotations are the events
 
+A recording that was saved in parts is read from its first. Trials hold channels of one kind; those that are marked bad, that a
+BIDS table of channels (..._channels.tsv) calls bad or no sensor of a brain, or that recorded the sound, by their name, are left out.
+
 BIDS trees are one's own, or published; `masc` reads that of Gwilliams et al. Licence: that of the recordings; said in ``licence``.
 """
 
@@ -18,10 +21,12 @@ import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from heschl.corpora._brain_channels import beside, chosen, is_later_part
+from heschl.corpora._brain_files import KINDS
 from heschl.corpora._brain_runs import bad_stretches
 from heschl.corpora._headers import seconds_of
 from heschl.corpora.sensors import places
@@ -31,7 +36,19 @@ from heschl.files import disk_full, read_text
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
 
 RAW = (".fif", ".edf", ".bdf", ".vhdr", ".set", ".con", ".sqd", ".ds", ".gdf", ".cnt")
-_CHANNELS = {"eeg": "eeg", "meg": "meg", "ecog": "ecog", "seeg": "seeg"}
+
+
+class Cut(NamedTuple):
+    """Trials, what each is and when, their rate, MNE's info of their channels, their kind, the seconds around an event that they
+    span; and what gives none: where, and why."""
+
+    values: Iterator[np.ndarray]
+    events: list[Event]
+    rate: float
+    info: Any
+    kind: str
+    around: tuple[float, float]
+    lost: list[tuple[str, str]]
 
 
 class Event(NamedTuple):
@@ -54,6 +71,7 @@ def read(
     montage: str | None = None,
     blocks: int = 10,
     licence: str = "not stated",
+    sensors: Literal["meg", "eeg", "ecog", "seeg"] | None = None,
 ) -> Corpus:
     """Trials as clips, one recording a file; each file is cut once, into heschl's cache, a trial at a time.
 
@@ -69,6 +87,7 @@ def read(
     start, stop: seconds around an event (raw files only: epochs are cut already).
     rate: Hz to which recordings are brought, below their own by whole trials; None keeps it, and then all must agree.
     montage: of MNE, for recordings that know no places.
+    sensors: where a file holds several kinds of channel, "meg", "eeg", "ecog" or "seeg"; None takes the first of these.
 
     Raises
     ------
@@ -78,6 +97,8 @@ def read(
         import mne  # noqa: F401
     except ImportError:
         raise HeschlError("recordings of brains are read by mne: pip install 'heschl[brain]'") from None
+    if sensors is not None and sensors not in KINDS:
+        raise HeschlError(f"sensors is '{sensors}': choose {', '.join(KINDS)}")
     root = Path(root)
     paths = [root] if root.is_file() else list(_recordings(root)) if root.is_dir() else []
     if not paths:
@@ -85,6 +106,7 @@ def read(
     options = {
         "column": column,
         "kind": kind,
+        "sensors": sensors,
         "start": start,
         "stop": stop,
         "rate": rate,
@@ -97,9 +119,9 @@ def read(
     for path in paths:
         where = path.relative_to(root).as_posix() if path != root else path.name
         try:
-            events = _beside(path)
-            stamp = events.stat().st_mtime_ns if events else None
-            made = kept(path, {**options, "events": stamp, "epochs": 5}, partial(_convert, path, options))
+            tables = [beside(path, what) for what in ("events", "channels")]
+            stamps = [table.stat().st_mtime_ns if table.exists() else None for table in tables]
+            made = kept(path, {**options, "tables": stamps, "epochs": 6}, partial(_convert, path, options))
             recording, own = corpus_parts(made, re.sub(r"\.[^.]+$", "", where))
         except HeschlError as error:
             if disk_full(error):
@@ -130,28 +152,17 @@ def read(
 def _recordings(root: Path) -> Iterator[Path]:
     for path in sorted(root.rglob("*")):
         inside = any(part.endswith(".ds") for part in path.relative_to(root).parts[:-1])
-        if path.suffix in RAW and not inside and "derivatives" not in path.relative_to(root).parts:
+        if path.suffix not in RAW or inside or "derivatives" in path.relative_to(root).parts:
+            continue
+        if not is_later_part(path):
             yield path
 
 
-def _beside(path: Path) -> Path | None:
-    """The BIDS events of a raw file."""
-    events = path.with_name(re.sub(r"_(eeg|meg|ieeg)$", "", path.stem) + "_events.tsv")
-    return events if events.exists() else None
-
-
 def _convert(path: Path, options: dict[str, Any], out: Path) -> None:
-    import mne
-
-    lost: list[tuple[str, str]] = []
     with _read_by_mne(path):
-        if path.stem.endswith(("-epo", "_epo")):
-            values, events, rate, info, around = _epochs(path, options["rate"])
-        else:
-            values, events, rate, info, around, lost = _raw(path, options)
-    names = [channel["ch_name"] for channel in info["chs"]]
-    kinds = {mne.channel_type(info, k) for k in range(len(names))}
-    kind = next((one for one in ("seeg", "ecog", "eeg") if one in kinds), "meg")
+        epochs = path.stem.endswith(("-epo", "_epo"))
+        values, events, rate, info, kind, around, lost = (_epochs if epochs else _raw)(path, options)
+    names = list(info["ch_names"])
     positions = _positions(info, names, options["montage"])
     subject = next(iter(re.findall(r"sub-([A-Za-z0-9]+)", path.name)), path.stem)
     sounds = all(event.heard for event in events)
@@ -200,15 +211,12 @@ def _read(path: Path, values: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         yield from values
 
 
-def _epochs(
-    path: Path, rate: float | None
-) -> tuple[Iterator[np.ndarray], list[Event], float, Any, tuple[float, float]]:
-    """Trials, what each is and when, their rate, MNE's info, and the seconds around an event that they span."""
+def _epochs(path: Path, options: dict[str, Any]) -> Cut:
     import mne
 
-    epochs = mne.read_epochs(path, preload=False)
-    picks = mne.pick_types(epochs.info, meg=True, eeg=True, seeg=True, ecog=True, exclude="bads")
-    info = mne.pick_info(epochs.info, picks)
+    epochs, rate = mne.read_epochs(path, preload=False), options["rate"]
+    picks, kind, lost = chosen(path, epochs.info, options["sensors"])
+    info = mne.pick_info(epochs.info, [epochs.ch_names.index(name) for name in picks])
     at = epochs.events[:, 0] / epochs.info["sfreq"]
     around = (float(epochs.times[0]), float(epochs.times[-1] + 1 / epochs.info["sfreq"]))
     if rate is not None and rate != epochs.info["sfreq"]:
@@ -217,34 +225,28 @@ def _epochs(
     words = [
         Event(float(onset), names[number]) for onset, number in zip(at, epochs.events[:, 2], strict=True)
     ]
-    return (
-        (epochs[k].get_data(picks=picks)[0] for k in range(len(words))),
-        words,
-        epochs.info["sfreq"],
-        info,
-        around,
-    )
+    values = (epochs[k].get_data(picks=picks)[0] for k in range(len(words)))
+    return Cut(values, words, epochs.info["sfreq"], info, kind, around, lost)
 
 
-def _raw(
-    path: Path, options: dict[str, Any]
-) -> tuple[Iterator[np.ndarray], list[Event], float, Any, tuple[float, float], list[tuple[str, str]]]:
-    """As `_epochs`, and the events that give no trial: where, and why."""
+def _raw(path: Path, options: dict[str, Any]) -> Cut:
     import mne
 
-    raw, lost = _opened(path)
-    raw.pick("data", exclude="bads")
-    beside = _beside(path)
-    events = read_events(beside, options["column"], options["kind"]) if beside else _annotated(raw)
-    if not events and beside:
+    raw, outside = _opened(path)
+    picks, kind, lost = chosen(path, raw.info, options["sensors"])
+    raw.pick(picks)
+    table = beside(path, "events")
+    known = table.exists()
+    events = read_events(table, options["column"], options["kind"]) if known else _annotated(raw)
+    if not events and known:
         what = f" of kind '{options['kind']}'" if options["kind"] else ""
-        raise HeschlError(f"{beside} has no event{what} in its column {options['column']}: choose another")
+        raise HeschlError(f"{table} has no event{what} in its column {options['column']}: choose another")
     if not events:
         raise HeschlError(f"{path} has neither events.tsv beside it nor annotations: say what was heard when")
     own, start, stop = raw.info["sfreq"], options["start"], options["stop"]
     named = [(event.onset, event.word) for event in events]
     there, more = inside(path, named, (start, stop), own, raw.n_times)
-    lost = [*more, *([] if beside else lost)]
+    lost += [*more, *([] if known else outside)]
     events, marked = _unmarked([events[k] for k in there], (start, stop), bad_stretches(raw))
     if not events:
         raise HeschlError(f"{path}: {marked[0][0]} and every other trial: {marked[0][1]}")
@@ -258,7 +260,7 @@ def _raw(
             value = raw[:, first : first + samples][0]
             yield value if rate == own else mne.filter.resample(value, up=rate, down=own, verbose="error")
 
-    return cut(), events, rate, raw.info, (start, stop), lost
+    return Cut(cut(), events, rate, raw.info, kind, (start, stop), lost)
 
 
 def _unmarked(

@@ -400,3 +400,33 @@ def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path) -> None:
     write_trials(tmp_path / "a.h5", iter(x), Known(["a", "b"] * 25), 100.0, ["E1", "E2", "E3"])
     recording, clips = corpus_parts(tmp_path / "a.h5", "a")
     assert len(clips) == 50 and np.array_equal(trials(recording).x[:], x)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"x_data": np.zeros((0, 2, 3, 4)), "y_data": np.zeros(0, int)},
+            r"x_data is \(0, 2, 3, 4\) of float64",
+        ),
+        ({"x_data": np.zeros((4, 2, 3, 4), "c8")}, "of complex64: give real numbers"),
+        ({"rate": 0.0}, "the rate is 0 Hz"),
+    ],
+)
+def test_what_is_no_map_is_refused(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    given = {"x_data": np.ones((4, 2, 3, 4)), "y_data": np.arange(4) % 2} | change
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["rate"] = given.pop("rate", 64.0)
+        for name, values in given.items():
+            file[name] = values
+    with pytest.raises(HeschlError, match=said):
+        imagined.read(tmp_path, words=["a", "b"])
+
+
+def test_names_may_be_numbers(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x_data"], file["y_data"] = np.ones((4, 2, 3, 4)), np.arange(4) % 2
+        file["channels"], file["blocks"] = np.array([7, 9]), np.array([1, 1, 2, 2])
+    corpus = imagined.read(tmp_path)
+    assert corpus.recordings[0].channels == ("7", "9")
+    assert [clip.labels["block"] for clip in corpus.clips] == ["1", "1", "2", "2"]

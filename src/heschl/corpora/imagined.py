@@ -132,14 +132,22 @@ def _subject(
             raise HeschlError(
                 f"{path} needs x_data (trial, channel, freq, time) and y_data (trial,), and holds {', '.join(file) or 'nothing'}"
             )
-        shape = file["x_data"].shape
+        shape, kept_as = file["x_data"].shape, file["x_data"].dtype
+        if 0 in shape or kept_as.kind not in "fiu":
+            raise HeschlError(
+                f"{path}: x_data is {shape} of {kept_as}: give real numbers, (trial, channel, freq, time) with one trial at least"
+            )
         told = file["y_data"]
         labels = _labels(path, told.asstr()[:] if told.dtype.kind == "O" else told[:], words)
         rate = float(file.attrs.get("rate", rate))
+        if not 0 < rate < float("inf"):
+            raise HeschlError(
+                f"{path}: the rate is {rate:g} Hz: give the steps of x_data a second, above zero"
+            )
         if channels is None and "channels" in file:
-            channels = [str(one) for one in file["channels"].asstr()[:]]
+            channels = _texts(file["channels"])
         own = np.asarray(file["positions"], float) if montage is None and "positions" in file else None
-        known = [str(one) for one in file["blocks"].asstr()[:]] if "blocks" in file else None
+        known = _texts(file["blocks"]) if "blocks" in file else None
     if len(labels) != shape[0]:
         raise HeschlError(f"{path}: x_data has {shape[0]} trials and y_data {len(labels)}: one label each")
     if channels is not None and len(channels) != shape[1]:
@@ -157,6 +165,12 @@ def _subject(
     recording = Recording(path.stem, subject, path, rate, kind, named, positions, space, heard)
     columns = {"word": labels, "block": known or runs(len(labels), min(blocks, len(labels)))}
     return recording, clips_of(recording, seconds, columns)
+
+
+def _texts(dataset: Any) -> list[str]:
+    """Names, which may be numbers too."""
+    values = dataset[:] if dataset.dtype.kind in "iufb" else dataset.asstr()[:]
+    return [str(one) for one in np.ravel(values)]
 
 
 def _finite(recording: Recording, told: Callable[[int], None]) -> tuple[np.ndarray, list[tuple[str, str]]]:

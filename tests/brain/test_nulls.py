@@ -178,6 +178,11 @@ def test_partition_finds_what_each_set_explains_alone_and_in_common() -> None:
             / ((y[test] - y[test].mean()) ** 2).sum()
         )
     np.testing.assert_allclose(alone, np.mean(scores), rtol=1e-9)
+    dead = {**sets, "b": np.hstack([sets["b"], np.full((4000, 1), 3.0)])}  # a unit that never answers
+    with_dead = partition(dead, y, RATE, LAGS, alphas=[1.0, 100.0], folds=4)
+    np.testing.assert_allclose(with_dead["unique"]["b"], found["unique"]["b"], atol=1e-12)
+    with pytest.raises(HeschlError, match="no unit of b ever changes"):
+        partition({**sets, "b": np.ones((4000, 2))}, y, RATE)
     with pytest.raises(HeschlError, match="1 sets"):
         partition({"a": unused}, y, RATE)
 

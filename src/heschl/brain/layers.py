@@ -201,7 +201,7 @@ def partition(
 
     Parameters
     ----------
-    sets: name -> (time, feature) or runs; two to four of them. Others: as in `heschl.brain.encode.fit_encoding`.
+    sets: name -> (time, feature) or runs; two to four of them. A feature that never changes is no column. Others: as in `heschl.brain.encode.fit_encoding`.
 
     Returns
     -------
@@ -212,8 +212,9 @@ def partition(
     if not 2 <= len(sets) <= 4:
         raise HeschlError(f"there are {len(sets)} sets of features: give two to four")
     names = list(sets)
-    joined = [series.paired(features, recording)[0] for features in sets.values()]
-    y = series.paired(sets[names[0]], recording)[1]
+    alive = {name: _alive(series.as_runs(features, name), name) for name, features in sets.items()}
+    joined = [series.paired(features, recording)[0] for features in alive.values()]
+    y = series.paired(alive[names[0]], recording)[1]
     joined = [standard(runs) for runs in joined]
     x = [np.concatenate(parts, 1) for parts in zip(*joined)]
     of = np.repeat(np.arange(len(names)), [runs[0].shape[1] for runs in joined])
@@ -274,7 +275,12 @@ def _beside(features: Any, control: Sequence[Array], name: str) -> list[Array]:
             f"{name} has runs of {[len(run) for run in runs]} samples and acoustics of {[len(run) for run in control]}: "
             "bring both to one rate and one length"
         )
+    return standard([run.astype(control[0].dtype) for run in _alive(runs, name)])
+
+
+def _alive(runs: Sequence[Array], name: str) -> list[Array]:
+    """Without the columns that never change."""
     alive = np.any([(run != runs[0][:1]).any(0) for run in runs], 0)
     if not alive.any():
         raise HeschlError(f"no unit of {name} ever changes: nothing can be said about it")
-    return standard([run[:, alive].astype(control[0].dtype) for run in runs])
+    return [run[:, alive] for run in runs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,25 @@ def test_a_recorded_sound_corrects_the_rows(tmp_path: Path) -> None:
     )
 
 
+def test_a_sound_too_short_for_the_clock_is_told_as_such(tmp_path: Path) -> None:
+    """Nothing is said against a channel that holds a sound of 12 s, and something is against one of 30 s that does not."""
+    heard = np.interp(
+        np.arange(round(40 * RATE)) / RATE - 5, np.arange(240_000) / 8000, np.abs(noise(30)), 0, 0
+    )
+    rows = [{"recording": "sub-07_run.npz", "start": 5, "stop": 17, "audio": "story.wav"}]
+    for more, channel, told in (
+        (
+            rows,
+            heard,
+            "story.wav: this sound lasts less than 15 s, too short to be found in the channel audio",
+        ),
+        (None, 0 * heard, "story.wav: this sound is not found in the channel audio"),
+    ):
+        corpus = read(one(tmp_path, more, audio=channel))
+        loaded = load_runs(corpus.recordings[0], corpus, 64, (4, 20), reference=None)
+        assert loaded.sync == (None,) and told in loaded.notes[0]
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -229,11 +249,19 @@ def test_rates_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_amplitude_of_a_band(tmp_path: Path) -> None:
+    mne = pytest.importorskip("mne")
     rate, t = 500.0, np.arange(40 * 500) / 500
     loud = 1 + 0.5 * np.sin(2 * np.pi * 2 * t)
     data = np.stack([loud * np.sin(2 * np.pi * 100 * t), np.random.default_rng(0).standard_normal(len(t))])
     corpus = read(one(tmp_path, data=data, rate=rate, kind="ecog"))
-    (stretch,) = load_runs(corpus.recordings[0], corpus, 64, (0.5, 15), power=(70, 150)).stretches
+    loaded = load_runs(corpus.recordings[0], corpus, 64, (0.5, 15), power=(70, 150))
+    (stretch,) = loaded.stretches
+    sizes = [
+        len(mne.filter.create_filter(None, rate, *band, verbose="error")) for band in ((0.5, 15), (70, 150))
+    ]
+    assert loaded.reach == math.ceil(
+        sum(size - 1 for size in sizes) / 2 / rate * 64
+    )  # two filters, one after the other
     at = (stretch.first + np.arange(len(stretch.x))) / 64 + 5
     np.testing.assert_allclose(stretch.x[200:-200, 0], 0.5 * np.sin(2 * np.pi * 2 * at)[200:-200], atol=0.03)
 

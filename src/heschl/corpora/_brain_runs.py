@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heschl.corpora._brain_files import facts, open_raw, quiet
-from heschl.corpora._brain_sync import REACH, Sync, measure
+from heschl.corpora._brain_sync import REACH, WINDOW, Sync, measure
 from heschl.files import read_audio
 from heschl.types import Corpus, Heard, HeschlError, Recording
 
@@ -81,9 +81,11 @@ def load_runs(
     broken: list[str] = []
     found: list[Stretch] = []
     syncs: list[Sync | None] = []
-    heard_for, taps, reach = 0.0, _taps(recording.rate, band), 0
-    if taps is not None:
-        reach = int(np.ceil((len(taps) - 1) / 2 / recording.rate * rate))
+    heard_for, taps = 0.0, _taps(recording.rate, band)
+    filters = [
+        one for one in (taps, None if power is None else _taps(recording.rate, power)) if one is not None
+    ]
+    reach = int(np.ceil(sum(len(one) - 1 for one in filters) / 2 / recording.rate * rate))
     for heard in recording.heard:
         sync, told = _sync(raw, recording, corpus, heard)
         syncs.append(sync)
@@ -285,8 +287,7 @@ def _sync(raw: Any, recording: Recording, corpus: Corpus, heard: Heard) -> tuple
     recorded = np.where(np.isfinite(recorded), recorded, 0)  # silence, of which envelopes say nothing
     sync = measure(recorded, recording.rate, wave, sample_rate, heard.start - a / recording.rate)
     if sync is None:
-        return (
-            None,
-            f"{head}: the channel {name} does not hold this sound, so onset and clock are not verified",
-        )
+        short = len(wave) < 1.5 * WINDOW * sample_rate
+        why = f"lasts less than {1.5 * WINDOW:g} s, too short to be found in" if short else "is not found in"
+        return None, f"{head}: this sound {why} the channel {name}, so onset and clock are not verified"
     return sync, f"{head}: {sync.sentence()}; corrected for both"

@@ -385,6 +385,17 @@ def test_overlapping_windows_never_stand_on_two_sides(tmp_path: Path) -> None:
             assert a != b or abs(start - begin) > 1 - 1e-4
 
 
+def test_a_sound_that_was_heard_again_is_told(tmp_path: Path) -> None:
+    listening.write_tiny(tmp_path)
+    rows = read_csv(tmp_path / "recordings.csv")
+    again = {**rows[0], "start": "21", "stop": "38"}
+    write_csv(tmp_path / "recordings.csv", [rows[0], again, rows[2], rows[3]], list(rows[0]))
+    found = listening.read(tmp_path, seconds=1.0, rate=64.0, band=(4.0, 25.0))
+    told = [one.why for one in found.skipped if one.where == "sub-01.npz, audio/story-0.wav"]
+    assert "it was heard again at 21.00 s: trials are of the first time alone" in told
+    assert max(one.stop for one in found.recordings[0].heard) < 20
+
+
 def test_what_has_no_window_is_told(tmp_path: Path) -> None:
     listening.write_tiny(tmp_path)
     with pytest.raises(HeschlError, match="no stretch of speech lasts so long"):

@@ -73,7 +73,7 @@ def read(
         "rate": rate,
         "band": band,
         "block": block,
-        "listening": 3,
+        "listening": 4,
     }
     clips: list[Clip] = []
     recordings: list[Recording] = []
@@ -165,11 +165,16 @@ def _write(
 ) -> None:
     seconds, delay, rate = (options[key] for key in ("seconds", "delay", "rate"))
     first = {str(one.clip): one for one in reversed(recording.heard)}  # of a sound that was heard twice
+    again = [one for one in recording.heard if one is not first[str(one.clip)]]
     recording = replace(recording, heard=tuple(sorted(first.values(), key=lambda one: one.start)))
     loaded = load_runs(recording, corpus, rate, options["band"], least=seconds)
     size, reach = round(seconds * rate), loaded.reach / rate
     found: list[tuple[np.ndarray, str, str, float]] = []  # values, name, block, begin in the recording
     lost = [("channels that are not finite", told) for told in loaded.broken]
+    lost += [
+        (str(one.clip), f"it was heard again at {one.start:.2f} s: trials are of the first time alone")
+        for one in again
+    ]
     for sound, own in starts.items():
         held = [one for one in loaded.stretches if one.clip == sound]
         edges, missing = _blocks(corpus.by_id[sound], options["block"]), 0

@@ -240,6 +240,27 @@ def test_controls_are_written_and_at_chance(run: Run) -> None:
     assert (run.folder / "decode" / "controls.png").stat().st_size > 10_000
 
 
+def test_hours_of_trials_that_overlap_count_once() -> None:
+    """Of two recordings: windows of 3 s round words a second apart, wider by what a filter saw; and trials of unknown times."""
+    from types import SimpleNamespace
+
+    from heschl.steps.decode_controls import _hours
+    from heschl.types import Clip, Heard
+
+    clips = [Clip(f"{r}/{k}", Path("x"), 10.0, {}, (), 0.0, 3.0, "frames") for r in "abc" for k in range(4)]
+    heard = {
+        "a": tuple(
+            Heard(k - 0.1, k + 3.1, f"a/{k}") for k in (2, 0, 1, 3)
+        ),  # 0 to 6 s, and the filter's ends
+        "b": tuple(Heard(10 * k - 0.1, 10 * k + 3.1, f"b/{k}") for k in range(4)),
+        "c": (Heard(0.0, 3.0, None, "word"),),
+    }
+    recordings = [SimpleNamespace(heard=one) for one in heard.values()]
+    held: Any = SimpleNamespace(corpus=SimpleNamespace(recordings=recordings))
+    assert 3600 * _hours(held, clips) == pytest.approx(6.2 + 12 + 12)
+    assert 3600 * _hours(held, clips[:1]) == pytest.approx(3)
+
+
 def test_a_mirrored_baseline_holds_nothing_of_what_follows() -> None:
     from heschl.steps.decode_controls import mirrored
 

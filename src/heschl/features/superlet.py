@@ -120,7 +120,8 @@ def superlet(
         return power
     mean = mean.reshape(logs.shape)
     resultant = mean.abs()
-    return Superlets(power, torch.where(resultant > 0, torch.sgn(mean), 1.0), resultant)
+    phase = torch.where(resultant > 0, torch.sgn(mean), 1.0)
+    return Superlets(power, phase, resultant.clamp_max(1.0))  # by rounding it may be a little more
 
 
 def reach(

@@ -216,6 +216,8 @@ def test_phonological_neighbours_are_near(tmp_path: Path) -> None:
     path = tmp_path / "lexicon.dict"
     path.write_text(LEXICON)
     assert spaces.pronunciations(path, ["Cat"]) == {"Cat": ("K", "AE", "T")}
+    (tmp_path / "told.dict").write_text("gdp G IY1 D IY1 P IY1 # abbrev\n")  # as cmudict.dict has it
+    assert spaces.pronunciations(tmp_path / "told.dict", ["gdp"])["gdp"][-2:] == ("P", "IY")
     table = spaces.phonology(path, ["cash", "cat", "money"])
     near = np.corrcoef(table)
     assert near[0, 1] > near[0, 2] + 0.2
@@ -247,6 +249,8 @@ def test_mean_mel_and_fewer_dimensions() -> None:
     assert spaces.fitted(vectors, 2).shape == (6, 2)
     with pytest.raises(HeschlError, match="no sound of 'c'"):
         spaces.mean_mel(mels, ["c"])
+    with pytest.raises(HeschlError, match="nothing is left in 4 numbers, which hold 4 of 5 directions"):
+        spaces.fitted(np.eye(5), 4)
 
 
 def test_shuffled_words_stay_in_their_block_and_subject() -> None:
@@ -272,6 +276,28 @@ def test_shuffled_words_stay_in_their_block_and_subject() -> None:
     assert task.in_epoch(0).target(clips[0]) == task.target(clips[0])
     with pytest.raises(HeschlError, match="'run', and clip xa0 has no such label"):
         Codebook(shuffled="run").bind(corpus)
+
+
+def test_shuffled_words_of_training_are_words_of_training(tmp_path: Path) -> None:
+    """Where words are tested that training never hears, a moved one of these would be taken for another."""
+    labels = [{"word": "abcd"[k % 4], "subject": "x", "block": "01"[k // 12]} for k in range(24)]
+    clips = tuple(Clip(f"c{k:02d}", Path("x"), 100.0, one, form="frames") for k, one in enumerate(labels))
+    corpus = Corpus("made up", clips, source="", licence="")
+    (tmp_path / "v.txt").write_text("a 1 0 0\nb 0 1 0\nc 0 0 1\nd 1 1 1\n")
+    train = [clip.id for clip in clips if clip.labels["word"] in "ac"]
+    task = Codebook("word", fixed=str(tmp_path / "v.txt"), shuffled="block").bind(corpus, train)
+    taught = [clip for clip in clips if clip.id in train]
+    assert {task.target(clip) for clip in taught} == {0, 2}
+    assert any(task.classes[task.target(clip)] != clip.labels["word"] for clip in taught)
+    # a block that lies in one part is permuted as ever
+    whole = {clip.id for clip in clips if clip.labels["block"] == "0"}
+    assert permuted(corpus, whole) == permuted(corpus, set())
+
+
+def permuted(corpus: Corpus, train: set[str]) -> dict[str, str]:
+    from heschl.tasks.codebook import moved_labels
+
+    return moved_labels(corpus, "word", "block", train=train)
 
 
 def trained_by(rank: int, devices: int, positive: bool) -> tuple[float, list[torch.Tensor]]:

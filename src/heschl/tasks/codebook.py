@@ -104,13 +104,17 @@ def _others(scores: Tensor, left_out: Tensor) -> Tensor:
     return torch.where(alone[:, 0], 0.0, total)
 
 
-def moved_labels(corpus: Corpus, label: str, within: str, seed: int = 0) -> dict[str, str]:
-    """Clip id -> label of another clip of the same subject and the same value of ``within``, permuted by the seed."""
-    groups: dict[tuple[str, str], list[Clip]] = {}
+def moved_labels(
+    corpus: Corpus, label: str, within: str, seed: int = 0, train: Collection[str] = ()
+) -> dict[str, str]:
+    """Clip id -> label of another clip of the same subject and the same value of ``within``, permuted by the seed; what is of
+    ``train`` changes places with what is of it too, so that nothing is taught that training does not hold."""
+    groups: dict[tuple[str, str, bool], list[Clip]] = {}
     for clip in corpus.clips:
         if within not in clip.labels:
             raise HeschlError(f"task.shuffled is '{within}', and clip {clip.id} has no such label")
-        groups.setdefault((clip.labels.get("subject", ""), clip.labels[within]), []).append(clip)
+        key = (clip.labels.get("subject", ""), clip.labels[within], clip.id in train)
+        groups.setdefault(key, []).append(clip)
     moved: dict[str, str] = {}
     for number, key in enumerate(sorted(groups)):
         own = groups[key]
@@ -196,7 +200,8 @@ class Codebook:
                 object.__setattr__(bound, "resolved", own)
                 object.__setattr__(bound, "taught", taught)
         if self.shuffled is not None:
-            object.__setattr__(bound, "moved", moved_labels(corpus, self.label, self.shuffled))
+            moved = moved_labels(corpus, self.label, self.shuffled, train=kept or ())
+            object.__setattr__(bound, "moved", moved)
         return bound
 
     def select(self, corpus: Corpus) -> Corpus:

@@ -80,7 +80,8 @@ def read_vectors(path: Path | str, words: Sequence[str]) -> np.ndarray:
 def pronunciations(path: Path | str, words: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Word -> its phones (ARPABET without stress), out of a dictionary in cmudict's format, the first one it gives.
 
-    Both layouts are read: "WORD P H O N" and "WORD 1 P H O N"; lines that begin with ";;;" are comments.
+    Both layouts are read: "WORD P H O N" and "WORD 1 P H O N"; lines that begin with ";;;" are comments, and so is what
+    follows " #".
 
     Raises
     ------
@@ -91,7 +92,7 @@ def pronunciations(path: Path | str, words: Sequence[str]) -> dict[str, tuple[st
     for line in _lines(path):
         if line.startswith(";;;"):
             continue
-        name, *phones = line.split()
+        name, *phones = line.split(" #", 1)[0].split()
         if name.lower() in wanted and name.lower() not in found:
             try:
                 found[name.lower()] = tuple(arpabet(one) for one in phones if not one.isdigit())
@@ -196,8 +197,13 @@ def fitted(vectors: np.ndarray, dim: int) -> np.ndarray:
     out = np.zeros((len(vectors), dim))
     keep = min(dim, len(size))
     out[:, :keep] = left[:, :keep] * size[:keep]
-    unit: np.ndarray = out / np.linalg.norm(out, axis=1, keepdims=True)
-    return unit.astype(np.float32)
+    left_of = np.linalg.norm(out, axis=1, keepdims=True)
+    if not (left_of > 1e-6).all():
+        raise HeschlError(
+            f"of the vector of word number {int(left_of.argmin()) + 1} nothing is left in {dim} numbers, which hold "
+            f"{keep} of {len(size)} directions: give the codebook more (model.dim)"
+        )
+    return np.asarray(out / left_of, np.float32)
 
 
 def _lines(path: Path) -> list[str]:

@@ -45,6 +45,7 @@ def test_words_that_are_not_there_leave_triplets_out() -> None:
     rows = triplet_table(book, names)
     assert len(rows) == sum(all(word in names for word in one) for one in TRIPLETS)
     assert triplet_tests(rows[:2]) == []
+    assert triplet_tests(triplet_table(np.eye(len(WORDS)), WORDS)) == []  # equally alike: nothing to test
     with pytest.raises(HeschlError):
         triplet_table(book, WORDS)
     with pytest.raises(HeschlError, match="zero"):

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from heschl.models.segment_encoder import SegmentEncoder
-from heschl.tasks.match import MatchLoss, cached_backward, match_loss, match_scores, read_candidates
+from heschl.tasks.match import MatchLoss, cached_backward, gathered, match_loss, match_scores, read_candidates
 from heschl.types import HeschlError
 
 
@@ -116,8 +116,12 @@ def on_one_of_two(rank: int, store: str, folder: str) -> None:
     both = nn.ModuleDict({"model": nn.parallel.DistributedDataParallel(model)})
     value = loss(both["model"](x[mine], places[mine], subject[mine]), y[mine], groups[mine])
     value.backward()
+    a, b = (torch.ones(2, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    ((gathered(a) + gathered(b)) * torch.arange(4.0)).sum().backward()  # one gradient goes to both
+    sums = [a.grad, b.grad]
     torch.save(
-        [value.item(), [p.grad for p in model.parameters()], loss.log_temperature.grad], f"{folder}/{rank}.pt"
+        [value.item(), [p.grad for p in model.parameters()], loss.log_temperature.grad, sums],
+        f"{folder}/{rank}.pt",
     )
     torch.distributed.destroy_process_group()
 
@@ -129,11 +133,13 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     assert [one.wait(timeout=60) for one in both] == [0, 0]
     value, grads, heat = whole()
     for rank in range(2):
-        found, own, own_heat = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        found, own, own_heat, sums = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert found == pytest.approx(value, abs=1e-10)
         for one, other in zip(own, grads):
             torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
         torch.testing.assert_close(own_heat, heat, rtol=0, atol=1e-10)
+        for one in sums:
+            assert one.tolist() == [2.0 * (2 * rank), 2.0 * (2 * rank + 1)]
 
 
 def test_temperature_is_learnt_or_fixed() -> None:

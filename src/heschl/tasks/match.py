@@ -151,7 +151,9 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         import torch.distributed as dist
 
-        whole = grads[0].contiguous()
+        whole = grads[0].clone(
+            memory_format=torch.contiguous_format
+        )  # what autograd gives is not ours to change
         dist.all_reduce(whole)
         first = sum(ctx.sizes[: dist.get_rank()])
         return whole[first : first + ctx.sizes[dist.get_rank()]], None

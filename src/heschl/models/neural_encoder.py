@@ -146,7 +146,7 @@ class NeuralEncoder(nn.Module):
         return Encoded(logits, embedding, self.codebook)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """For one optimiser: weights that decay; gains, biases, token and positions, which do not; the codebook."""
+        """For one optimiser: weights and positions, which decay; gains, biases and the token, which do not; the codebook."""
         own = {name: one for name, one in self.named_parameters() if one.requires_grad and name != "codebook"}
         matrices = [one for name, one in own.items() if one.ndim > 1 and name.split(".")[-1] != "token"]
         rest = [one for one in own.values() if not any(one is matrix for matrix in matrices)]

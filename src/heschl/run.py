@@ -298,7 +298,9 @@ def open_run(folder: Path | str | Run, *, trusted_only: bool = False) -> Run:
     except HeschlError as error:
         raise HeschlError(f"{folder / 'recipe.yaml'}: {str(error).removeprefix('the recipe: ')}") from None
     try:
-        expected = run_name(recipe, facts["corpus"]["fingerprint"], facts.get("init_fingerprint", ""))
+        heard = facts["corpus"]["fingerprint"], facts.get("init_fingerprint", "")
+        # in the names of earlier runs the shares of `also` were not counted
+        expected = {run_name(one, *heard) for one in (recipe, recipe.model_copy(update={"also": []}))}
         name, labels, shape = facts["run"], facts["labels"], facts["in_shape"]
     except (KeyError, TypeError) as error:
         raise HeschlError(
@@ -308,7 +310,7 @@ def open_run(folder: Path | str | Run, *, trusted_only: bool = False) -> Run:
         raise HeschlError(
             f"{folder / 'origin.json'}: labels are names and in_shape is whole numbers, and these were changed: restore the file"
         )
-    if expected != name:
+    if name not in expected:
         raise HeschlError(
             f"{folder / 'recipe.yaml'} is not the recipe that was trained ({name}): "
             "put it back, or train the changed recipe as a run of its own"

@@ -159,6 +159,15 @@ def test_the_name_belongs_to_the_experiment_alone(overrides: dict[str, Any], sam
     assert name.startswith("words-")
 
 
+def test_shares_of_further_corpora_belong_to_the_name() -> None:
+    def name(*shares: float | None) -> str:
+        also = [{"use": "spoken", "kind": "word", "speech": "energy", "share": share} for share in shares]
+        return run_name(load(BASE, {"also": also}), "corpus and further ones")
+
+    assert len({name(0.2), name(0.4), name(None), name(0.2, 0.4), name(0.4, 0.2)}) == 5
+    assert name(None) == name(None, None) == run_name(load(BASE), "corpus and further ones")
+
+
 def test_a_written_recipe_is_the_same_recipe(tmp_path: Path) -> None:
     recipe = load(
         BASE, {"task.labels": ["no", "yes", "on", "01", "1e3"], "train.optimiser": {"use": "SGD", "lr": 1e-9}}

@@ -471,3 +471,6 @@ def test_further_corpora_help_in_training_alone(recipe: Recipe, words_root: Path
         train(
             recipe(train=short(), also=[{"use": "words", "root": str(words_root)}]), runs=tmp_path, quiet=True
         )
+    other = train(recipe(train=short(), also=[{**also, "share": 0.25}]), runs=tmp_path / "runs", quiet=True)
+    assert other.name != run.name  # another experiment, and not one that is finished already
+    assert open_run(other.folder).recipe.also[0].share == 0.25

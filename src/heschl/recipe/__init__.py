@@ -62,6 +62,9 @@ def run_name(recipe: Recipe, corpus_fingerprint: str, init_fingerprint: str = ""
         target = section[int(last)] if isinstance(section, list) else section.get(last)
         if isinstance(target, dict) and "use" in target:
             target["use"] = plain_use(part.use, kind)
+    shares = [also.share for also in recipe.also]
+    if any(share is not None for share in shares):  # of the draws: no fingerprint of a corpus holds them
+        kept["also"] = shares
     text = json.dumps([kept, corpus_fingerprint, init_fingerprint], sort_keys=True, ensure_ascii=False)
     return f"{recipe.name}-{hashlib.sha256(text.encode('utf-8')).hexdigest()[:10]}"
 

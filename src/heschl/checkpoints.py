@@ -34,13 +34,11 @@ def about_weights(path: Path) -> dict[str, Any]:
 
 
 def last_weights(path: Path, name: str) -> dict[str, torch.Tensor]:
-    """The network's weights out of last.ckpt, which must belong to the run ``name``."""
-    held = read_checkpoint(path, name)
-    return {
-        key.removeprefix("model."): value
-        for key, value in held["state_dict"].items()
-        if key.startswith("model.")
-    }
+    """The network's weights out of last.ckpt, which must belong to the run ``name``; their running mean where it is kept
+    (`train.ema`), as in every other file of weights."""
+    held = read_checkpoint(path, name)["state_dict"]
+    prefix = "mean." if any(key.startswith("mean.") for key in held) else "model."
+    return {key.removeprefix(prefix): value for key, value in held.items() if key.startswith(prefix)}
 
 
 def read_checkpoint(path: Path, name: str) -> dict[str, Any]:

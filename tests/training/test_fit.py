@@ -122,6 +122,12 @@ def test_steps_and_short_epochs(recipe: Recipe, tmp_path: Path) -> None:
     run = train(recipe(train=plan), runs=tmp_path, quiet=True)
     assert [row["step"] for row in run.history] == [3, 6, 7]
 
+def test_the_last_weights_are_the_running_mean_as_the_others_are(recipe: Recipe, tmp_path: Path) -> None:
+    run = train(recipe(train=short(ema=0.9, checkpoint_every=1)), runs=tmp_path, quiet=True)
+    mean, last = run.weights("epoch-0001"), run.weights("last")
+    assert mean.keys() == last.keys() and all(torch.equal(mean[name], last[name]) for name in mean)
+
+
 
 @pytest.mark.slow
 def test_without_validation_the_latest_weights_are_kept(recipe: Recipe, tmp_path: Path) -> None:
@@ -192,6 +198,22 @@ def test_a_network_trained_elsewhere_becomes_a_run(recipe: Recipe, tmp_path: Pat
     kept = {"epochs": 0, "init": str(tmp_path / "w.safetensors")}
     labels = ["zero", "no", "yes"]
     task = {"use": "classify.Classify", "label": "word", "labels": labels}
+def test_weights_of_any_type_and_names_like_lightnings_are_taken(tmp_path: Path) -> None:
+    """bfloat16, which numpy does not know; and a network all of whose parts are its `model`."""
+    inner = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    outer = torch.nn.ModuleDict({"model": inner})
+    save_file(
+        {name: value.bfloat16() for name, value in inner.state_dict().items()}, tmp_path / "b.safetensors"
+    )
+    save_file(
+        {f"model.{name}": value for name, value in inner.state_dict().items()}, tmp_path / "m.safetensors"
+    )
+    for source, network in (("b", inner), ("m", inner), ("m", outer)):
+        start = read_start(str(tmp_path / f"{source}.safetensors"))
+        assert start is not None
+        assert put_weights(network, start, exact=True) == {"missing": [], "unexpected": [], "replaced": []}
+
+
     run = train(recipe(train=kept, task=task), runs=tmp_path, quiet=True)
     assert run.labels == tuple(labels) and run.task().classes == tuple(labels) and run.history == []
     assert all(torch.equal(value, first.weights()[name]) for name, value in run.weights().items())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from heschl.files import read_weights
@@ -48,14 +49,21 @@ def read_start(init: str | None) -> Start | None:
             f"train.init: no weights are called {init}: name a run folder, a file, or one of {', '.join(ours)}"
         )
     weights = open_run(path).weights("best") if path.is_dir() else read_weights(path)
-    for prefix in ("module.", "model."):  # what DataParallel and lightning put before every name
-        if weights and all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
     digest = hashlib.sha256()
-    for name in sorted(weights):
+    for name, value in sorted(_unwrapped(weights).items()):
         digest.update(name.encode("utf-8"))
-        digest.update(weights[name].detach().cpu().contiguous().view(-1).numpy().tobytes())
+        flat = value.detach().cpu().contiguous().view(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
     return Start(init, weights, digest.hexdigest()[:16])
+
+
+def _unwrapped(weights: Mapping[str, Tensor], own: Collection[str] = ()) -> dict[str, Tensor]:
+    """The weights without what DataParallel and lightning put before every name; a network may call its ``own`` so."""
+    for prefix in ("module.", "model."):
+        named = bool(own) and all(name.startswith(prefix) for name in own)
+        if weights and not named and all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return dict(weights)
 
 
 def put_weights(model: nn.Module, start: Start, exact: bool = False) -> dict[str, list[str]]:
@@ -75,19 +83,18 @@ def put_weights(model: nn.Module, start: Start, exact: bool = False) -> dict[str
     HeschlError: nothing fits, or with ``exact`` anything does not.
     """
     own: Mapping[str, Tensor] = model.state_dict()
-    replaced = sorted(
-        name for name in own if name in start.weights and own[name].shape != start.weights[name].shape
-    )
+    weights = _unwrapped(start.weights, own)
+    replaced = sorted(name for name in own if name in weights and own[name].shape != weights[name].shape)
     found = {
-        "missing": sorted(set(own) - set(start.weights)),
-        "unexpected": sorted(set(start.weights) - set(own)),
+        "missing": sorted(set(own) - set(weights)),
+        "unexpected": sorted(set(weights) - set(own)),
         "replaced": replaced,
     }
-    fits = {name: value for name, value in start.weights.items() if name in own and name not in replaced}
+    fits = {name: value for name, value in weights.items() if name in own and name not in replaced}
     told = "; ".join(f"{what}: {', '.join(names[:6])}" for what, names in found.items() if names)
     if exact and told:
         shapes = [
-            f"{name} {tuple(start.weights[name].shape)} for {tuple(own[name].shape)}" for name in replaced[:3]
+            f"{name} {tuple(weights[name].shape)} for {tuple(own[name].shape)}" for name in replaced[:3]
         ]
         more = f" ({'; '.join(shapes)})" if shapes else ""
         raise HeschlError(

@@ -18,9 +18,21 @@ from heschl.recipe import load
 from heschl.run import open_run
 from heschl.training.check import check_recipe
 from heschl.training.fit import train
+from heschl.training.keeper import Keeper
+from heschl.training.start import put_weights, read_start
+from heschl.training.survey import survey
 from heschl.types import HeschlError
 
 Recipe = Callable[..., dict[str, Any]]
+BASE: dict[str, Any] = {
+    "name": "small",
+    "corpus": "spoken",
+    "split": "fractions",
+    "feature": "mel.LogMel",
+    "model": "kws.KWS",
+    "task": {"use": "classify.Classify", "label": "word"},
+    "train": {"epochs": 9},
+}
 
 
 def short(**changes: Any) -> dict[str, Any]:
@@ -123,6 +135,24 @@ def test_steps_and_short_epochs(recipe: Recipe, tmp_path: Path) -> None:
     assert [row["step"] for row in run.history] == [3, 6, 7]
 
 def test_the_last_weights_are_the_running_mean_as_the_others_are(recipe: Recipe, tmp_path: Path) -> None:
+def test_how_much_better_counts_for_patience_alone(tmp_path: Path) -> None:
+    """The best weights are those of the best score, however little better; equal scores do not begin patience anew."""
+    from types import SimpleNamespace as Plain
+
+    stopping = {"patience": 3, "min_delta": 0.1}
+    scores = [0.50, 0.55, 0.59, 0.65, 0.65, 0.70, 0.66]
+    made = load(BASE, {"train.early_stopping": stopping, "train.monitor": "accuracy"})
+    keeper = Keeper(Plain(folder=tmp_path, recipe=made), 1, 99, lambda *_: {})  # type: ignore[arg-type]
+    best, begun = [], []
+    for k, score in enumerate(scores):
+        row = {"validation_accuracy": score, "validation_loss": 1 - 0.01 * k}
+        better = keeper._better(row)
+        keeper.best = row if better else keeper.best
+        best += [k] * better
+        begun += [k] * keeper._moves_on(row, better)
+    assert best == [0, 1, 2, 3, 4, 5] and begun == [0, 3]
+
+
     run = train(recipe(train=short(ema=0.9, checkpoint_every=1)), runs=tmp_path, quiet=True)
     mean, last = run.weights("epoch-0001"), run.weights("last")
     assert mean.keys() == last.keys() and all(torch.equal(mean[name], last[name]) for name in mean)

@@ -147,7 +147,11 @@ class ClipLength(_Section):
 
 class EarlyStopping(_Section):
     patience: int = Field(ge=1, description="epochs without a better validation score before training stops")
-    min_delta: float = Field(default=0.0, ge=0, description="how much better counts as better")
+    min_delta: float = Field(
+        default=0.0,
+        ge=0,
+        description="how much better counts as better for it; the best weights are kept all the same",
+    )
 
 
 def _early(value: Any) -> Any:

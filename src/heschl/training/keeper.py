@@ -92,6 +92,7 @@ class Keeper(Callback):
         self.validate, self.reports = validate, reports
         self.rows: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
+        self.mark: float | None = None  # the score that patience counts from
         self.waited = 0  # epochs without a better score
         self.ended = False
         self.seconds = 0.0  # of work, over all resumptions
@@ -99,7 +100,7 @@ class Keeper(Callback):
     state_key = "keeper"  # of its state in the checkpoint
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("rows", "best", "waited", "ended", "seconds")}
+        return {name: getattr(self, name) for name in ("rows", "best", "mark", "waited", "ended", "seconds")}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         for name, value in state_dict.items():
@@ -152,11 +153,11 @@ class Keeper(Callback):
         row |= {f"train_{name}": value for name, value in trained.items()}
         row |= {f"validation_{name}": value for name, value in validated.items()}
         self.rows.append(row)
-        if self._better(row):
-            self.best, self.waited = row, 0
+        better = self._better(row)
+        if better:
+            self.best = row
             self._keep(trainer, learner, "best", row)
-        else:
-            self.waited += 1
+        self.waited = 0 if self._moves_on(row, better) else self.waited + 1
         every = self.recipe.train.checkpoint_every
         if every and epoch % every == 0:
             self._keep(trainer, learner, f"epoch-{epoch:04d}", row)
@@ -172,12 +173,25 @@ class Keeper(Callback):
         monitor = "validation_" + self.recipe.train.monitor
         if self.best is None or monitor not in row:  # without a validation part the latest weights are kept
             return True
-        sign = -1 if monitor.endswith("loss") else 1
-        least = self.recipe.train.early_stopping.min_delta if self.recipe.train.early_stopping else 0.0
-        gain = sign * (row[monitor] - self.best[monitor])
+        gain = self._sign * (row[monitor] - self.best[monitor])
         if gain == 0:  # few speakers make coarse scores: of equal ones, the surer network
             return row["validation_loss"] < self.best["validation_loss"]
-        return gain > least
+        return gain > 0
+
+    def _moves_on(self, row: dict[str, float], better: bool) -> bool:
+        """Whether patience begins anew: with a better score or, where `min_delta` is asked for, with one that is that much
+        better than the one before which began it."""
+        score, stopping = row.get("validation_" + self.recipe.train.monitor), self.recipe.train.early_stopping
+        if score is None or stopping is None or not stopping.min_delta:
+            return better
+        if self.mark is not None and self._sign * (score - self.mark) <= stopping.min_delta:
+            return False
+        self.mark = score
+        return True
+
+    @property
+    def _sign(self) -> int:
+        return -1 if self.recipe.train.monitor == "loss" else 1
 
     def _keep(self, trainer: Trainer, learner: Learner, which: str, row: dict[str, float]) -> None:
         if trainer.is_global_zero:

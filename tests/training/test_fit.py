@@ -497,6 +497,27 @@ def test_a_class_that_is_never_trained_is_refused(recipe: Recipe, words_root: Pa
 
 
 # --- further corpora ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_clip_that_cannot_be_read_stops_no_training_wherever_it_stands(
+    place: int, recipe: Recipe, words_root: Path, tmp_path: Path
+) -> None:
+    """Its header is well, and its samples are no numbers; the network's input is tried on the first and the last clip."""
+    import shutil
+
+    import numpy as np
+    import soundfile
+
+    root = tmp_path / "data"
+    shutil.copytree(words_root, root)
+    made = recipe(corpus={"use": "words", "root": str(root)}, train=short())
+    first = survey(load(made)).parts["train"][place]
+    samples = np.full(round(first.rate * (first.stop or 0)), np.nan, np.float32)
+    soundfile.write(str(first.signal), samples, int(first.rate), subtype="FLOAT")
+    run = train(made, runs=tmp_path / "runs", quiet=True)
+    (row,) = read_csv(run.folder / "skipped.csv")
+    assert row["where"] == first.id and "not numbers" in row["why"] and run.finished
+
+
 
 
 def test_further_corpora_help_in_training_alone(recipe: Recipe, words_root: Path, tmp_path: Path) -> None:

@@ -190,6 +190,33 @@ def test_a_recurrent_network_over_whole_utterances(recipe: dict[str, Any], tmp_p
     assert train(recipe["path"], cut, runs=tmp_path / "runs", quiet=True).finished
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"use": "augment.Shift", "seconds": 0.1},
+        {"use": "augment.Roll"},
+        {"use": "augment.Crop", "seconds": 0.3},
+        {"use": "augment.Trim"},
+        {"use": "augment.Speed"},
+        {"use": "augment.Tempo"},
+    ],
+)
+def test_labels_of_frames_are_not_left_behind(
+    part: dict[str, Any], recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    """What moves sounds in time would teach a network other labels than those of what it hears."""
+    from heschl.types import HeschlError
+
+    (tmp_path / "recurrent_of_test.py").write_text(RECURRENT, encoding="utf-8")
+    changes = {
+        "feature": {"use": "mel.LogMel", "sample_rate": RATE, "n_mels": 12},
+        "model": {"use": "recurrent_of_test.Recurrent"},
+        "augment": [{"use": "augment.Gain"}, part],
+    }
+    with pytest.raises(HeschlError, match=f"augment: {part['use']} moves sounds in time.*remove it"):
+        train(recipe["path"], changes, runs=tmp_path / "runs", quiet=True)
+
+
 @pytest.mark.slow
 def test_stored_frames_train_both_kinds_of_network(tmp_path: Path) -> None:
     from heschl.corpora import frames

@@ -1,7 +1,8 @@
 """Augmentation: what a voice, a room or a microphone might have changed, for whole batches at once.
 
 Each is a small callable with ``on``, where it acts: "wave" on (batch, time) before the feature, "feature" on
-(batch, mel, frame) after it, "batch" on features and class weights together. All chance comes from `draws`
+(batch, mel, frame) after it, "batch" on features and class weights together; ``moves`` where sounds come to lie at other
+moments, so that labels of frames would no longer fit. All chance comes from `draws`
 (`heschl.features.draws.Draws`), a pure function of seed, epoch and clip, so that a clip is changed alike in
 whatever batch it sits (noise also depends on the batch's padded length). Ranges are [low, high]; levels in dB are relative to the clip's own RMS level.
 Augmentations act on training clips alone.
@@ -45,6 +46,7 @@ class Shift:
     """Moves the wave by up to ``seconds`` either way; what leaves is lost, zeros follow."""
 
     on = "wave"
+    moves = True
 
     def __init__(self, seconds: float, sample_rate: int) -> None:
         self.samples = round(seconds * sample_rate)
@@ -58,6 +60,7 @@ class Roll:
     """AudioNet-V1's shift: a circular move by a whole number of samples drawn from [-samples, samples)."""
 
     on = "wave"
+    moves = True
 
     def __init__(self, samples: int = 250) -> None:
         self.samples = samples
@@ -79,6 +82,7 @@ class Crop:
     """A random stretch of ``seconds``; a shorter clip is kept whole and padded with zeros."""
 
     on = "wave"
+    moves = True
 
     def __init__(self, seconds: float, sample_rate: int) -> None:
         self.samples = round(seconds * sample_rate)
@@ -101,6 +105,7 @@ class Trim:
     """
 
     on = "wave"
+    moves = True
 
     def __init__(self, sample_rate: int, below: Range = (15.0, 60.0), p: float = 1.0) -> None:
         self.hop = round(0.01 * sample_rate)
@@ -144,6 +149,7 @@ class Speed:
     """
 
     on = "wave"
+    moves = True
 
     def __init__(self, factor: Range = (0.9, 1.1)) -> None:
         self.factor = checked(factor, "Speed", "factor", positive=True)

@@ -47,6 +47,7 @@ class Tempo:
     """
 
     on = "feature"
+    moves = True
 
     def __init__(self, factor: Range = (0.85, 1.18)) -> None:
         self.factor = checked(factor, "Tempo", "factor", positive=True)

@@ -103,6 +103,11 @@ class Survey:
                 raise HeschlError(
                     f"augment: {part.use} mixes clips, and the task asks for each frame: remove it"
                 )
+            # a window's middle frame stays where it is
+            if self.frames and not self.per_frame and getattr(one, "moves", False):
+                raise HeschlError(
+                    f"augment: {part.use} moves sounds in time, and the task asks for each frame: remove it"
+                )
             if getattr(one, "needs_noise", False) and not self.corpus.noise:
                 raise HeschlError(
                     f"augment: {part.use} needs recordings of noise, and corpus {self.corpus.name} has none: remove it"
@@ -241,10 +246,9 @@ def _check_lengths(made: Survey, model: nn.Module) -> None:
 
 def _in_shape(made: Survey) -> tuple[int, ...]:
     """The network's input, tried on two real clips through feature and network."""
-    waves, rate = [], made.feature.sample_rate
-    clips = made.parts["train"][:1] + made.parts["train"][-1:]
-    for clip in clips:
-        waves.append(read_wave(clip, rate, made.sensors))
+    own = made.parts["train"]
+    tried = [_first_read(made, own), _first_read(made, own[::-1])]
+    clips, waves = [clip for clip, _ in tried], [wave for _, wave in tried]
     samples = sample_count(made)
     fixed = torch.zeros(2, *waves[0].shape[:-1], samples)
     for row, wave in zip(fixed, waves):
@@ -269,6 +273,23 @@ def _in_shape(made: Survey) -> tuple[int, ...]:
             f"{made.recipe.task.use} needs {wanted}: choose a network {'over frames' if made.frames else 'over clips'}"
         )
     return made.in_shape
+
+
+def _first_read(made: Survey, clips: Sequence[Clip]) -> tuple[Clip, Tensor]:
+    """The first clip that can be read, and its wave: those that cannot are left out when all are packed, and told of then.
+
+    Raises
+    ------
+    HeschlError: none can; what is wrong with the first.
+    """
+    wrong: HeschlError | None = None
+    for clip in clips:
+        try:
+            return clip, read_wave(clip, made.feature.sample_rate, made.sensors)
+        except HeschlError as error:
+            wrong = wrong or error
+    assert wrong is not None
+    raise wrong
 
 
 def sample_count(made: Survey) -> int:

@@ -36,8 +36,8 @@ def border(command: Callable[P, R]) -> Callable[P, R]:
                 return command(*args, **kwargs)
         except HeschlError as error:
             fail(str(error))
-        except KeyboardInterrupt:
-            fail("stopped; the same command goes on where it was", INTERRUPTED)
+        except KeyboardInterrupt as error:
+            fail(str(error) or "stopped; the same command goes on where it was", INTERRUPTED)
         except BrokenPipeError:  # `heschl ... | head`: the reader has seen enough
             sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
             raise typer.Exit(0) from None

@@ -122,6 +122,12 @@ def test_validation_scores_are_those_of_the_kept_network(recipe: Recipe, tmp_pat
     assert best["validation_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-4)
 
 
+def test_the_last_weights_are_the_running_mean_as_the_others_are(recipe: Recipe, tmp_path: Path) -> None:
+    run = train(recipe(train=short(ema=0.9, checkpoint_every=1)), runs=tmp_path, quiet=True)
+    mean, last = run.weights("epoch-0001"), run.weights("last")
+    assert mean.keys() == last.keys() and all(torch.equal(mean[name], last[name]) for name in mean)
+
+
 def test_early_stopping_ends_and_stays_ended(recipe: Recipe, tmp_path: Path) -> None:
     frozen = short(epochs=30, early_stopping=2, optimiser={"use": "SGD", "lr": 0.0}, monitor="accuracy")
     run = train(recipe(train=frozen), runs=tmp_path, quiet=True)
@@ -129,12 +135,6 @@ def test_early_stopping_ends_and_stays_ended(recipe: Recipe, tmp_path: Path) -> 
     assert len(train(recipe(train=frozen), runs=tmp_path, quiet=True).history) == 3
 
 
-def test_steps_and_short_epochs(recipe: Recipe, tmp_path: Path) -> None:
-    plan = {"steps": 7, "epoch_clips": 12, "batch": 4}
-    run = train(recipe(train=plan), runs=tmp_path, quiet=True)
-    assert [row["step"] for row in run.history] == [3, 6, 7]
-
-def test_the_last_weights_are_the_running_mean_as_the_others_are(recipe: Recipe, tmp_path: Path) -> None:
 def test_how_much_better_counts_for_patience_alone(tmp_path: Path) -> None:
     """The best weights are those of the best score, however little better; equal scores do not begin patience anew."""
     from types import SimpleNamespace as Plain
@@ -153,16 +153,33 @@ def test_how_much_better_counts_for_patience_alone(tmp_path: Path) -> None:
     assert best == [0, 1, 2, 3, 4, 5] and begun == [0, 3]
 
 
-    run = train(recipe(train=short(ema=0.9, checkpoint_every=1)), runs=tmp_path, quiet=True)
-    mean, last = run.weights("epoch-0001"), run.weights("last")
-    assert mean.keys() == last.keys() and all(torch.equal(mean[name], last[name]) for name in mean)
-
+def test_steps_and_short_epochs(recipe: Recipe, tmp_path: Path) -> None:
+    plan = {"steps": 7, "epoch_clips": 12, "batch": 4}
+    run = train(recipe(train=plan), runs=tmp_path, quiet=True)
+    assert [row["step"] for row in run.history] == [3, 6, 7]
 
 
 @pytest.mark.slow
 def test_without_validation_the_latest_weights_are_kept(recipe: Recipe, tmp_path: Path) -> None:
     run = train(recipe(split={"use": "fractions", "validation": 0.0, "test": 0.2}), runs=tmp_path, quiet=True)
     assert all(torch.equal(value, run.weights()[name]) for name, value in run.weights("last").items())
+
+
+def test_stopped_by_hand_it_says_how_to_go_on(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C stays one, for whoever called: no exit of the whole session."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "_end_epoch", stop)
+        with pytest.raises(KeyboardInterrupt, match="stopped: the same command goes on from .*small-"):
+            train(recipe(), runs=tmp_path)
+    assert "stopped" not in capsys.readouterr().err  # the command line says it
+    run = train(recipe(), runs=tmp_path, quiet=True)
+    assert run.finished and "stopped: the same command" in (run.folder / "train.log").read_text()
 
 
 # --- weights to start from ---------------------------------------------------------------------------------
@@ -179,6 +196,22 @@ def test_starting_from_a_run_a_safetensors_and_a_state_dict(recipe: Recipe, tmp_
     assert len({run.name for run in runs}) == 1  # the same weights, wherever they lie
     for name, value in dict(runs[0].model().named_parameters()).items():
         assert torch.equal(value, first.weights()[name])
+
+
+def test_weights_of_any_type_and_names_like_lightnings_are_taken(tmp_path: Path) -> None:
+    """bfloat16, which numpy does not know; and a network all of whose parts are its `model`."""
+    inner = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    outer = torch.nn.ModuleDict({"model": inner})
+    save_file(
+        {name: value.bfloat16() for name, value in inner.state_dict().items()}, tmp_path / "b.safetensors"
+    )
+    save_file(
+        {f"model.{name}": value for name, value in inner.state_dict().items()}, tmp_path / "m.safetensors"
+    )
+    for source, network in (("b", inner), ("m", inner), ("m", outer)):
+        start = read_start(str(tmp_path / f"{source}.safetensors"))
+        assert start is not None
+        assert put_weights(network, start, exact=True) == {"missing": [], "unexpected": [], "replaced": []}
 
 
 @pytest.mark.slow
@@ -228,22 +261,6 @@ def test_a_network_trained_elsewhere_becomes_a_run(recipe: Recipe, tmp_path: Pat
     kept = {"epochs": 0, "init": str(tmp_path / "w.safetensors")}
     labels = ["zero", "no", "yes"]
     task = {"use": "classify.Classify", "label": "word", "labels": labels}
-def test_weights_of_any_type_and_names_like_lightnings_are_taken(tmp_path: Path) -> None:
-    """bfloat16, which numpy does not know; and a network all of whose parts are its `model`."""
-    inner = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
-    outer = torch.nn.ModuleDict({"model": inner})
-    save_file(
-        {name: value.bfloat16() for name, value in inner.state_dict().items()}, tmp_path / "b.safetensors"
-    )
-    save_file(
-        {f"model.{name}": value for name, value in inner.state_dict().items()}, tmp_path / "m.safetensors"
-    )
-    for source, network in (("b", inner), ("m", inner), ("m", outer)):
-        start = read_start(str(tmp_path / f"{source}.safetensors"))
-        assert start is not None
-        assert put_weights(network, start, exact=True) == {"missing": [], "unexpected": [], "replaced": []}
-
-
     run = train(recipe(train=kept, task=task), runs=tmp_path, quiet=True)
     assert run.labels == tuple(labels) and run.task().classes == tuple(labels) and run.history == []
     assert all(torch.equal(value, first.weights()[name]) for name, value in run.weights().items())
@@ -480,23 +497,6 @@ def test_what_is_left_out_is_listed(recipe: Recipe, words_root: Path, tmp_path: 
         train({**made, "seed": 8}, runs=tmp_path / "runs", quiet=True, strict=True)
 
 
-def test_a_class_that_is_never_trained_is_refused(recipe: Recipe, words_root: Path, tmp_path: Path) -> None:
-    import shutil
-
-    root = tmp_path / "data"
-    shutil.copytree(words_root, root)
-    (root / "rare").mkdir()
-    shutil.copy(root / "yes" / "00000000_nohash_0.wav", root / "rare" / "00000000_nohash_0.wav")
-    split = {"use": "leave_one_out", "fold": 0}
-    with pytest.raises(HeschlError, match=r"training part.*rare"):
-        train(
-            recipe(corpus={"use": "words", "root": str(root)}, split=split),
-            runs=tmp_path / "runs",
-            quiet=True,
-        )
-
-
-# --- further corpora ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("place", [0, -1])
 def test_a_clip_that_cannot_be_read_stops_no_training_wherever_it_stands(
     place: int, recipe: Recipe, words_root: Path, tmp_path: Path
@@ -518,6 +518,23 @@ def test_a_clip_that_cannot_be_read_stops_no_training_wherever_it_stands(
     assert row["where"] == first.id and "not numbers" in row["why"] and run.finished
 
 
+def test_a_class_that_is_never_trained_is_refused(recipe: Recipe, words_root: Path, tmp_path: Path) -> None:
+    import shutil
+
+    root = tmp_path / "data"
+    shutil.copytree(words_root, root)
+    (root / "rare").mkdir()
+    shutil.copy(root / "yes" / "00000000_nohash_0.wav", root / "rare" / "00000000_nohash_0.wav")
+    split = {"use": "leave_one_out", "fold": 0}
+    with pytest.raises(HeschlError, match=r"training part.*rare"):
+        train(
+            recipe(corpus={"use": "words", "root": str(root)}, split=split),
+            runs=tmp_path / "runs",
+            quiet=True,
+        )
+
+
+# --- further corpora ---------------------------------------------------------------------------------------
 
 
 def test_further_corpora_help_in_training_alone(recipe: Recipe, words_root: Path, tmp_path: Path) -> None:
@@ -540,10 +557,10 @@ def test_further_corpora_help_in_training_alone(recipe: Recipe, words_root: Path
     assert parts["validation"]["clips"] == len(run.split.validation)
     assert sum("chat" in row["where"] for row in read_csv(run.folder / "skipped.csv")) == 6
     assert run.labels == ("no", "yes", "zero")
+    other = train(recipe(train=short(), also=[{**also, "share": 0.25}]), runs=tmp_path / "runs", quiet=True)
+    assert other.name != run.name  # another experiment, and not one that is finished already
+    assert open_run(other.folder).recipe.also[0].share == 0.25
     with pytest.raises(HeschlError, match="also"):
         train(
             recipe(train=short(), also=[{"use": "words", "root": str(words_root)}]), runs=tmp_path, quiet=True
         )
-    other = train(recipe(train=short(), also=[{**also, "share": 0.25}]), runs=tmp_path / "runs", quiet=True)
-    assert other.name != run.name  # another experiment, and not one that is finished already
-    assert open_run(other.folder).recipe.also[0].share == 0.25

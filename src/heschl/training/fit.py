@@ -65,6 +65,7 @@ def train(
     Raises
     ------
     HeschlError: one sentence on what is wrong with recipe, data or disk.
+    KeyboardInterrupt: it was stopped; the same call goes on.
     """
     if not isinstance(recipe, Recipe):
         recipe = load(recipe, overrides)
@@ -289,9 +290,12 @@ class _Training:
         learner.train()
         try:
             trainer.fit(learner, ckpt_path=last, weights_only=True)
-        except SystemExit:  # lightning's answer to Ctrl-C
-            self.voice(f"stopped: the same command goes on from {self.folder}")
-            raise
+        except SystemExit as error:  # lightning's answer to Ctrl-C, which would end a whole session of Python
+            if rank() != 0 or not isinstance(error.__context__, KeyboardInterrupt):
+                raise
+            said = f"stopped: the same command goes on from {self.folder}"
+            self.voice(said, aloud=False)
+            raise KeyboardInterrupt(said) from None
         except RuntimeError as error:
             if trainer.world_size > 1 and _LOST.search(str(error)):
                 raise HeschlError(

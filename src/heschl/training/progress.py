@@ -28,8 +28,9 @@ class Voice:
         self.log: Path | None = None
         self.held: list[str] = []
 
-    def __call__(self, text: str) -> None:
-        self.console.print(text, markup=False)
+    def __call__(self, text: str, aloud: bool = True) -> None:
+        if aloud:
+            self.console.print(text, markup=False)
         self.held.append(f"{now()} {text}\n")
         if self.log is not None:
             with self.log.open("a", encoding="utf-8") as file:

@@ -48,6 +48,8 @@ def test_choices_are_read():
             "m={use: c.D, k: [1, 2]},null",
             "one=7",
             "p=1e-3,2e-3",
+            "corpus.root=../data",
+            "also.0.root=/x/take #2,/x/take #3",
         ]
     )
     assert found == {
@@ -58,6 +60,8 @@ def test_choices_are_read():
         "m": [{"use": "c.D", "k": [1, 2]}, None],
         "one": [7],
         "p": [1e-3, 2e-3],
+        "corpus.root": ["../data"],
+        "also.0.root": ["/x/take #2", "/x/take #3"],
     }
     for text, said in [
         ("a", "nothing to try"),

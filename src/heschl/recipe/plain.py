@@ -176,12 +176,15 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
             raise HeschlError(f"'{text}' is not an override: write key=value, for example train.epochs=3")
-        found = parse_value(value, f"the override {key.strip()}")
-        whole = value.strip()
-        # nobody comments an argument, and folders are called "take #2": YAML would end such a name at its #
-        cut = isinstance(found, str) and re.match(re.escape(found) + r"\s+#", whole)
-        values[key.strip()] = whole if cut else found
+        values[key.strip()] = parse_argument(value, f"the override {key.strip()}")
     return values
+
+
+def parse_argument(text: str, where: str) -> Any:
+    """As `parse_value`, of what was typed: nobody comments an argument, and folders are called "take #2": YAML would end
+    such a name at its #."""
+    found, whole = parse_value(text, where), text.strip()
+    return whole if isinstance(found, str) and re.match(re.escape(found) + r"\s+#", whole) else found
 
 
 def override(raw: dict[str, Any], key: str, value: Any, where: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from heschl.files import write_csv, write_json
 from heschl.recipe import load
-from heschl.recipe.plain import parse_value
+from heschl.recipe.plain import parse_argument
 from heschl.run import Run
 from heschl.steps.evaluate import scores_of
 from heschl.steps.workers import backend
@@ -63,10 +63,10 @@ def parse_choices(texts: Sequence[str]) -> dict[str, list[Any] | Between]:
         if key in found:
             raise HeschlError(f"{key} is named twice: give all of its values at once, {key}=a,b,c")
         where = f"the values of {key}"
-        parts = [parse_value(part, where) for part in _parted(values)]
+        parts = [parse_argument(part, where) for part in _parted(values)]
         low, dots, high = values.partition("..")
-        if dots and len(parts) == 1:
-            ends = [parse_value(end, where) for end in (low, high)]
+        if dots and len(parts) == 1 and not {"/", "\\"} & set(values):  # nor a folder, ../data
+            ends = [parse_argument(end, where) for end in (low, high)]
             ends = [float(end) if isinstance(end, str) and _is_number(end) else end for end in ends]
             if (
                 not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)

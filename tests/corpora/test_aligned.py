@@ -217,6 +217,26 @@ def test_csv_with_labels_and_quality(tmp_path):
         aligned.read(tmp_path / "times.csv", columns={"phone": "q"})
 
 
+def test_tables_may_name_files_by_whole_paths_and_by_backslashes(tmp_path):
+    """As aligners write them, on any system: the labels of such a file are found, and its clip has an id."""
+    tone(tmp_path / "elsewhere" / "1.wav")
+    tone(tmp_path / "corpus" / "a" / "2.wav")
+    whole = (tmp_path / "elsewhere" / "1.wav").as_posix()
+    table = write(
+        tmp_path / "corpus" / "times.csv",
+        f"file,start,end,phone\n{whole},0,0.5,AA\na\\2.wav,0,0.5,IY\n",
+    )
+    write(tmp_path / "corpus" / "index.csv", f"file,speaker\n{whole},eve\na\\2.wav,bob\n")
+    write(tmp_path / "corpus" / "good.csv", f"file,auc\n{whole},0.9\na\\2.wav,0.2\n")
+    corpus = aligned.read(table)
+    assert {clip.id: clip.labels["speaker"] for clip in corpus.clips} == {
+        "../elsewhere/1": "eve",
+        "a/2": "bob",
+    }
+    best = aligned.read(table, quality="good.csv", keep={"auc": {"min": 0.5}})
+    assert [clip.id for clip in best.clips] == ["../elsewhere/1"]
+
+
 def test_own_table_of_symbols(tmp_path):
     csv_tree(tmp_path)
     corpus = aligned.read(tmp_path, columns=NAMED, symbols={"G": "K", "OW0": ""})

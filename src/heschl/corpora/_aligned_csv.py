@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -61,6 +62,18 @@ def find(folder: Path, columns: Mapping[str, str] | None) -> Path:
     return fitting[0]
 
 
+def below(folder: Path, path: Path) -> str:
+    """A file's path from a folder on, with forward slashes; of one that lies elsewhere, by way of the folders above."""
+    try:
+        return path.relative_to(folder).as_posix()
+    except ValueError:
+        return Path(os.path.relpath(path, folder)).as_posix()
+
+
+def _file(cell: str) -> str:
+    return PurePosixPath(cell.replace("\\", "/")).as_posix()
+
+
 def spans_by_file(table: Path, columns: Mapping[str, str] | None) -> dict[str, list[Span]]:
     """Phones and words of each file, in the table's order; seconds."""
     rows = read_csv(table)
@@ -72,7 +85,7 @@ def spans_by_file(table: Path, columns: Mapping[str, str] | None) -> dict[str, l
     phones: dict[str, list[Span]] = {}
     words: dict[str, list[tuple[tuple[str, str], Span]]] = {}
     for number, row in enumerate(rows, 2):
-        file = PurePosixPath(row[names["file"]].replace("\\", "/")).as_posix()
+        file = _file(row[names["file"]])
         try:
             span = Span(row[names["phone"]], float(row[names["start"]]), float(row[names["stop"]]))
         except ValueError as error:
@@ -100,7 +113,7 @@ def labels_by_file(folder: Path, name: str | None, usual: tuple[str, ...]) -> di
         if name is None:
             return {}
         raise HeschlError(f"{table} has no column 'file', by which labels are joined: rename one")
-    return {row[column]: {key: value for key, value in row.items() if key != column} for row in rows}
+    return {_file(row[column]): {key: value for key, value in row.items() if key != column} for row in rows}
 
 
 def limits(
@@ -138,7 +151,7 @@ def kept(
     out: dict[str, Path] = {}
     why: Counter[str] = Counter()
     for name, path in paths.items():
-        row = rows.get(name, rows.get(path.relative_to(table.parent).as_posix()))
+        row = rows.get(name, rows.get(below(table.parent, path)))
         failed = (
             ["no row"]
             if row is None

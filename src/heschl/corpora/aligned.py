@@ -17,7 +17,7 @@ Licence and citation: those of the recordings.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -137,7 +137,7 @@ def read(
 
 
 def _id(folder: Path, path: Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
+    return PurePosixPath(_aligned_csv.below(folder, path)).with_suffix("").as_posix()
 
 
 def _found_format(root: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from heschl import files
+from heschl.corpora._headers import header
 from heschl.types import HeschlError
 
 
@@ -36,6 +38,21 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a name that is no text cannot be given")
+def test_a_name_that_is_no_text_is_told_in_a_sentence(tmp_path: Path) -> None:
+    """An archive of another age: latin-1 in a name. What is told of it can be written down."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
+    soundfile.write(str(tmp_path / "x.wav"), np.zeros(100), 8000)
+    (tmp_path / "x.wav").rename(path)
+    for read in (files.audio_info, header):
+        with pytest.raises(HeschlError, match="has a name that is no UTF-8 text: rename it") as caught:
+            read(path)
+    files.write_csv(tmp_path / "skipped.csv", [{"why": str(caught.value)}], ["why"])
+    assert "caf\\udce9.wav has a name" in files.read_csv(tmp_path / "skipped.csv")[0]["why"]
+    files.write_json(tmp_path / "a.json", {"file": str(path)})
+    assert files.read_json(tmp_path / "a.json") == {"file": str(path)}
 
 
 def test_what_cannot_be_written_says_where_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

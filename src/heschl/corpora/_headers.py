@@ -41,7 +41,7 @@ def header(path: Path) -> AudioInfo:
                 return audio_info(path)  # which says what is wrong
             if file.format == "FLAC":
                 whole = _last_sample_is_there(file)
-    except (soundfile.LibsndfileError, RuntimeError, OSError):
+    except (soundfile.LibsndfileError, RuntimeError, OSError, UnicodeEncodeError):
         return audio_info(path)
     if not whole:
         raise HeschlError(

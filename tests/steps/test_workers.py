@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import joblib
@@ -32,6 +36,48 @@ def test_no_more_processes_are_started_than_there_are_units(
 ) -> None:
     with backend(workers, units=units) as parallel:
         assert parallel.n_jobs == started
+
+
+BEATING = """\
+import os, sys, time
+from pathlib import Path
+import joblib
+from heschl.steps.workers import backend
+
+def beat(folder):
+    for k in range(600):
+        Path(folder, str(os.getpid())).write_text(str(k))
+        time.sleep(0.1)
+
+if __name__ == "__main__":
+    with backend(2) as parallel:
+        list(parallel(joblib.delayed(beat)(sys.argv[1]) for _ in range(2)))
+"""
+
+
+@pytest.mark.slow
+def test_processes_end_with_the_one_that_gives_them_work(tmp_path: Path) -> None:
+    (tmp_path / "beating.py").write_text(BEATING, encoding="utf-8")
+    beats = tmp_path / "beats"
+    beats.mkdir()
+    one = subprocess.Popen([sys.executable, tmp_path / "beating.py", beats])
+    try:
+        for _ in range(600):
+            if len(list(beats.iterdir())) == 2:
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError("no process began")
+    finally:
+        one.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+        one.wait()
+
+    def told() -> list[str]:
+        time.sleep(1.5)
+        return [path.read_text(encoding="utf-8") for path in sorted(beats.iterdir())]
+
+    told()
+    assert told() == told()
 
 
 @pytest.mark.slow

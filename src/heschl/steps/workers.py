@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -13,6 +16,7 @@ from heschl.types import HeschlError
 PATIENCE = (
     30  # seconds that a scheduler is given to show a worker; jobs of a queue are waited for without end
 )
+PULSE = 1.0  # seconds between two looks at whether the process that gives work is there
 
 
 @contextmanager
@@ -21,7 +25,8 @@ def backend(workers: int = 1, dask: str | None = None, units: int | None = None)
 
     No more processes are started than there are units, where their number is given: loky starts all that it is asked for.
 
-    A worker that dies loses only the unit that it was at, and dask gives that to another.
+    A worker that dies loses only the unit that it was at, and dask gives that to another. Processes end with this one, even
+    where it is killed.
 
     Parameters
     ----------
@@ -49,11 +54,22 @@ def backend(workers: int = 1, dask: str | None = None, units: int | None = None)
             yield joblib.Parallel(n_jobs=-1, pre_dispatch="all", return_as="generator_unordered")
         return
     with (
-        joblib.parallel_config("loky", inner_max_num_threads=1)
+        joblib.parallel_config("loky", inner_max_num_threads=1, initializer=_tied_to, initargs=(os.getpid(),))
         if workers > 1
         else joblib.parallel_config("sequential")
     ):
         yield joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
+
+
+def _tied_to(parent: int) -> None:
+    """Ends this process when the one that gives it work is gone, however that ended: its unit would go on unseen."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PULSE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

@@ -218,11 +218,11 @@ def mel_filterbank(
 
     Returns
     -------
-    (mel, n_fft // 2 + 1), float64.
+    (mel, n_fft // 2 + 1), float64; a row of zeros for a filter so narrow that it holds no bin.
 
     Raises
     ------
-    HeschlError: the band is not inside [0, rate / 2], or a filter is so narrow that it holds no bin.
+    HeschlError: the band is not inside [0, rate / 2].
     """
     top = rate / 2 if f_max is None else f_max
     if not 0 <= f_min < top <= rate / 2:

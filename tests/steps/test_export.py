@@ -15,7 +15,7 @@ import torch
 
 from heschl.run import Run
 from heschl.steps import graphs
-from heschl.steps.export import export
+from heschl.steps.export import _told, export
 from heschl.steps.graphs import clips_of, fitted
 from heschl.steps.listen import Event, _events, _mean, false_alarms, listen
 from heschl.steps.networks import answers, open_network
@@ -105,6 +105,13 @@ def test_a_folder_for_the_hub(digits: Run, tmp_path: Path) -> None:
     for name, value in load_file(tmp_path / "hub" / "model.safetensors").items():
         assert torch.equal(value, digits.weights()[name])
     assert "synthetic speech" in (tmp_path / "hub" / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_card_knows_nobody_where_speakers_are_unknown() -> None:
+    scores = {"balanced_accuracy": {"value": 0.5}, "group": "clip", "n_groups": None, "chance": 0.25}
+    assert (
+        _told({"scores": scores}) == "balanced accuracy 50.0 %, an unknown number of speakers, chance 25.0 %"
+    )
 
 
 def test_an_archive_holds_the_run_and_its_checksums(digits: Run, tmp_path: Path) -> None:

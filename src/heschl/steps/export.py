@@ -21,6 +21,7 @@ import torch
 
 from heschl.brain.activity import record
 from heschl.checkpoints import save_weights
+from heschl.corpora._headers import counted
 from heschl.files import read_json, read_text, replacing, write_json, write_text
 from heschl.run import Run, open_run
 from heschl.steps.export_brain import export_bids, export_mne
@@ -185,9 +186,10 @@ def _told(held: dict[str, Any]) -> str:
         return "scored; see evaluate/"
     low, high = best.get("low"), best.get("high")
     between = f" [{100 * low:.1f}, {100 * high:.1f}]" if low is not None and high is not None else ""
+    groups, group = scores.get("n_groups"), scores.get("group", "speaker")
+    whose = counted(groups, group) if groups else "an unknown number of speakers"
     return (
-        f"balanced accuracy {100 * best['value']:.1f} %{between}, {scores.get('n_groups', '?')} "
-        f"{scores.get('group', 'speaker')}s, chance {100 * scores.get('chance', 0):.1f} %"
+        f"balanced accuracy {100 * best['value']:.1f} %{between}, {whose}, chance {100 * scores.get('chance', 0):.1f} %"
         + (" (synthetic speech)" if held.get("synthetic") else "")
     )
 

@@ -8,6 +8,7 @@ import shutil
 import warnings
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
@@ -21,7 +22,7 @@ from heschl.run import Run, open_run
 from heschl.steps.crossval import crossval
 from heschl.steps.evaluate import evaluate, scores_of, segment_rows
 from heschl.steps.networks import Answer, answers, open_network
-from heschl.steps.predict import LONGEST, find_recordings, predict
+from heschl.steps.predict import LONGEST, find_recordings, grid_names, predict
 from heschl.training.fit import train
 from heschl.types import Clip, HeschlError, Skipped
 
@@ -255,6 +256,36 @@ def test_long_recordings_are_heard_in_windows_and_bad_ones_named(digits, tmp_pat
 
 
 def test_nothing_to_hear_is_said(digits, tmp_path):
+def test_whatever_cannot_be_heard_is_named(digits, tmp_path):
+    """Names with a number sign, links that lead nowhere."""
+    sound(tmp_path / "take #1.wav", 0.4)
+    (tmp_path / "take #2.wav").write_text("no sound", encoding="utf-8")
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    table = predict(digits, [tmp_path]).set_index("file")["error"]
+    assert len(table) == 3 and table[str(tmp_path / "take #1.wav")] == ""
+    assert "not audio" in table[str(tmp_path / "take #2.wav")]
+    assert "gone.wav is not there" in table[str(tmp_path / "gone.wav")]
+
+
+def test_every_recording_has_a_textgrid_of_its_own():
+    files = [
+        "a/x/1/r.wav",
+        "b/x/1/r.wav",
+        "c/s.wav",
+        "c/s.flac",
+        "a-b/t.wav",
+        "a/b-t.wav",
+        "d/a-b-t.wav",
+        "alone.wav",
+    ]
+    names = grid_names([Path(file) for file in files])
+    assert len(set(names.values())) == len(files)
+    assert names[Path("alone.wav")] == "alone" and names[Path("a/x/1/r.wav")] == "a-x-1-r"
+    assert names[Path("c/s.flac")] == "c-s.flac"
+    short = grid_names([Path("p/q/r.wav"), Path("p/s/r.wav")])
+    assert list(short.values()) == ["p-q-r", "p-s-r"]
+
+
     with pytest.raises(HeschlError, match="no recordings"):
         find_recordings([])
     with pytest.raises(HeschlError, match="has no recordings"):
@@ -314,6 +345,29 @@ def test_stored_frames_get_an_id_and_a_label_each(tmp_path, tmp_path_factory):
     (tmp_path / "bad.npy").write_bytes(b"no array")
     assert "bad.npy" in predict(run, [tmp_path / "bad.npy"])["error"][0]
 
+    one, none = np.empty(1, object), np.empty(0, object)
+    one[0] = np.full((4, 13), np.nan, np.float32)
+    np.save(tmp_path / "nan.npy", one, allow_pickle=True)
+    np.save(tmp_path / "none.npy", none, allow_pickle=True)
+    with h5py.File(tmp_path / "data" / "frames.h5", "r+") as file:
+        file["dev"]["features"][3] = np.nan
+    for path, said in (
+        (tmp_path / "nan.npy", "not finite"),
+        (tmp_path / "none.npy", "no utterance"),
+        (
+            tmp_path / "data" / "frames.h5",
+            "dev/0 holds numbers that are not finite",
+        ),  # no id is another frame's
+    ):
+        table = predict(run, [path])
+        assert len(table) == 1 and said in table["error"][0]
+
+
+def test_a_class_may_be_called_as_a_column_is(tmp_path):
+    matrix = np.array([[3, 1], [0, 2]])
+    _write_matrix(tmp_path, matrix, ("go", "said"))
+    labels, found = read_confusion(tmp_path / "confusion.csv")
+    assert labels == ["go", "said"] and (found == matrix).all()
 
 # --- crossval ----------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,7 @@ def predict(
     clips, seconds = _windows(network, paths, hop, skipped)
     found = answers(network, clips, skipped=skipped, progress=progress)
     rows: list[dict[str, Any]] = []
+    grids = grid_names(paths) if textgrids is not None else {}
     if network.frames:
         for path, parts in itertools.groupby(found, key=lambda answer: answer.clip.signal):
             joined = _joined(list(parts))
@@ -86,16 +88,16 @@ def predict(
             if textgrids is not None:
                 spans = [Span(row["answered"], row["start"], row["stop"]) for row in segments]
                 length = max(seconds[path], spans[-1].stop)
-                write_textgrid(_beside(Path(textgrids), path, paths), {"phone": spans}, length)
+                write_textgrid(Path(textgrids) / f"{grids[path]}.TextGrid", {"phone": spans}, length)
     else:
         rows = [_row(answer, network.labels, seconds[answer.clip.signal]) for answer in found]
     columns = ["file", "start", "stop", "label", "probability"]
     columns += [] if network.frames else [f"p:{label}" for label in network.labels]
-    bad = {item.where.rsplit("#", 1)[0]: item.why for item in reversed(skipped)}
+    whole = {clip.id: str(clip.signal) for clip in clips}  # what is skipped is a window, or a recording
+    bad = {whole.get(item.where, item.where): item.why for item in reversed(skipped)}
     rows += [{"file": str(path), "error": bad[str(path)]} for path in paths if str(path) in bad]
-    table = pd.DataFrame(rows, columns=[*columns, "error"])
+    table = pd.DataFrame([{"error": "", **row} for row in rows], columns=[*columns, "error"])
     table["probability"] = pd.to_numeric(table["probability"])
-    table["error"] = table["error"].fillna("")
     return table
 
 
@@ -123,9 +125,7 @@ def find_recordings(files: Iterable[Path | str]) -> list[Path]:
     for file in files:
         path = Path(file).expanduser()
         if path.is_dir():
-            inside = sorted(
-                one for one in path.rglob("*") if one.suffix.lower() in AUDIO_SUFFIXES and one.is_file()
-            )
+            inside = sorted(one for one in path.rglob("*") if _may_be_recording(one))
             if not inside:
                 raise HeschlError(
                     f"{path} has no recordings ({', '.join(AUDIO_SUFFIXES)}): name another folder"
@@ -136,6 +136,12 @@ def find_recordings(files: Iterable[Path | str]) -> list[Path]:
     if not found:
         raise HeschlError("no recordings are named: name files, or folders that hold some")
     return list(found)
+
+
+def _may_be_recording(path: Path) -> bool:
+    """A file that is called like one, or a link that leads nowhere: it is told of."""
+    lost = path.is_symlink() and not path.exists()
+    return path.suffix.lower() in AUDIO_SUFFIXES and (path.is_file() or lost)
 
 
 def _windows(
@@ -206,12 +212,23 @@ def _joined(parts: Sequence[Answer]) -> Answer:
     return Answer(parts[0].clip, np.concatenate(logits), np.concatenate(times), seconds)
 
 
-def _beside(folder: Path, path: Path, paths: Sequence[Path]) -> Path:
-    """FOLDER/name.TextGrid; with the parent's name before it where two recordings are called the same."""
-    same = [one for one in paths if one.stem == path.stem]
-    name = (
-        path.stem
-        if len(same) == 1
-        else "-".join(part for part in path.with_suffix("").parts[-3:] if part.strip("/\\:"))
-    )
-    return folder / f"{name}.TextGrid"
+def grid_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """What each recording's TextGrid is called: as the recording and, where two are called the same, with as much of the
+    path as tells them apart."""
+
+    def forms(path: Path) -> list[str]:
+        parts = [part for part in path.parts if part.strip("/\\:")]
+        above = [*parts[:-1], path.stem]
+        return ["-".join(above[-1:]), "-".join(above[-3:]), "-".join(above), "-".join(parts)]
+
+    counts = [Counter(form) for form in zip(*map(forms, paths), strict=True)]
+    names: dict[Path, str] = {}
+    taken: set[str] = set()
+    for path in paths:
+        own = forms(path)
+        name = next((form for form, count in zip(own, counts, strict=True) if count[form] == 1), own[-1])
+        while name in taken:  # "a-b/c.wav" beside "a/b-c.wav"
+            name += "-"
+        taken.add(name)
+        names[path] = name
+    return names

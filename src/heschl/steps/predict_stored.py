@@ -33,7 +33,7 @@ def predict_stored(
     Returns
     -------
     a row a frame: file, id (running over all frames of the file, from 0), label, probability; a file that
-        cannot be read has a sentence under ``error``.
+        cannot be read, or of which an utterance cannot, has a sentence under ``error`` alone: ids would be others'.
     """
     import pandas as pd
 
@@ -42,6 +42,8 @@ def predict_stored(
     for k, path in enumerate(paths):
         try:
             answered = [_answer(network, path, number, one) for number, one in enumerate(_utterances(path))]
+            if not answered:
+                raise HeschlError(f"{path} holds no utterance: name another file")
         except HeschlError as error:
             tables.append(pd.DataFrame([{"file": str(path), "error": str(error)}]))
             continue
@@ -70,6 +72,8 @@ def _answer(network: Network, path: Path, number: int, one: np.ndarray) -> tuple
         raise HeschlError(
             f"{path}, utterance {number}: frames of shape {one.shape}, and the network takes (frame, {wanted or 'feature'})"
         )
+    if not np.isfinite(np.asarray(one, np.float64)).all():
+        raise HeschlError(f"{path}, utterance {number}, holds numbers that are not finite: mend it")
     shares = softmax(logits_of(network, [np.ascontiguousarray(one.T, np.float32)])[0][0])
     return shares.argmax(-1), shares.max(-1)
 
@@ -86,7 +90,10 @@ def _utterances(path: Path) -> Iterable[np.ndarray]:
     if path.suffix == ".npy":
         array = load(path)
         return [array] if array.dtype != object and array.ndim == 2 else [np.asarray(one) for one in array]
-    return (frames.load_frames(clip) for clip in frames.read(path).clips)
+    corpus = frames.read(path)
+    if corpus.skipped:
+        raise HeschlError(corpus.skipped[0].why)
+    return (frames.load_frames(clip) for clip in corpus.clips)
 
 
 def _found(files: Iterable[Path | str]) -> list[Path]:

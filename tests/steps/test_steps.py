@@ -17,14 +17,15 @@ from sklearn import metrics
 
 from heschl.checkpoints import save_weights
 from heschl.corpora import spoken
-from heschl.files import read_csv, read_json, write_json
+from heschl.files import read_csv, read_json, write_csv, write_json
+from heschl.report.scores import read_confusion
 from heschl.run import Run, open_run
-from heschl.steps.crossval import crossval
-from heschl.steps.evaluate import evaluate, scores_of, segment_rows
+from heschl.steps.crossval import _pooled, crossval
+from heschl.steps.evaluate import _write_matrix, evaluate, scores_of, segment_rows
 from heschl.steps.networks import Answer, answers, open_network
 from heschl.steps.predict import LONGEST, find_recordings, grid_names, predict
 from heschl.training.fit import train
-from heschl.types import Clip, HeschlError, Skipped
+from heschl.types import Clip, Corpus, HeschlError, Skipped
 
 DIGITS = {
     "format": 1,
@@ -255,7 +256,6 @@ def test_long_recordings_are_heard_in_windows_and_bad_ones_named(digits, tmp_pat
     assert np.allclose(shares.sum(1), 1, atol=1e-4)
 
 
-def test_nothing_to_hear_is_said(digits, tmp_path):
 def test_whatever_cannot_be_heard_is_named(digits, tmp_path):
     """Names with a number sign, links that lead nowhere."""
     sound(tmp_path / "take #1.wav", 0.4)
@@ -286,6 +286,7 @@ def test_every_recording_has_a_textgrid_of_its_own():
     assert list(short.values()) == ["p-q-r", "p-s-r"]
 
 
+def test_nothing_to_hear_is_said(digits, tmp_path):
     with pytest.raises(HeschlError, match="no recordings"):
         find_recordings([])
     with pytest.raises(HeschlError, match="has no recordings"):
@@ -344,7 +345,6 @@ def test_stored_frames_get_an_id_and_a_label_each(tmp_path, tmp_path_factory):
     assert predict(run, [frames.to_hdf5(tmp_path / "data")])["id"].max() > total
     (tmp_path / "bad.npy").write_bytes(b"no array")
     assert "bad.npy" in predict(run, [tmp_path / "bad.npy"])["error"][0]
-
     one, none = np.empty(1, object), np.empty(0, object)
     one[0] = np.full((4, 13), np.nan, np.float32)
     np.save(tmp_path / "nan.npy", one, allow_pickle=True)
@@ -368,6 +368,7 @@ def test_a_class_may_be_called_as_a_column_is(tmp_path):
     _write_matrix(tmp_path, matrix, ("go", "said"))
     labels, found = read_confusion(tmp_path / "confusion.csv")
     assert labels == ["go", "said"] and (found == matrix).all()
+
 
 # --- crossval ----------------------------------------------------------------------------------------------
 
@@ -402,6 +403,61 @@ def test_every_fold_is_trained_scored_and_kept(tmp_path):
     assert crossval(FOLDS, train=train, runs=tmp_path) == result
     assert [path.stat().st_mtime_ns for path in weights] == times
     assert read_json(tmp_path / "crossval-folds" / "scores.json") == result
+
+
+def written(folder: Path, held: dict, answers: list[dict]) -> dict:
+    """A fold's scores and answers, as `evaluate` writes them; gives its row."""
+    write_json(folder / "evaluate" / "test" / "scores.json", {"kind": "clips", **held})
+    if answers:
+        write_csv(folder / "evaluate" / "test" / "predictions.csv", answers, list(answers[0]))
+    return {"run": str(folder), "group": "speaker"}
+
+
+def test_answers_that_look_alike_in_print_are_pooled_as_they_were_given(tmp_path):
+    rows = []
+    for fold in range(2):
+        answers = [
+            {
+                "id": f"{fold}/{k}",
+                "speaker": f"s{fold}",
+                "said": "b",
+                "answered": "b",
+                "p:a": "0.500000",
+                "p:b": "0.500000",
+            }
+            for k in range(3)
+        ]
+        rows.append(written(tmp_path / str(fold), {"labels": ["a", "b"]}, answers))
+    pooled = _pooled(Corpus("none", (), "", ""), rows)
+    assert pooled is not None and pooled["accuracy"]["value"] == 1.0 and pooled["n"] == 6
+
+
+def test_candidates_are_not_pooled(tmp_path):
+    """Networks that point at stretches of speech have no table of labels."""
+    rows = [written(tmp_path / str(fold), {"candidates": 9}, []) for fold in range(2)]
+    assert _pooled(Corpus("none", (), "", ""), rows) is None
+
+
+def test_pooled_trials_of_brains_are_drawn_by_subject(tmp_path):
+    """One subject a fold: within a fold the interval is over its blocks, over all of them it is over subjects."""
+    rows, clips = [], []
+    for fold in range(6):
+        answers = []
+        for k in range(10):
+            name = f"{fold}/{k}"
+            clips.append(
+                Clip(name, Path("none"), 100.0, {"subject": f"s{fold}", "block": str(k), "recording": "r"})
+            )
+            right = {"id": name, "speaker": str(k), "said": "ab"[k % 2], "answered": "ab"[k % 2]}
+            answers.append(
+                right | {"p:a": "0.9" if k % 2 == 0 else "0.1", "p:b": "0.1" if k % 2 == 0 else "0.9"}
+            )
+        rows.append(
+            written(tmp_path / str(fold), {"labels": ["a", "b"], "brains": True}, answers)
+            | {"group": "block"}
+        )
+    pooled = _pooled(Corpus("brains", tuple(clips), "", ""), rows)
+    assert pooled is not None and (pooled["group"], pooled["n_groups"]) == ("subject", 6)
 
 
 @pytest.mark.slow

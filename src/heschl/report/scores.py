@@ -227,7 +227,7 @@ def read_confusion(path: Path) -> tuple[list[str], np.ndarray]:
     import numpy as np
 
     rows = read_csv(path)
-    labels = [key for key in rows[0] if key != "said"] if rows else []
+    labels = list(rows[0])[1:] if rows else []  # the first column names what was said
     try:
         return labels, np.array([[int(row[label]) for label in labels] for row in rows])
     except (KeyError, ValueError):

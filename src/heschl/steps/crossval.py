@@ -12,11 +12,12 @@ from heschl.corpora.split import n_folds
 from heschl.files import read_csv, read_json, write_csv, write_json
 from heschl.recipe import Recipe, load
 from heschl.run import Run, read_heard
-from heschl.steps.evaluate import scores_of
+from heschl.steps.evaluate import TRIALS_NOTE, scores_of
+from heschl.steps.groups import over_trials
 from heschl.steps.workers import backend
 from heschl.tasks.counts import STATISTICS
 from heschl.tasks.scores import classification_scores, mean_and_sd
-from heschl.types import HeschlError
+from heschl.types import Corpus, HeschlError
 
 Train = Callable[..., Run]
 
@@ -46,18 +47,20 @@ def crossval(
     -------
     name, n_folds, ``folds`` (a row a fold), for each score {"mean", "sd", "n"} over folds, and of networks over
     clips ``pooled``: the scores of all folds' answers together, in which each clip is judged once, by a network
-    that never heard its speaker, with the interval over speakers.
+    that never heard its speaker, with the interval over speakers (of brains over what `over_trials` finds in all folds).
 
     Raises
     ------
-    HeschlError: the recipe's split has no folds, or a fold fails (the others are finished first).
+    HeschlError: the recipe's split has no folds, a fold fails (the others are finished first), or a worker is lost.
     """
     import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     overrides = dict(overrides or {})
     checked = load(recipe, overrides)
     source = recipe if isinstance(recipe, Mapping) else str(recipe)
-    total = n_folds(checked.split.use, read_heard(checked.corpus, checked.folder), checked.split.args)
+    corpus = read_heard(checked.corpus, checked.folder)
+    total = n_folds(checked.split.use, corpus, checked.split.args)
     if total < 2:
         raise HeschlError(
             f"the split {checked.split.use} has no folds: choose kfold, leave_one_out or another split of folds"
@@ -70,11 +73,17 @@ def crossval(
         for k in range(total)
     )
     rows: list[dict[str, Any]] = []
-    with backend(workers, dask, total) as parallel:
-        for row in parallel(jobs):
-            rows.append(row)
-            if progress:
-                progress(len(rows), total)
+    try:
+        with backend(workers, dask, total) as parallel:
+            for row in parallel(jobs):
+                rows.append(row)
+                if progress:
+                    progress(len(rows), total)
+    except TerminatedWorkerError:
+        raise HeschlError(
+            f"a process was killed after {len(rows)} of {total} folds (too little memory?): the finished ones are kept, "
+            "run the same command again, with fewer --workers"
+        ) from None
     rows.sort(key=lambda row: row["fold"])
     failed = [row for row in rows if row["error"]]
     if failed:
@@ -82,7 +91,7 @@ def crossval(
             f"{len(failed)} of {total} folds failed; fold {failed[0]['fold']}: {failed[0]['error']} "
             "(the others are kept: mend it and run the same command again)"
         )
-    return _summary(checked, rows, Path(runs))
+    return _summary(checked, corpus, rows, Path(runs))
 
 
 def one_fold(
@@ -115,7 +124,7 @@ def one_fold(
     return {**row, "chance": main["chance"], "synthetic": held["synthetic"], "group": main["group"]}
 
 
-def _summary(recipe: Recipe, rows: list[dict[str, Any]], runs: Path) -> dict[str, Any]:
+def _summary(recipe: Recipe, corpus: Corpus, rows: list[dict[str, Any]], runs: Path) -> dict[str, Any]:
     folder = runs / f"crossval-{recipe.name}"
     names = [name for name in rows[0] if name.startswith(tuple(STATISTICS))]
     result: dict[str, Any] = {
@@ -131,7 +140,7 @@ def _summary(recipe: Recipe, rows: list[dict[str, Any]], runs: Path) -> dict[str
         values = [row[name] for row in rows if row.get(name) is not None]
         mean, sd = mean_and_sd(values)
         result[name] = {"mean": mean, "sd": sd, "n": len(values)}
-    pooled = _pooled(rows)
+    pooled = _pooled(corpus, rows)
     if pooled is not None:
         result["pooled"] = pooled
     columns = ["fold", "run", "clips", "n_groups", *names]
@@ -140,16 +149,24 @@ def _summary(recipe: Recipe, rows: list[dict[str, Any]], runs: Path) -> dict[str
     return result
 
 
-def _pooled(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Scores of all folds' answers together; None for networks over frames, or where folds know other classes."""
+def _pooled(corpus: Corpus, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Scores of all folds' answers together; None for networks over frames or candidates, or where folds know other classes."""
     folders = [Path(row["run"]) / "evaluate" / "test" for row in rows]
     held = [read_json(folder / "scores.json") for folder in folders]
-    labels = held[0]["labels"]
-    if any(one["kind"] != "clips" or one["labels"] != labels for one in held):
+    labels = held[0].get("labels")
+    if labels is None or any(one["kind"] != "clips" or one["labels"] != labels for one in held):
         return None
     answers = [row for folder in folders for row in read_csv(folder / "predictions.csv")]
-    probability = np.array([[float(row[f"p:{label}"]) for label in labels] for row in answers])
-    truth = np.array([labels.index(row["said"]) for row in answers])
+    logits = np.log(np.array([[float(row[f"p:{label}"]) for label in labels] for row in answers]).clip(1e-9))
+    truth, answered = (np.array([labels.index(row[key]) for row in answers]) for key in ("said", "answered"))
+    first = np.arange(len(answers)), answered
+    logits[first] = logits.max(1) + 1e-9  # shares are written with six digits, and some are alike
     by = str(rows[0]["group"])
-    whose = None if by == "clip" else [row["speaker"] for row in answers]
-    return classification_scores(np.log(probability.clip(1e-9)), truth, whose, by=by)
+    if not held[0].get("brains"):
+        whose = None if by == "clip" else [row["speaker"] for row in answers]
+        return classification_scores(logits, truth, whose, by=by)
+    over = over_trials(
+        [corpus.by_id[row["id"]] for row in answers]
+    )  # a fold may hold one subject, all of them several
+    scores = classification_scores(logits, truth, over.names, by=over.by)
+    return scores if over.names is not None else {**scores, "interval_note": TRIALS_NOTE}

@@ -33,6 +33,7 @@ from heschl.tasks.textgrid import spans_of
 from heschl.types import Clip, Corpus, HeschlError, Skipped
 
 PARTS = ("train", "validation", "test")
+TRIALS_NOTE = "interval over trials: there are too few blocks and subjects to draw from"
 
 
 def evaluate(
@@ -130,9 +131,7 @@ def evaluate(
         held["scores"]["unit"] = "trial"
         held["interval"] = f"over {over.told}"
         if over.names is None:
-            held["scores"]["interval_note"] = (
-                "interval over trials: there are too few blocks and subjects to draw from"
-            )
+            held["scores"]["interval_note"] = TRIALS_NOTE
     write_csv(folder / "skipped.csv", [item._asdict() for item in skipped], ["where", "why"])
     held["folder"] = str(folder)
     write_json(folder / "scores.json", held)
@@ -368,10 +367,13 @@ def _write_matrix(folder: Path, matrix: np.ndarray, labels: Sequence[str], truth
     from heschl.figures.confusion import confusion_figure
     from heschl.figures.style import save
 
+    name = "said"
+    while name in labels:  # a word like any other
+        name += "_"
     rows = [
-        {"said": said, **dict(zip(labels, map(int, row), strict=True))}
+        {name: said, **dict(zip(labels, map(int, row), strict=True))}
         for said, row in zip(labels, matrix, strict=True)
     ]
-    write_csv(folder / "confusion.csv", rows, ["said", *labels])
+    write_csv(folder / "confusion.csv", rows, [name, *labels])
     _write_table(folder / "per_class.csv", sc.class_table(matrix, labels))
     save(confusion_figure(matrix, labels, truth=truth), folder / "confusion")

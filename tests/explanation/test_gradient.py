@@ -84,6 +84,23 @@ def test_smoothgrad_is_the_slope_of_the_smoothed_network():
     assert torch.equal(given, again) and not torch.equal(given, other)
 
 
+def test_a_clip_in_a_padded_batch_is_smoothed_as_alone():
+    """Its noise and its range are its own: they hang neither on zeros after its end nor on how long the batch is."""
+
+    class Frames(nn.Module):
+        def forward(self, x, lengths):
+            y = x.square().sum(1)
+            return torch.stack([y, -y], -1)
+
+    x = torch.rand(2, 3, 9, generator=torch.Generator().manual_seed(0)).double() + 5
+    x[1, :, 4:] = 0
+    target, lengths = torch.zeros(2, 9, dtype=torch.long), torch.tensor([9, 4])
+    target[1, 4:] = -100
+    together = methods.smoothgrad(Frames().eval(), x, target, samples=3, lengths=lengths)
+    alone = methods.smoothgrad(Frames().eval(), x[1:, :, :4], target[1:, :4], samples=3, lengths=lengths[1:])
+    assert torch.allclose(together[1:, :, :4], alone)
+
+
 @pytest.mark.parametrize(
     ("width", "step", "axis"), [(1, None, -1), (2, None, -1), (4, None, 2), (3, 1, -1), (1, None, 1)]
 )

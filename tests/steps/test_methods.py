@@ -8,6 +8,7 @@ from torch import nn
 
 from heschl.explanation.lrp import lrp
 from heschl.models.kws import KWS
+from heschl.models.kws_frames import KWSFrames
 from heschl.steps.methods import COMPARED, METHODS, fitting, method_of, quiet, relevance_of
 from heschl.types import HeschlError
 
@@ -35,6 +36,27 @@ def test_a_batch_equals_its_clips(name, network):
         own = slice(k, k + 1)
         alone = relevance_of(network, way, x[own], target[own], RATE, segments=segments[own])
         assert torch.allclose(both[own], alone, atol=2e-4 * float(alone.abs().max())), k
+
+
+@pytest.mark.parametrize("name", [*METHODS, "lrp:epsilon_gamma_box", "lrp:epsilon_plus_flat"])
+def test_a_clip_in_a_padded_batch_is_explained_as_alone(name):
+    if name in ("deeplift", "gradient_shap"):
+        pytest.importorskip("captum")
+    torch.manual_seed(0)
+    network = KWSFrames((12, 60), 3, stem=8, width=16, depth=1).eval()
+    way, lengths = method_of(name), torch.tensor([60, 31, 47])
+    x = torch.rand(3, 12, 60) + 2.0  # whose quiet lies above the zeros after their ends
+    x *= torch.arange(60) < lengths[:, None, None]
+    target = torch.where(torch.arange(60) < lengths[:, None], torch.randint(0, 3, (3, 60)), -100)
+    segments = torch.arange(60).div(10, rounding_mode="floor").expand(3, 60)
+    both = relevance_of(network, way, x, target, RATE, lengths, segments=segments)
+    for k, n in enumerate(lengths.tolist()):
+        own = slice(k, k + 1)
+        alone = relevance_of(
+            network, way, x[own, :, :n], target[own, :n], RATE, lengths[own], segments=segments[own, :n]
+        )
+        assert torch.allclose(both[own, :, :n], alone, atol=5e-4 * float(alone.abs().max())), k
+        assert not both[own, :, n:].any()
 
 
 @pytest.mark.parametrize("name", COMPARED)

@@ -135,8 +135,7 @@ def _plain(x: Tensor, ids: Tensor, lengths: Tensor | None) -> View:
     """ids: the shape of one clip."""
     all_ids = ids.to(x.device).expand(x.shape)
     if lengths is not None:
-        inside = torch.arange(x.shape[-1], device=x.device) < lengths.to(x.device)[:, None]
-        all_ids = torch.where(inside.reshape(len(x), *(1,) * (x.ndim - 2), -1), all_ids, KEPT)
+        all_ids = torch.where(before_the_end(x, lengths), all_ids, KEPT)
     n = all_ids.flatten(1).amax(1) + 1
     return View(x, all_ids, n, lambda v: v, lambda r: r, is_wave(x))
 
@@ -155,8 +154,7 @@ def _segments(x: Tensor, ids: Tensor, lengths: Tensor | None) -> View:
             )
         ids = ids.reshape(len(x), *(1,) * (x.ndim - 2), -1).expand(x.shape)
     if lengths is not None:
-        inside = torch.arange(x.shape[-1], device=x.device) < lengths.to(x.device)[:, None]
-        ids = torch.where(inside.reshape(len(x), *(1,) * (x.ndim - 2), -1), ids, KEPT)
+        ids = torch.where(before_the_end(x, lengths), ids, KEPT)
     ids = _renumbered(ids.contiguous())
     return View(x, ids, ids.flatten(1).amax(1) + 1, lambda v: v, lambda r: r, is_wave(x))
 
@@ -245,7 +243,9 @@ def fill(view: View, baseline: float | str | Tensor, seed: int = 0, lengths: Ten
             )
         if baseline == "zero" or (baseline == "silence" and view.wave):
             return torch.zeros_like(v)
-        inside = torch.ones_like(view.ids, dtype=torch.bool) if lengths is None else _inside(v, lengths)
+        inside = (
+            torch.ones_like(view.ids, dtype=torch.bool) if lengths is None else before_the_end(v, lengths)
+        )
         if baseline == "silence":
             lowest = torch.where(inside, v, torch.inf).flatten(1).amin(1)
             return lowest.reshape(-1, *(1,) * (v.ndim - 1)).expand(v.shape)
@@ -274,7 +274,8 @@ def fill(view: View, baseline: float | str | Tensor, seed: int = 0, lengths: Ten
         ) from error
 
 
-def _inside(v: Tensor, lengths: Tensor) -> Tensor:
+def before_the_end(v: Tensor, lengths: Tensor) -> Tensor:
+    """Which values (batch, ..., step) lie before the end of their clip, of lengths (batch,) steps: the shape of v."""
     valid = torch.arange(v.shape[-1], device=v.device) < lengths.to(v.device)[:, None]
     return valid.reshape(len(v), *(1,) * (v.ndim - 2), -1).expand(v.shape)
 
@@ -310,12 +311,12 @@ def _noise_like(x: Tensor, seed: int, lengths: Tensor | None) -> Tensor:
     return noise
 
 
-def uniform(shape: Sequence[int], seed: int) -> Tensor:
+def uniform(shape: Sequence[int], seed: int | Sequence[int]) -> Tensor:
     """Numbers in [0, 1), float64, drawn time first: a longer last axis begins with the same numbers."""
     return _drawn(np.random.default_rng(seed).random, shape)
 
 
-def normal(shape: Sequence[int], seed: int) -> Tensor:
+def normal(shape: Sequence[int], seed: int | Sequence[int]) -> Tensor:
     """As `uniform`, from the standard normal distribution."""
     return _drawn(np.random.default_rng(seed).standard_normal, shape)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from heschl.explanation.asking import answers, first_line, in_parts, out_of_memory, prepared
+from heschl.explanation.cells import before_the_end, normal
 from heschl.explanation.target import check_target, each_target
 from heschl.types import HeschlError
 
@@ -71,7 +72,8 @@ def smoothgrad(
 ) -> Tensor:
     """The mean gradient at x with Gaussian noise of `noise` times the clip's range (highest - lowest value).
 
-    The noise of a sample is the same for every clip, so a clip never changes another.
+    The noise of a sample is the same for every clip, drawn time first, and the range is that of the valid steps: a clip
+    never changes another, in a padded batch either.
     """
     _at_least("samples", samples, 1)
     if noise < 0:
@@ -79,13 +81,13 @@ def smoothgrad(
     model, x = prepared(model, x)
     target = check_target(target, x)
     x = x.detach()
-    flat = x.flatten(1)
     wide = (-1,) + (1,) * (x.ndim - 1)
-    scale = noise * (flat.amax(1) - flat.amin(1)).reshape(wide)
-    draws = torch.Generator().manual_seed(seed)
+    outside = torch.zeros_like(x, dtype=torch.bool) if lengths is None else ~before_the_end(x, lengths)
+    low, high = (x.masked_fill(outside, end).flatten(1) for end in (torch.inf, -torch.inf))
+    scale = noise * (high.amax(1) - low.amin(1)).reshape(wide)
     mean = torch.zeros_like(x)
-    for _ in range(samples):
-        draw = torch.randn(x.shape[1:], generator=draws, dtype=torch.float64).to(x)
+    for k in range(samples):
+        draw = normal(x.shape[1:], (seed, k)).to(x)
         mean += _by_chunks(_slope, model, x + scale * draw, target, lengths) / samples
     return mean * x if times_input else mean
 
@@ -182,8 +184,7 @@ def moved(x: Tensor, fill: Tensor, lengths: Tensor | None = None) -> Tensor:
     """
     far = (x - fill).abs()
     if lengths is not None:
-        inside = torch.arange(x.shape[-1], device=x.device) < lengths.to(x.device)[:, None]
-        far = torch.where(inside.reshape(len(x), *(1,) * (x.ndim - 2), -1), far, 0.0)
+        far = torch.where(before_the_end(x, lengths), far, 0.0)
     most = far.flatten(1).amax(1).reshape(-1, *(1,) * (x.ndim - 1))
     return (far / torch.where(most > 0, most, 1.0)).square()
 

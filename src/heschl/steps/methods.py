@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from heschl.explanation.cells import is_wave
+from heschl.explanation.cells import before_the_end, fill, is_wave, look
 from heschl.explanation.perturb import aligned_occlusion
 from heschl.explanation.segments import KINDS
 from heschl.recipe import Part
@@ -148,7 +148,8 @@ def relevance_of(
         if lengths is not None:
             given["lengths"] = lengths[part]
         if "baseline" in takes and "baseline" not in method.settings:
-            given["baseline"] = quiet(x[part]) if baseline is None else baseline[part]
+            own = None if lengths is None else lengths[part]
+            given["baseline"] = quiet(x[part], own) if baseline is None else baseline[part]
         if method.aligned:
             if segments is None:
                 raise HeschlError(f"{method.name} takes out a clip's segments, and none are known")
@@ -156,8 +157,7 @@ def relevance_of(
         out.append(_asked(method, model, x[part], target[part], given))
     relevance = torch.cat(out).to(x.dtype)
     if lengths is not None:
-        inside = torch.arange(x.shape[-1]) < lengths[:, None]
-        relevance = torch.where(inside.reshape(len(x), *(1,) * (x.ndim - 2), -1), relevance, 0.0)
+        relevance = torch.where(before_the_end(x, lengths), relevance, 0.0)
     if not relevance.isfinite().all():
         raise HeschlError(
             f"the method {method.name} gave relevance that is not finite: mend it, or choose another"
@@ -187,8 +187,7 @@ def _asked(method: Method, model: nn.Module, x: Tensor, target: Tensor, given: d
     return found.detach()
 
 
-def quiet(x: Tensor) -> Tensor:
-    """Silence as each clip would have it, the shape of x: 0 in waves, its own lowest value in spectrograms."""
-    if is_wave(x):
-        return torch.zeros_like(x)
-    return x.flatten(1).amin(1).reshape(-1, *(1,) * (x.ndim - 1)).expand(x.shape)
+def quiet(x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Silence as each clip would have it, the shape of x: 0 in waves, its own lowest value in spectrograms (before its
+    end, at lengths (batch,) steps)."""
+    return fill(look(x), "silence", lengths=lengths)

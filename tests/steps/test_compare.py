@@ -13,6 +13,7 @@ from heschl.files import read_csv, read_json
 from heschl.run import Run
 from heschl.steps import alike
 from heschl.steps.compare import compare
+from heschl.steps.explaining import Input
 from heschl.steps.sides import Answered, Side, find_runs, paired, side, spread
 from heschl.training.fit import train
 from heschl.types import HeschlError
@@ -134,6 +135,22 @@ def test_rank_correlation_is_scipys():
     assert np.isnan(alike._rank_correlation(np.ones(9), y))
 
 
+@pytest.mark.parametrize("rate", [100.0, 16000 / 224, 40.0, 8000.0])
+def test_even_relevance_is_an_even_curve(rate, monkeypatch):
+    """However many steps fall into a bin: else two networks of one rate would be alike by their steps alone."""
+    n = round(0.7 * rate)
+    heard = Input(None, torch.zeros(3, n), rate, 0.5 / rate)
+    monkeypatch.setattr(alike, "read_input", lambda *_: heard)
+    monkeypatch.setattr(alike, "answers_to", lambda *_: torch.zeros(1, 2))
+    monkeypatch.setattr(alike, "explained", lambda network: network)
+    monkeypatch.setattr(alike, "relevance_of", lambda model, way, x, *_: torch.ones_like(x))
+    curve = alike._curve(None, None, None)
+    assert len(curve) == 35 and np.allclose(curve, 3 * rate * alike.BIN, atol=1e-6 * rate)
+    late = heard._replace(start=-0.1)  # zeros were put before the clip
+    monkeypatch.setattr(alike, "read_input", lambda *_: late)
+    assert len(alike._curve(None, None, None)) == round((late.times[-1] + 0.5 / rate) / alike.BIN)
+
+
 # --- the step ----------------------------------------------------------------------------------------------
 
 
@@ -155,6 +172,20 @@ def test_two_runs_side_by_side(runs, tmp_path, monkeypatch):
     assert np.shape(held["similarity"]["table"]) == (4, 4)
     assert held["explanations"]["why_not"] == "" and held["explanations"]["clips"] == 8
     assert held["explanations"]["alike"]["value"] > held["explanations"]["control"]["value"]
+
+
+@pytest.mark.slow
+def test_the_seed_reaches_the_intervals_of_explanations(runs, tmp_path, monkeypatch):
+    seen: list[int] = []
+
+    def noted(one, other, clips, method, seed=0):
+        seen.append(seed)
+        return {"method": method, "clips": 0, "why_not": "nobody asked"}
+
+    monkeypatch.setattr("heschl.steps.compare._draw", lambda *_: None)
+    monkeypatch.setattr("heschl.steps.compare.explained_alike", noted)
+    compare(*runs, method="gradient", clips=4, seed=7, out=tmp_path)
+    assert seen == [7]
 
 
 @pytest.mark.slow

@@ -34,8 +34,8 @@ def explained_alike(
     """
     networks = [open_network(run) for run in (one, other)]
     try:
-        ways = method_of(method)
-        curves = [[_curve(network, ways, clip) for clip in clips] for network in networks]
+        ways = [method_of(method, folder=run._parts, trusted_only=run._trusted_only) for run in (one, other)]
+        curves = [[_curve(network, way, clip) for clip in clips] for network, way in zip(networks, ways)]
     except HeschlError as error:
         return {"method": method, "clips": 0, "why_not": str(error)}
     same, moved = [], []
@@ -60,9 +60,10 @@ def _curve(network: Network, method: Method, clip: Clip) -> np.ndarray:
     target = answers_to(network, one.x[None]).argmax(-1)
     found = relevance_of(explained(network), method, one.x[None], target, one.rate)[0]
     amount = found.abs().double().reshape(-1, found.shape[-1]).sum(0).numpy()
-    times = one.start + np.arange(len(amount)) / one.rate
-    inside = times >= 0
-    return np.bincount((times[inside] / BIN).astype(np.int64), amount[inside])
+    # each step's amount lies evenly over the step: bins that hold one step more than others would be higher for it
+    edges = one.start + (np.arange(len(amount) + 1) - 0.5) / one.rate
+    bins = BIN * np.arange(round(edges[-1] / BIN) + 1)
+    return np.diff(np.interp(bins, edges, np.concatenate([[0.0], np.cumsum(amount)])))
 
 
 def _rank_correlation(x: np.ndarray, y: np.ndarray) -> float:

@@ -82,7 +82,9 @@ def compare(
         **paired(a, b, shared, seed=seed),
     }
     chosen = chosen_clips(_heard(left[0], shared), clips, seed)
-    held["explanations"] = None if method == "none" else explained_alike(left[0], right[0], chosen, method)
+    held["explanations"] = (
+        None if method == "none" else explained_alike(left[0], right[0], chosen, method, seed)
+    )
     held["similarity"] = _layers(left[0], right[0], chosen, seed, progress)
     folder = Path(out) if out is not None else left[0].folder / "compare" / _plain(right)
     speakers = held.pop("speakers")

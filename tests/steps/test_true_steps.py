@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,10 +13,12 @@ import heschl
 from heschl.corpora import frames
 from heschl.files import read_csv, read_json
 from heschl.run import Run
+from heschl.steps.alike import explained_alike
 from heschl.steps.faithful import faithful
-from heschl.steps.inputs import explained, inputs
+from heschl.steps.inputs import chosen, explained, heard, inputs
 from heschl.steps.manipulate import manipulate
-from heschl.steps.networks import answers, open_network
+from heschl.steps.methods import relevance_of
+from heschl.steps.networks import answers, open_network, read_wave
 from heschl.steps.robust import robust
 from heschl.tasks.intervals import mean_over
 from heschl.training.fit import train
@@ -197,6 +200,60 @@ def test_clips_without_phones_are_taken_apart_by_their_stretches(sexes):
         assert stretches[k, at] != stretches[k, 0]
 
 
+def test_a_method_that_refuses_a_later_clip_is_left_out_of_all(sexes, monkeypatch):
+    """Else it would stand beside controls on other clips than its own."""
+    asked: list[str] = []
+
+    def refusing(model, method, *rest):
+        asked.append(method.name)
+        if method.name == "gradient" and asked.count("gradient") > 2:
+            raise HeschlError("this clip cannot be explained")
+        return relevance_of(model, method, *rest)
+
+    for step in ("faithful", "robust"):
+        monkeypatch.setattr(f"heschl.steps.{step}.relevance_of", refusing)
+        monkeypatch.setattr(f"heschl.steps.{step}.inputs", partial(inputs, together=2))
+    monkeypatch.setattr("heschl.steps.faithful.RANDOMISED", 0)
+    held = faithful(sexes, clips=6, methods=("gradient", "gradient_x_input"), cells=("time",), points=2)
+    assert held["refused"] == {"gradient": "this clip cannot be explained"}
+    assert [row["method"] for row in held["rows"]] == ["gradient_x_input", "random", "energy"]
+    assert [row["method"] for row in held["trust"]] == ["gradient_x_input"] and held["agreement"] == []
+    asked.clear()
+    watched = robust(sexes, clips=6, method="gradient")
+    assert watched["method"] == "gradient_x_input" and "gradient was left out" in watched["refused"]
+    whole = robust(sexes, clips=6, method="gradient_x_input")
+    assert [row["stability"] for row in watched["rows"]] == [row["stability"] for row in whole["rows"]]
+
+
+def test_a_method_beside_the_recipe_is_found(sexes, monkeypatch, tmp_path):
+    (tmp_path / "my_methods.py").write_text("def loud(model, x, target):\n    return x.square()\n")
+    monkeypatch.setattr(Run, "_parts", property(lambda self: tmp_path))
+    held = faithful(sexes, clips=2, methods=("my_methods.loud",), cells=("time",), points=2)
+    assert "loud" in {row["method"] for row in held["rows"]}
+    assert robust(sexes, clips=2, method="my_methods.loud")["method"] == "loud"
+    assert explained_alike(sexes, sexes, [], "my_methods.loud")["why_not"] == ""
+
+
+def test_where_no_clip_can_be_heard_it_is_told(sexes, monkeypatch):
+    def gone(run: Run, part: str, n: int | None, seed: int = 0) -> tuple:
+        clips, groups, by = chosen(run, part, n, seed)
+        return [replace(clip, signal=clip.signal.with_name("gone.wav")) for clip in clips], groups, by
+
+    for step in (faithful, robust, manipulate):
+        monkeypatch.setattr(f"heschl.steps.{step.__name__}.chosen", gone)
+        with pytest.raises(HeschlError, match="no clip could be heard; the first was skipped because .*gone"):
+            step(sexes, clips=2)
+
+
+def test_of_more_speakers_than_clips_some_are_taken_at_random(sexes):
+    people = sorted({chosen(sexes, "test", None)[1][one] for one in sexes.split.test})
+    taken = {seed: chosen(sexes, "test", 2, seed) for seed in range(8)}
+    heard_of = {seed: {groups[clip.id] for clip in clips} for seed, (clips, groups, _) in taken.items()}
+    assert all(len(own) == 2 for own in heard_of.values()) and len(people) > 4
+    assert set.union(*heard_of.values()) - set(people[:2]), "the first of the alphabet are not the corpus"
+    assert chosen(sexes, "test", 2, 3) == taken[3]
+
+
 # --- manipulate ----------------------------------------------------------------------------------------------
 
 
@@ -219,8 +276,6 @@ def test_manipulated_clips_begin_where_the_scores_are(sexes):
 
 
 def _same_clips(run: Run, n: int) -> list:
-    from heschl.steps.inputs import chosen
-
     clips, groups, _ = chosen(run, "test", n)
     counts = [groups[clip.id] for clip in clips]
     assert (
@@ -269,6 +324,67 @@ def test_networks_over_frames_are_tested_too(phones):
     }
     zeroed = manipulate(phones, clips=3, fractions=(0.0, 0.9))
     assert zeroed["scaling"] == [] and "female from male" in zeroed["why_no_scaling"]
+
+
+@pytest.mark.slow
+def test_what_is_said_of_a_clip_does_not_hang_on_the_others_of_its_batch(phones, monkeypatch):
+    """Zeros after a clip's end are no part of an explanation: they would make it sparse, and two of them alike."""
+
+    def cut(run: Run, part: str, n: int, seed: int = 0) -> tuple:
+        clips, groups, by = chosen(run, part, n, seed)
+        return [replace(clip, stop=clip.start + 0.5 + 0.1 * k) for k, clip in enumerate(clips)], groups, by
+
+    for step in ("faithful", "robust"):
+        monkeypatch.setattr(f"heschl.steps.{step}.chosen", cut)
+    methods = ("gradient_x_input", "occlusion_time", "smoothgrad")
+    together = faithful(phones, clips=4, methods=methods, cells=("time",), points=2)
+    disturbed = robust(phones, clips=4, method="gradient_x_input")
+    for step in ("faithful", "robust"):
+        one_by_one = partial(inputs, together=1)
+        monkeypatch.setattr(f"heschl.steps.{step}.inputs", one_by_one)
+    alone = faithful(phones, clips=4, methods=methods, cells=("time",), points=2)
+    for one, other in zip(together["trust"], alone["trust"], strict=True):
+        for name in ("sparseness", "complexity", "in_phones"):
+            assert one[name]["value"] == pytest.approx(other[name]["value"], abs=1e-4), (one["method"], name)
+    for one, other in zip(together["agreement"], alone["agreement"], strict=True):
+        assert one["value"] == pytest.approx(other["value"], abs=2e-3), one
+    again = robust(phones, clips=4, method="gradient_x_input")
+    for one, other in zip(disturbed["rows"], again["rows"], strict=True):
+        for name in ("accuracy", "stability"):
+            assert one[name]["value"] == pytest.approx(other[name]["value"], abs=2e-3), one["words"]
+
+
+@pytest.mark.slow
+def test_a_level_of_noise_is_that_of_the_clip_without_the_zeros_around_it(sexes, monkeypatch):
+    """The ratio is measured over the clip's own samples, and zeros stay zeros."""
+    sounds: list[torch.Tensor] = []
+
+    def noted(feature, waves, samples):
+        sounds.append(waves)
+        return heard(feature, waves, samples)
+
+    monkeypatch.setattr("heschl.steps.robust.heard", noted)
+    clips = _same_clips(sexes, 8)
+    held = robust(sexes, clips=8)
+    network = open_network(sexes)
+    (batch,) = inputs(network, sexes.task(), clips)
+    sounds = sounds[-(len(held["rows"]) - 1) :]
+    checked = 0
+    for row, found in zip(held["rows"][1:], sounds, strict=True):
+        for clip, quiet, wave in zip(clips, batch.waves, found, strict=True):
+            length = read_wave(clip, network.sample_rate).shape[-1]
+            first = (quiet.shape[-1] - length) // 2
+            assert first > 100 and quiet[:first].abs().max() == 0
+            assert not wave[:first].any() and not wave[first + length :].any()
+            if row["kind"] == "noise":
+                own = slice(first, first + length)
+                noise = (wave - quiet)[own].double()
+                snr = 10 * torch.log10(quiet[own].double().square().sum() / noise.square().sum())
+                assert float(snr) == pytest.approx(row["size"], abs=0.01)
+                quarters = noise.reshape(-1)[: 4 * (length // 4)].reshape(4, -1).square().mean(1)
+                assert row["name"] == "babble" or quarters.max() < 3 * quarters.min()
+                checked += 1
+    assert checked >= 8 * 15
 
 
 # --- intervals -----------------------------------------------------------------------------------------------

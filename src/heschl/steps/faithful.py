@@ -24,7 +24,7 @@ from heschl.explanation.trust import (
 from heschl.files import write_json
 from heschl.run import Run, open_run
 from heschl.steps.faithful_files import CONTROLS, Found, summed, write
-from heschl.steps.inputs import Inputs, chosen, explained, inputs
+from heschl.steps.inputs import Inputs, chosen, each_clip, explained, inputs
 from heschl.steps.methods import COMPARED, Method, fitting, method_of, relevance_of
 from heschl.steps.networks import Progress, open_network
 from heschl.types import HeschlError, Skipped
@@ -106,7 +106,8 @@ def faithful(
     run = open_run(run)
     if target not in ("predicted", "true"):
         raise HeschlError(f"target is {target!r}: choose predicted or true")
-    ways = list({way.name: way for way in map(method_of, methods)}.values())
+    given = [method_of(one, folder=run._parts, trusted_only=run._trusted_only) for one in methods]
+    ways = list({way.name: way for way in given}.values())
     for way in ways:
         if way.aligned and way.settings["kind"] != "phone":
             raise HeschlError(
@@ -137,6 +138,7 @@ def faithful(
                 relevance[way.name] = asked.by(way)
             except HeschlError as error:
                 refused[way.name] = str(error)
+                found.forget(way.name)  # left out of some clips, it could not stand beside the others
         if not relevance:
             first = next(iter(refused.items()), ("no method", "none fits this network"))
             raise HeschlError(f"nothing could be explained: {first[0]} says that {first[1]}")
@@ -146,6 +148,8 @@ def faithful(
         done += len(batch.clips)
         if progress:
             progress(done, len(picked))
+    if not found.ids:
+        raise HeschlError(f"no clip could be heard; the first was skipped because {skipped[0].why}")
     held = {
         "run": run.name,
         "part": part,
@@ -283,17 +287,17 @@ def _trust(
     if asked.lengths is not None:
         valid = torch.arange(inside.shape[1]) < asked.lengths[:, None]
     for key, own in relevance.items():
-        found.trust[key, "sparseness"] += gini(own).tolist()
-        found.trust[key, "complexity"] += (entropy(own) / np.log(own[0].numel())).tolist()
+        found.trust[key, "sparseness"] += each_clip(gini, asked.lengths, own)
+        found.trust[key, "complexity"] += each_clip(_complexity, asked.lengths, own)
         if said:
             where = localisation(own, inside, valid)
             found.trust[key, "in_phones"] += where.mass.tolist()
             found.trust[key, "area_of_phones"] += where.area.tolist()
     for one, other in itertools.combinations(relevance, 2):
-        found.pairs[one, other, "rank_correlation"] += rank_correlation(
-            relevance[one], relevance[other]
-        ).tolist()
-        found.pairs[one, other, "top_overlap"] += top_overlap(relevance[one], relevance[other]).tolist()
+        for name, measure in (("rank_correlation", rank_correlation), ("top_overlap", top_overlap)):
+            found.pairs[one, other, name] += each_clip(
+                measure, asked.lengths, relevance[one], relevance[other]
+            )
     if random_clips > 0:
         n = min(random_clips, len(asked.x))
         few = asked._replace(
@@ -306,4 +310,10 @@ def _trust(
         *_, (_, blank) = randomised(few.model, few.x, few.lengths, seed=seed)
         for key, own in relevance.items():
             blind = few._replace(model=blank).by(ways[key])
-            found.random_layers[key] += rank_correlation(own[:n], blind).tolist()
+            found.random_layers[key] += each_clip(rank_correlation, few.lengths, own[:n], blind)
+
+
+def _complexity(relevance: Tensor) -> Tensor:
+    """Entropy as a share of the most that there could be."""
+    most = float(np.log(relevance[0].numel()))
+    return entropy(relevance) / most

@@ -29,6 +29,14 @@ class Found:
         self.pairs: dict[tuple[str, str, str], list[float]] = defaultdict(list)
         self.random_layers: dict[str, list[float]] = defaultdict(list)
 
+    def forget(self, method: str) -> None:
+        """All that was gathered of a method."""
+        gathered: tuple[dict[Any, Any], ...] = (self.curves, self.which, self.trust, self.pairs)
+        for table in gathered:
+            for key in [key for key in table if method in key]:
+                del table[key]
+        self.random_layers.pop(method, None)
+
 
 # --- numbers ---------------------------------------------------------------------------------------------------
 

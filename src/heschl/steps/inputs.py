@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ class Inputs(NamedTuple):
     ----------
     waves: (batch, time) at the network's rate, cut or padded as it hears them; of stored frames (batch, feature, time).
     samples: (batch,) valid samples of networks that hear clips of any length, else None.
+    own: where each clip itself lies in its wave, (first, end) samples: around it are the zeros that made it long enough.
     x: (batch, ...), the network's input. lengths: (batch,) its valid steps, else None.
     energy: the shape of x, growing with the sound's energy in every row: x before rows were normalised.
     said: the true class, (batch,) or (batch, time); answered: the network's own. -100 where there is none.
@@ -43,6 +44,7 @@ class Inputs(NamedTuple):
     clips: tuple[Clip, ...]
     waves: Tensor
     samples: Tensor | None
+    own: tuple[tuple[int, int], ...]
     x: Tensor
     lengths: Tensor | None
     energy: Tensor
@@ -160,8 +162,24 @@ def _together(network: Network, task: Any, clips: Sequence[Clip], waves: Sequenc
     else:
         said = torch.tensor([task.target(clip) for clip in clips])
     spans = tuple(_moved(clip, begin) for clip, begin in zip(clips, starts))
+    firsts = [-round(begin * network.sample_rate) for begin in starts]
+    own = tuple(
+        (max(0, first), min(padded.shape[-1], first + wave.shape[-1]))
+        for first, wave in zip(firsts, waves, strict=True)
+    )
     return Inputs(
-        tuple(clips), padded, samples, x, lengths, energy, said, answered, times, spans, network.sample_rate
+        tuple(clips),
+        padded,
+        samples,
+        own,
+        x,
+        lengths,
+        energy,
+        said,
+        answered,
+        times,
+        spans,
+        network.sample_rate,
     )
 
 
@@ -211,10 +229,23 @@ def _moved(clip: Clip, begin: float) -> tuple[Span, ...]:
     )
 
 
+def each_clip(measure: Callable[..., Tensor], lengths: Tensor | None, *relevance: Tensor) -> list[float]:
+    """A measure of relevance (batch, ..., time), one number a clip, of its own steps: the zeros after a clip's end are the
+    batch's, and two explanations would agree on them.
+
+    measure: relevance (1, ..., time), one or several -> (1,). lengths: (batch,) valid steps, or None where all are.
+    """
+    ends = [None] * len(relevance[0]) if lengths is None else lengths.tolist()
+    return [
+        float(measure(*(one[k : k + 1, ..., :end] for one in relevance))[0]) for k, end in enumerate(ends)
+    ]
+
+
 def chosen(
     run: Run, part: str, n: int | None, seed: int = 0
 ) -> tuple[list[Clip], dict[str, str] | None, str]:
-    """Clips of a part, by turns from every speaker (at random among each one's own), at most n of them.
+    """Clips of a part, by turns from every speaker (at random among each one's own), at most n of them; where there are
+    more speakers than that, of some at random.
 
     Returns
     -------
@@ -245,6 +276,8 @@ def chosen(
     for k in random.permutation(len(kept)):
         piles.setdefault(groups[kept[k].id] if groups else "", []).append(kept[k])
     order = sorted(piles)
+    if n < len(order):  # not the first of the alphabet, who may be all of one sex
+        order = [order[k] for k in random.permutation(len(order))]
     picked: list[Clip] = []
     while len(picked) < n:
         for name in order:

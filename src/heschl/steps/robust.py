@@ -19,8 +19,8 @@ from heschl.explanation.trust import rank_correlation
 from heschl.features.stored import Stored
 from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
-from heschl.steps.inputs import Inputs, chosen, explained, heard, inputs
-from heschl.steps.methods import method_of, relevance_of
+from heschl.steps.inputs import Inputs, chosen, each_clip, explained, heard, inputs
+from heschl.steps.methods import Method, method_of, relevance_of
 from heschl.steps.networks import Progress, open_network
 from heschl.tasks.intervals import mean_over
 from heschl.types import HeschlError, Skipped
@@ -35,14 +35,14 @@ BABBLE = 4  # voices that talk at once
 class Disturbance(NamedTuple):
     """kind: "noise", "room", "band", "level". name: the line that it belongs to. size: where on the line.
 
-    change: (waves (batch, time), valid samples or None, which of the chosen clips these are) -> waves.
+    change: (wave (1, time), which of the chosen clips it is) -> wave.
     """
 
     kind: str
     name: str
     size: float
     words: str
-    change: Callable[[Tensor, Tensor | None, Sequence[int]], Tensor]
+    change: Callable[[Tensor, int], Tensor]
 
 
 def robust(
@@ -69,7 +69,7 @@ def robust(
     HeschlError: a run of stored frames instead of sound, or nothing to hear.
     """
     run = open_run(run)
-    way = method_of(method)
+    way = method_of(method, folder=run._parts, trusted_only=run._trusted_only)
     network, skipped = open_network(run), list[Skipped]()
     if isinstance(network.feature, Stored):
         raise HeschlError(f"{run} hears stored frames: they cannot be disturbed without their sound")
@@ -82,25 +82,17 @@ def robust(
     model, rate = explained(network), float(network.feature.rate)  # type: ignore[arg-type]
     hits: list[list[float]] = [[] for _ in range(len(plans) + 1)]
     alike: list[list[float]] = [[] for _ in range(len(plans) + 1)]
-    done, refused = 0, ""
-    for batch in batches:
+    quiets, way, refused = _in_quiet(model, way, batches, rate)
+    done = 0
+    for batch, quiet in zip(batches, quiets, strict=True):
         own = list(range(done, done + len(batch.clips)))
-        try:
-            quiet = relevance_of(model, way, batch.x, batch.answered, rate, batch.lengths)
-        except HeschlError as error:
-            refused, way = f"{way.name} was left out: {error}", method_of("gradient_x_input")
-            quiet = relevance_of(model, way, batch.x, batch.answered, rate, batch.lengths)
         hits[0] += _right(model, batch, batch.x)
         alike[0] += [1.0] * len(own)
         for k, plan in enumerate(plans, 1):
-            x, _ = heard(
-                network.feature,
-                _only_inside(plan.change(batch.waves, batch.samples, own), batch),
-                batch.samples,
-            )
+            x, _ = heard(network.feature, disturbed(plan, batch, own), batch.samples)
             hits[k] += _right(model, batch, x)
             other = relevance_of(model, way, x, batch.answered, rate, batch.lengths)
-            alike[k] += rank_correlation(quiet, other).tolist()
+            alike[k] += each_clip(rank_correlation, batch.lengths, quiet, other)
         done += len(own)
         if progress:
             progress(done, len(picked))
@@ -135,6 +127,22 @@ def robust(
     return held
 
 
+def _in_quiet(
+    model: Any, way: Method, batches: Sequence[Inputs], rate: float
+) -> tuple[list[Tensor], Method, str]:
+    """The explanations of the clips as they are, by one method for all: the one that is asked for, or gradient x input
+    where it refuses one of them, with what it says."""
+
+    def by(method: Method) -> list[Tensor]:
+        return [relevance_of(model, method, one.x, one.answered, rate, one.lengths) for one in batches]
+
+    try:
+        return by(way), way, ""
+    except HeschlError as error:
+        other = method_of("gradient_x_input")
+        return by(other), other, f"{way.name} was left out: {error}"
+
+
 def _right(model: Any, batch: Inputs, x: Tensor) -> list[float]:
     known = batch.said != NO_LABEL
     found: list[float] = right(model, x, batch.said, batch.lengths).tolist()
@@ -143,10 +151,13 @@ def _right(model: Any, batch: Inputs, x: Tensor) -> list[float]:
     return [value if bool(own.any()) else float("nan") for value, own in zip(found, known, strict=True)]
 
 
-def _only_inside(waves: Tensor, batch: Inputs) -> Tensor:
-    if batch.samples is None:
-        return waves
-    return waves * (torch.arange(waves.shape[-1]) < batch.samples[:, None])
+def disturbed(plan: Disturbance, batch: Inputs, which: Sequence[int]) -> Tensor:
+    """The batch's waves (batch, time), each changed over its own samples: the zeros that make a clip long enough stay
+    zeros, and a level is that of the clip, not of the clip and zeros."""
+    out = torch.zeros_like(batch.waves)
+    for row, wave, (first, end), k in zip(out, batch.waves, batch.own, which, strict=True):
+        row[first:end] = plan.change(wave[None, first:end], k)[0]
+    return out
 
 
 class _Voices:
@@ -157,27 +168,22 @@ class _Voices:
         self.ids = [clip.id for batch in batches for clip in batch.clips]
         self.speakers, self.seed = list(speakers), seed
         for batch in batches:
-            ends = (
-                [batch.waves.shape[-1]] * len(batch.waves)
-                if batch.samples is None
-                else batch.samples.tolist()
-            )
-            self.waves += [wave[:end] for wave, end in zip(batch.waves, ends, strict=True)]
+            self.waves += [wave[slice(*own)] for wave, own in zip(batch.waves, batch.own, strict=True)]
 
     @property
     def enough(self) -> bool:
         return len(set(self.speakers)) > BABBLE
 
-    def babble(self, waves: Tensor, own: Sequence[int]) -> Tensor:
-        out = torch.zeros_like(waves)
-        for row, k in zip(out, own, strict=True):
-            random = np.random.default_rng([self.seed, zlib.crc32(self.ids[k].encode())])
-            others = [n for n, speaker in enumerate(self.speakers) if speaker != self.speakers[k]]
-            for n in random.choice(others, BABBLE, replace=False):
-                voice = self.waves[int(n)]
-                level = voice.square().mean().sqrt()
-                times = -(-len(row) // len(voice))
-                row += voice.repeat(times)[: len(row)] / (level if level > 0 else 1.0)
+    def babble(self, like: Tensor, k: int) -> Tensor:
+        """For the k-th clip, the shape of ``like`` (..., time)."""
+        out, length = torch.zeros_like(like), like.shape[-1]
+        random = np.random.default_rng([self.seed, zlib.crc32(self.ids[k].encode())])
+        others = [n for n, speaker in enumerate(self.speakers) if speaker != self.speakers[k]]
+        for n in random.choice(others, BABBLE, replace=False):
+            voice = self.waves[int(n)]
+            level = voice.square().mean().sqrt()
+            times = -(-length // len(voice))
+            out += voice.repeat(times)[:length] / (level if level > 0 else 1.0)
         return out
 
 
@@ -189,13 +195,9 @@ def disturbances(rate: float, voices: _Voices, seed: int = 0) -> list[Disturbanc
     for kind in kinds:
         for snr in SNRS:
 
-            def noisy(
-                wave: Tensor, samples: Tensor | None, own: Sequence[int], kind: Any = kind, snr: float = snr
-            ) -> Tensor:
-                noise = (
-                    voices.babble(wave, own) if kind == "babble" else noise_like(wave, kind, seed, samples)
-                )
-                return with_noise(wave, noise, snr, samples)
+            def noisy(wave: Tensor, k: int, kind: Any = kind, snr: float = snr) -> Tensor:
+                noise = voices.babble(wave, k) if kind == "babble" else noise_like(wave, kind, seed)
+                return with_noise(wave, noise, snr)
 
             plans.append(
                 Disturbance("noise", kind, snr, f"{said.get(kind, kind + ' noise')}, {snr:g} dB", noisy)
@@ -204,9 +206,7 @@ def disturbances(rate: float, voices: _Voices, seed: int = 0) -> list[Disturbanc
         response = impulse_response(round(rate), t60=asked)
         t60 = reverberation_time(response, round(rate))
 
-        def in_room(
-            wave: Tensor, samples: Tensor | None, own: Sequence[int], response: Tensor = response
-        ) -> Tensor:
+        def in_room(wave: Tensor, k: int, response: Tensor = response) -> Tensor:
             return reverberated(wave, response)
 
         plans.append(Disturbance("room", "room", round(t60, 3), f"a room that rings {t60:.2g} s", in_room))
@@ -214,9 +214,7 @@ def disturbances(rate: float, voices: _Voices, seed: int = 0) -> list[Disturbanc
     bands += [("highpass", low, rate / 2) for low in HIGH_PASS]
     for name, low, high in bands:
 
-        def narrow(
-            wave: Tensor, samples: Tensor | None, own: Sequence[int], low: float = low, high: float = high
-        ) -> Tensor:
+        def narrow(wave: Tensor, k: int, low: float = low, high: float = high) -> Tensor:
             return band_limited(wave, rate, low, high)
 
         edge = high if name == "lowpass" else low
@@ -224,9 +222,7 @@ def disturbances(rate: float, voices: _Voices, seed: int = 0) -> list[Disturbanc
         plans.append(Disturbance("band", name, edge, f"only {word} {edge:g} Hz", narrow))
     for decibels in LEVELS:
 
-        def at_level(
-            wave: Tensor, samples: Tensor | None, own: Sequence[int], decibels: float = decibels
-        ) -> Tensor:
+        def at_level(wave: Tensor, k: int, decibels: float = decibels) -> Tensor:
             return louder(wave, decibels)
 
         plans.append(Disturbance("level", "level", decibels, f"level {decibels:+g} dB", at_level))

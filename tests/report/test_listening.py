@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections import Counter
 
@@ -12,6 +13,7 @@ from tests.browser import Browser
 
 from heschl.files import read_csv, read_json, write_json
 from heschl.report.listening import _measured, _trials, analyse, write_test
+from heschl.steps.explain import explain_run
 from heschl.types import HeschlError
 
 LABELS = [f"w{k}" for k in range(8)]
@@ -150,6 +152,20 @@ def test_the_page_does_not_give_the_answers_away(trained):
     assert all(trial["clip"] not in text for trial in key["trials"])
     assert "http://" not in text and "https://" not in text
     assert shown[0]["sound"].startswith("data:audio/wav;base64,UklGR") and write_test(trained, 4) == page
+
+
+@pytest.mark.slow
+def test_no_more_clips_are_explained_than_a_page_needs(trained, tmp_path):
+    """The same page as where all of the part is explained, whose tables stay whole."""
+    shutil.copytree(trained.folder, tmp_path / "run", ignore=shutil.ignore_patterns("explain"))
+    page = write_test(tmp_path / "run", 4)
+    folder = tmp_path / "run" / "explain" / "lrp-epsilon_plus-predicted"
+    held = read_json(folder / "explain.json")
+    assert held["clips"] == len(held["shown"]) == 6 < len(trained.split.test) and held["part"] is None
+    whole = explain_run(tmp_path / "run", show=6, sound=False)
+    assert whole["clips"] == len(trained.split.test) and whole["shown"] == held["shown"]
+    assert write_test(tmp_path / "run", 4) == page
+    assert read_json(folder / "explain.json")["clips"] == whole["clips"]
 
 
 @pytest.mark.slow

@@ -66,7 +66,16 @@ def write_test(
     if n < 2:
         raise HeschlError(f"a listening test of {n} trial cannot compare two things: ask for 2 or more")
     spare = max(2, n // 4)  # of some clips nothing can be heard
-    held = explain_run(run, part, method=method, preset=preset, show=n + spare, seed=seed, progress=progress)
+    held = explain_run(
+        run,
+        part,
+        method=method,
+        preset=preset,
+        show=n + spare,
+        no_others=True,
+        seed=seed,
+        progress=progress,
+    )
     trials = _trials(run, held, n, np.random.default_rng(seed))
     about = {
         "run": run.name,

@@ -98,6 +98,7 @@ def explain_run(
     target: str = "predicted",
     sound: bool = True,
     show: int | None = None,
+    no_others: bool = False,
     seed: int = 0,
     workers: int = 1,
     dask: str | None = None,
@@ -117,6 +118,7 @@ def explain_run(
     sound: also write what was relied on, what spoke against it and the rest as sounds.
     show: how many clips of a part are drawn and heard (None: 12; named clips: all). Where the part was scored, those
         that tell most (`heschl.steps.telling`), else or beyond them clips spread over classes and speakers.
+    no_others: explain only those that are shown, unless all of the part is explained already.
     seed: of the clips that are shown, of chance in tests and curves.
     workers: processes on this machine. dask: address of a dask scheduler, which then does the work.
     progress: told how many clips are done, of how many; then, beyond them, how many pictures of the montage have their curves.
@@ -146,6 +148,8 @@ def explain_run(
         shown = {clip.id for clip in (picked if show is None else spread_clips(run, picked, show, seed))}
     else:
         shown = shown_clips(run, part, picked, show, seed)
+        if no_others and not _all_of(folder, part):
+            named, picked = True, [clip for clip in picked if clip.id in shown]
     told = list(skipped)
     rows: list[dict[str, Any]] = []
     groups = [picked[k : k + UNIT] for k in range(0, len(picked), UNIT)]
@@ -287,6 +291,12 @@ def _check_target(run: Run, target: str) -> None:
         near = get_close_matches(target, known, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"it knows {', '.join(run.labels[:30])}"
         raise HeschlError(f"--target is '{target}', which the network cannot answer: {hint}")
+
+
+def _all_of(folder: Path, part: str) -> bool:
+    """Whether the tables in the folder are of all of a part."""
+    path = folder / "explain.json"
+    return path.exists() and read_json(path)["part"] == part
 
 
 def _folder_name(method: str, target: str) -> str:

@@ -168,3 +168,17 @@ def test_a_network_that_halves_its_own_precision_is_followed_in_full(name):
         found = lrp(Halved(network).eval(), x, target)
     assert torch.equal(found, lrp(network, x, target))
     assert len([one for one in told if "half precision" in str(one.message)]) == 1
+
+
+@pytest.mark.parametrize("preset", ["epsilon_plus", "epsilon_plus_flat", "epsilon_gamma_box"])
+def test_what_a_clip_of_zeros_would_get_has_a_line(preset):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv1d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)).double().eval()
+    x, target = torch.randn(3, 1, 6).double(), torch.tensor([0, 1, 0])
+    x[1] = 0
+    given, layers = lrp_report(network, x, target, preset, low=-1.0, high=2.0, chunk=1)
+    lost = sum(layer.bias + layer.epsilon + layer.stopped for layer in layers)
+    assert float(given.sum()) + lost == pytest.approx(layers[0].relevance_in, abs=1e-9)
+    assert float(given.sum()) == pytest.approx(layers[-1].relevance_out, abs=1e-9)
+    assert (layers[-1].name == "x") == (preset != "epsilon_plus") and not given[1].any()
+    assert all(layer.name != "x" for layer in lrp_report(network, x[::2], target[::2], preset)[1])

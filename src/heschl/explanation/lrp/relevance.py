@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from heschl.explanation.asking import not_taken, out_of_memory, prepared
 from heschl.explanation.lrp.own import attached, read_rules
 from heschl.explanation.lrp.presets import PRESETS
-from heschl.explanation.lrp.rules import nearest
+from heschl.explanation.lrp.rules import nearest, total
 from heschl.explanation.lrp.tape import Tape
 from heschl.explanation.target import Start, begin, check_target, logits_of
 from heschl.types import HeschlError
 
 _FIRST_CHUNK, _LARGEST_CHUNK = 16, 256  # clips
+_SILENT = "clip of zeros"
 _MEMORY = 1 << 30  # bytes of activations that a later chunk may fill
 
 
@@ -27,7 +28,8 @@ class Layer(NamedTuple):
     """Where the relevance that came to a layer went, summed over the clips.
 
     relevance_in = relevance_out + bias + epsilon + stopped: what came from above, what was handed down towards the
-    clip, and what the layer's biases, the stabiliser, and constants (zeroed places, states, learned tokens) took.
+    clip, and what the layer's biases, the stabiliser, and constants (zeroed places, states, learned tokens) took. Where a
+    clip of zeros would get relevance (by flat, w2 or z-box), a last line, "x", says how much was left out there.
     """
 
     name: str
@@ -201,7 +203,9 @@ def _run(
             f"{str(x.dtype).removeprefix('torch.')}; use double precision"
         )
     # flat and w2 share without regard to x: where there is no sound, nothing was relied on
-    return outcome * (x != 0).flatten(1).any(1).reshape(-1, *(1,) * (x.ndim - 1))
+    kept = outcome * (x != 0).flatten(1).any(1).reshape(-1, *(1,) * (x.ndim - 1))
+    tape.count("x", _SILENT, (outcome,), (kept,), stopped=total(outcome) - total(kept))
+    return kept
 
 
 def _outside(x: Tensor, lengths: Tensor | None = None) -> Tensor | None:
@@ -258,9 +262,9 @@ def _exact(x: Tensor) -> Iterator[None]:
 
 
 def _summed(chunks: list[list[Any]]) -> list[Layer]:
-    """The chunks' lines, added up; every chunk went the same way."""
+    """The chunks' lines, added up; every chunk went the same way. Where clips of zeros took nothing, none is of them."""
     out = []
     for same in zip(*chunks):
         sums = [sum(getattr(e, field) for e in same) for field in Layer._fields[2:]]
         out.append(Layer(same[0].name, same[0].rule, *sums))
-    return out
+    return [line for line in out if line.rule != _SILENT or line.stopped]

@@ -11,6 +11,7 @@ import torch
 
 import heschl
 from heschl.corpora import frames
+from heschl.explanation.gradient import gradient_x_input
 from heschl.files import read_csv, read_json
 from heschl.run import Run
 from heschl.steps.alike import explained_alike
@@ -282,6 +283,28 @@ def _same_clips(run: Run, n: int) -> list:
         max(counts.count(name) for name in set(counts)) - min(counts.count(name) for name in set(counts)) <= 1
     )
     return clips
+
+
+def test_a_clip_that_lrp_refuses_sends_all_of_them_to_gradients(sexes, monkeypatch):
+    """Not the later ones alone, which would stand under one name with others."""
+    calls: list[int] = []
+
+    def refusing(net, x, target, lengths=None):
+        calls.append(len(x))
+        if len(calls) % 2 == 0:
+            raise HeschlError("relevance overflowed on the way")
+        return x.square()
+
+    def curve(net, x, target, fractions, by, relevance, **options):
+        return relevance.flatten(1).sum(1, keepdim=True).double()
+
+    monkeypatch.setattr("heschl.steps.manipulate.lrp", refusing)
+    monkeypatch.setattr("heschl.steps.manipulate.zeroing_curve", curve)
+    monkeypatch.setattr("heschl.steps.manipulate.inputs", partial(inputs, together=3))
+    held = manipulate(sexes, clips=6, fractions=(0.5,))
+    assert calls == [3, 3] and held["relevance_by"] == "gradient x input" and held["clips"] == 6
+    monkeypatch.setattr("heschl.steps.manipulate.lrp", gradient_x_input)
+    assert manipulate(sexes, clips=6, fractions=(0.5,))["zeroing"] == held["zeroing"]
 
 
 def test_runs_of_other_classes_are_no_folds(sexes, phones):

@@ -34,6 +34,7 @@ from heschl.types import HeschlError, Skipped
 FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 WAYS: tuple[By, ...] = ("random", "amplitude", "relevance")
 DRAWS = 3
+LRP = "LRP"
 
 
 def manipulate(
@@ -114,13 +115,17 @@ def manipulate(
 class _Fold:
     """One run's answers: way -> (clip, fraction), and of scaled clips (right before, right after)."""
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.by, self.what = run, "LRP", "wave"
+    def __init__(self, run: Run, by: str) -> None:
+        self.run, self.by, self.what = run, by, "wave"
         self.ids: list[str] = []
         self.groups: list[str] | None = None
         self.zeroing: dict[str, np.ndarray] = {}
         self.sexes: list[str] = []
         self.scaled: list[tuple[float, float]] = []
+
+
+class _NoRule(HeschlError):
+    """LRP cannot explain the network, or one of its clips."""
 
 
 def _one(
@@ -132,7 +137,26 @@ def _one(
     skipped: list[Skipped],
     told: Any,
 ) -> _Fold:
-    network, fold = open_network(run), _Fold(run)
+    """One run's answers, all by LRP, or else all by gradient x input."""
+    before = len(skipped)
+    try:
+        return _by(LRP, run, clips, groups, fractions, seed, skipped, told)
+    except _NoRule:
+        del skipped[before:]
+        return _by("gradient x input", run, clips, groups, fractions, seed, skipped, told)
+
+
+def _by(
+    by: str,
+    run: Run,
+    clips: Sequence[Any],
+    groups: dict[str, str] | None,
+    fractions: Sequence[float],
+    seed: int,
+    skipped: list[Skipped],
+    told: Any,
+) -> _Fold:
+    network, fold = open_network(run), _Fold(run, by)
     if isinstance(network.feature, Stored):
         raise HeschlError(f"{run} hears stored frames: there are no samples to zero without their sound")
     model, sound = explained(network), Hearing(network).eval()
@@ -143,7 +167,7 @@ def _one(
             net, x, lengths, fold.what = model, batch.x, batch.lengths, "network's input"
         else:
             net, x, lengths, fold.what = sound, batch.waves, batch.samples, "sound"
-        relevance = _relevance(fold, net, x, batch.answered, lengths)
+        relevance = _relevance(by, net, x, batch.answered, lengths)
         for way in WAYS:
             hits = zeroing_curve(
                 net, x, batch.said, fractions, way, relevance, seed=seed, draws=DRAWS, lengths=lengths
@@ -160,13 +184,13 @@ def _one(
     return fold
 
 
-def _relevance(fold: _Fold, net: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None) -> Tensor:
-    if fold.by == "LRP":
-        try:
-            return lrp(net, x, target, lengths=lengths)
-        except HeschlError:  # the feature's own normalisation may have no rule
-            fold.by = "gradient x input"
-    return gradient_x_input(net, x, target, lengths)
+def _relevance(by: str, net: nn.Module, x: Tensor, target: Tensor, lengths: Tensor | None) -> Tensor:
+    if by != LRP:
+        return gradient_x_input(net, x, target, lengths)
+    try:
+        return lrp(net, x, target, lengths=lengths)
+    except HeschlError as error:  # the feature's own normalisation may have no rule
+        raise _NoRule(str(error)) from error
 
 
 # --- voices --------------------------------------------------------------------------------------------------------

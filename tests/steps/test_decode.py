@@ -261,6 +261,25 @@ def test_hours_of_trials_that_overlap_count_once() -> None:
     assert 3600 * _hours(held, clips[:1]) == pytest.approx(3)
 
 
+def test_answers_that_come_in_clusters_are_above_chance_no_more_often_than_p_says() -> None:
+    """Each word of each of two subjects is answered by one name in all its trials, drawn at random, as of shuffled training."""
+    from heschl.steps.decode_controls import renamed
+    from heschl.tasks.retrieval import retrieval_scores
+
+    random, subjects = np.random.default_rng(0), [name for name in "ab" for _ in range(48)]
+    truth = np.tile(np.arange(4), 24)
+    plain, own = [], []
+    for _ in range(300):
+        answers = random.integers(4, size=(2, 4))
+        said = np.concatenate([answers[k][truth[:48]] for k in range(2)])
+        scores = np.eye(4)[said]
+        plain.append(retrieval_scores(scores, truth, 4, None, subjects, 99)["p"])
+        own.append(renamed(scores, truth, subjects, 99))
+    assert np.mean(np.array(plain) <= 0.05) > 0.2  # trials are no draws of their own
+    assert 0.01 < np.mean(np.array(own) <= 0.05) <= 0.08
+    assert renamed(np.eye(4)[truth], truth, subjects, 999) == pytest.approx(1 / 576, abs=0.003)
+
+
 def test_a_mirrored_baseline_holds_nothing_of_what_follows() -> None:
     from heschl.steps.decode_controls import mirrored
 

@@ -79,9 +79,11 @@ def decode(
 
 
 def _say_explained(found: dict[str, Any]) -> None:
+    from heschl.steps.decode_explain import at_frequency
+
     if "frequency" in found:
         say(
-            f"  most relevance, of {found['trials']} trials: at {found['frequency']:.3g} Hz over all times, at "
+            f"  most relevance, of {found['trials']} trials: at {at_frequency(found['frequency'], found.get('unit', 'Hz'))} over all times, at "
             f"{found['time']:.2f} s over all frequencies"
         )
         for row in found["spaces"]["rows"]:

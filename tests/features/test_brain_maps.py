@@ -42,6 +42,9 @@ def test_stored_maps() -> None:
         feature.rate == 256 and feature(maps).shape == maps.shape and abs(float(feature(maps).mean())) < 1e-5
     )
     assert torch.equal(BrainMaps(stored=True, level="none")(maps), maps)
+    assert feature.frequencies is None  # nobody said them
+    said = BrainMaps(stored=True, low=10.0, high=25.0, n_freqs=4).frequencies
+    assert said is not None and said.tolist() == [10, 15, 20, 25] and len(BrainMaps().frequencies) == 16
     with pytest.raises(HeschlError, match="stored"):
         feature(maps[:, 0])
     with pytest.raises(HeschlError, match="level"):

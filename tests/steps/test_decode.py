@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -238,6 +239,31 @@ def test_controls_are_written_and_at_chance(run: Run) -> None:
     rows = read_csv(run.folder / "decode" / "time_resolved.csv")
     assert {row["subject"] for row in rows} == {"sub-01", "sub-02"} and len(rows) == 16
     assert (run.folder / "decode" / "controls.png").stat().st_size > 10_000
+
+
+def test_frequencies_of_stored_maps_are_those_of_their_file_or_rows(tmp_path: Path) -> None:
+    """16 rows are those of BrainMaps' own 4 to 40 Hz by chance, which nobody said of this file."""
+    random = np.random.default_rng(0)
+    (tmp_path / "maps").mkdir()
+    with h5py.File(tmp_path / "maps" / "a.h5", "w") as file:
+        file["x_data"], file["y_data"] = random.standard_normal((24, 4, 16, 16)), np.arange(24) % 3
+        file["positions"] = random.uniform(-0.1, 0.1, (4, 3))
+    recipe = brains(tmp_path)
+    recipe["corpus"] = {"use": "imagined", "root": str(tmp_path / "maps"), "blocks": 6}
+    recipe["feature"] = {"use": "brain_maps.BrainMaps", "stored": True, "sample_rate": 256.0}
+    run = train(recipe, runs=tmp_path / "runs", quiet=True)
+    found = decode(run, explain=True, permutations=0)
+    rows = read_csv(run.folder / "decode" / "by_frequency.csv")
+    assert [float(row["row"]) for row in rows] == list(range(16)) and "hertz" not in rows[0]
+    assert found["explained"]["unit"] == "row"
+    told = next(one["alt"] for one in found["pictures"] if one["file"] == "explained.svg")
+    assert f"most at row {found['explained']['frequency']:.0f}," in told and "Hz" not in told
+    with h5py.File(tmp_path / "maps" / "a.h5", "r+") as file:
+        file["freqs"] = np.linspace(10, 25, 16)  # as `store_maps` writes them
+    found = decode(run, explain=True, permutations=0)
+    rows = read_csv(run.folder / "decode" / "by_frequency.csv")
+    assert [float(row["hertz"]) for row in rows] == list(range(10, 26))
+    assert found["explained"]["unit"] == "Hz" and 10 <= found["explained"]["frequency"] <= 25
 
 
 def test_hours_of_trials_that_overlap_count_once() -> None:

@@ -12,6 +12,7 @@ from heschl.features.superlet import Superlet
 from heschl.types import HeschlError
 
 Level = Literal["clip", "none"]
+FREQS = 16
 
 
 class BrainMaps(nn.Module):
@@ -23,7 +24,8 @@ class BrainMaps(nn.Module):
     Parameters
     ----------
     sample_rate: Hz of the recordings.
-    low, high, n_freqs, base_cycles, order, decim: as for `heschl.features.superlet.Superlet`.
+    low, high, n_freqs, base_cycles, order, decim: as for `heschl.features.superlet.Superlet`; of ``n_freqs`` None is 16, and of stored
+        maps that nobody says at which frequencies they are, unless their file does.
     level: "clip": each trial's log-power of each frequency less its mean over sensors and time, and by its deviation, so
         that 1/f and the amplifier's gain are gone, and nothing is learnt from other trials; or "none".
     stored: the trials hold log-power already, (batch, sensor, freq, time), and only the level is set. They are read from
@@ -35,7 +37,7 @@ class BrainMaps(nn.Module):
         sample_rate: float = 128.0,
         low: float = 4.0,
         high: float = 40.0,
-        n_freqs: int = 16,
+        n_freqs: int | None = None,
         base_cycles: float = 3,
         order: tuple[float, float] = (1, 3),
         decim: int = 2,
@@ -46,16 +48,15 @@ class BrainMaps(nn.Module):
         if level not in ("clip", "none"):
             raise HeschlError(f"BrainMaps.level is '{level}': choose clip or none")
         self.level, self.sample_rate, self.start, self.stored = level, sample_rate, 0.0, stored
+        count = FREQS if n_freqs is None else n_freqs
         self.maps = (
             None
             if stored
-            else Superlet(
-                sample_rate, low, high, n_freqs, base_cycles, order, decim=decim, output="log-power"
-            )
+            else Superlet(sample_rate, low, high, count, base_cycles, order, decim=decim, output="log-power")
         )
         self.rate = sample_rate if stored else sample_rate / decim
         self.decim = 1 if stored else decim
-        self.frequencies = torch.linspace(low, high, n_freqs)
+        self.frequencies = None if stored and n_freqs is None else torch.linspace(low, high, count)
         self.steps = self._steps
 
     def _steps(self, samples: Count) -> Count:

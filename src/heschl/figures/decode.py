@@ -25,14 +25,15 @@ def decode_figure(
     linear: np.ndarray,
     title: str,
     width: float = WIDE,
+    unit: str = "Hz",
 ) -> Figure:
     """Relevance and attention side by side (one under the other on a phone), over the same frequencies and moments; and by
     frequency alone, with the linear decoder's pattern.
 
     Parameters
     ----------
-    share: (freq, step) share of all |relevance|. frequencies: (freq,) Hz. times: (step,) seconds.
-    patches: {"low", "high" (Hz), "start", "stop" (s), "attention"} of each, overlapping: a cell shows the mean of those
+    share: (freq, step) share of all |relevance|. frequencies: (freq,) in ``unit``. times: (step,) seconds.
+    patches: {"low", "high" (in ``unit``), "start", "stop" (s), "attention"} of each, overlapping: a cell shows the mean of those
         that it lies in.
     linear: (freq,) how much words differ there for the linear decoder, over what they do by chance.
     """
@@ -60,7 +61,7 @@ def decode_figure(
             else:
                 axis.set_xlabel("seconds in the trial")
             if stacked or axis is axes[0]:
-                axis.set_ylabel("Hz")
+                axis.set_ylabel(unit)
             _bare(axis)
         bar = figure.colorbar(drawn, ax=list(axes), fraction=0.03, aspect=26 if stacked else 18, pad=0.015)
         bar.outline.set_visible(False)
@@ -68,7 +69,7 @@ def decode_figure(
         bar.ax.tick_params(color=LINE)
         _profile(profile, frequencies, share.sum(1) * len(share), linear)
         if stacked:
-            profile.set_ylabel("Hz")
+            profile.set_ylabel(unit)
     return figure
 
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from heschl.corpora._headers import counted
 from heschl.files import write_csv
 from heschl.steps.decode_linear import Decoded, Powers, linear_scores, powers, scores_with, shuffled
 from heschl.steps.groups import block_of
@@ -244,7 +245,7 @@ def _time(held: Decoded, power: Sequence[Powers], notes: list[str]) -> dict[str,
     clusters: list[dict[str, float]] = []
     if len(power) < FEWEST:
         notes.append(
-            f"there are {len(power)} subjects, and a cluster test over subjects takes {FEWEST}: times are shown without one"
+            f"there {'is' if len(power) == 1 else 'are'} {counted(len(power), 'subject')}, and a cluster test over subjects takes {FEWEST}: times are shown without one"
         )
     else:
         edges = length / bins

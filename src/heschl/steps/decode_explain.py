@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from heschl.corpora.trials import opened
 from heschl.explanation.lrp import lrp
 from heschl.files import replacing, write_csv
 from heschl.models.deep_matcher import DeepMatcher
@@ -52,7 +53,7 @@ def explain_decoding(
     Returns
     -------
     {"areas": as `heschl.steps.decode_areas.areas_that_drive` gives it, "notes", "pictures"} and, of a neural encoder,
-    {"trials", "preset", "frequency": the one with the largest share (Hz), "time": likewise (s), "own_attention": how much of
+    {"trials", "preset", "frequency": the one with the largest share (Hz, or "row" of the maps, as "unit" says), "time": likewise (s), "own_attention": how much of
     the class token's attention stays on itself, "spaces": as `heschl.steps.decode_spaces.codebook_spaces` gives it}
     """
     rows = _sensors(held, power)
@@ -128,13 +129,16 @@ def _encoder(
     share_map, sum_map = (torch.stack(one).sum(0).double().numpy() / chosen for one in (maps, signed))
     flow = torch.cat(flows).double()
     attention = flow[:, 1:].mean(0).reshape(model.transformer.grid).numpy()
-    frequencies, times = _axes(held, share_map.shape)
+    (frequencies, unit), times = _frequencies(held, len(share_map)), _times(held, share_map.shape[1])
     by_frequency, by_time = (
         [
-            {unit: round(float(v), 6), "share": float(a), "relevance": float(b)}
+            {column: round(float(v), 6), "share": float(a), "relevance": float(b)}
             for v, a, b in zip(values, share_map.sum(axis), sum_map.sum(axis))
         ]
-        for unit, axis, values in (("hertz", 1, frequencies), ("seconds", 0, times))
+        for column, axis, values in (
+            ("hertz" if unit == "Hz" else unit, 1, frequencies),
+            ("seconds", 0, times),
+        )
     )
     pattern, chance = linear_by_frequency(held)
     for row, value in zip(by_frequency, pattern):
@@ -158,16 +162,17 @@ def _encoder(
     linear = float(frequencies[pattern.argmax()])
     frequency, time = float(frequencies[share_map.sum(1).argmax()]), float(times[share_map.sum(0).argmax()])
     title = f"What the network reads, by frequency and moment, {of}"
-    drawn = partial(decode_figure, share_map, frequencies, times, patches, pattern / chance, title)
+    drawn = partial(decode_figure, share_map, frequencies, times, patches, pattern / chance, title, unit=unit)
     save_both(drawn, folder / "explained")
     alt = (
-        f"Share of relevance by frequency and time: over all times most at {frequency:.3g} Hz, over all frequencies most at "
-        f"{time:.2f} s; and what the class token attends to. Words differ most for the linear decoder at {linear:.3g} Hz."
+        f"Share of relevance by frequency and time: over all times most at {at_frequency(frequency, unit)}, over all frequencies most at "
+        f"{time:.2f} s; and what the class token attends to. Words differ most for the linear decoder at {at_frequency(linear, unit)}."
     )
     return {
         "trials": chosen,
         "preset": preset,
         "frequency": frequency,
+        "unit": unit,
         "time": time,
         "own_attention": float(flow[:, 0].mean()),
         "pictures": [{"file": "explained.svg", "title": title, "alt": alt}],
@@ -201,7 +206,7 @@ def _matcher(
         courses.append(torch.stack([share.sum((0, 1)), relevance.sum((0, 1))]))
         chosen += len(some)
     course = torch.stack(courses).sum(0).double().numpy() / chosen
-    times = _axes(held, (1, course.shape[1]))[1]
+    times = _times(held, course.shape[1])
     table = [
         {"seconds": round(float(t), 6), "share": float(a), "relevance": float(b)}
         for t, a, b in zip(times, *course)
@@ -246,16 +251,27 @@ def _topographies(rows: list[dict[str, Any]], folder: Path, of: str, held: Decod
     return [{"file": "sensors.svg", "title": title, "alt": alt + "."}]
 
 
-def _axes(held: Decoded, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies (Hz; numbers of rows where the feature does not know them) and times (s) of the maps."""
+def at_frequency(value: float, unit: str) -> str:
+    """A frequency for a person: "12 Hz", or "row 12"."""
+    return f"{value:.3g} Hz" if unit == "Hz" else f"{unit} {value:.0f}"
+
+
+def _frequencies(held: Decoded, count: int) -> tuple[np.ndarray, str]:
+    """Of the maps' rows in "Hz": as the feature has them, or the file that keeps the maps (`freqs`); where neither says them, numbers
+    of rows, and "row"."""
+    known = getattr(held.network.feature, "frequencies", None)
+    if known is None and getattr(held.network.feature, "stored", False):
+        with opened(held.trials[0].signal) as file:
+            known = file["freqs"][:] if "freqs" in file else None
+    if known is None or len(known) != count:
+        return np.arange(count, dtype=float), "row"
+    return np.asarray(known, float), "Hz"
+
+
+def _times(held: Decoded, count: int) -> np.ndarray:
+    """Seconds of the maps' steps."""
     feature: Any = held.network.feature
-    known = getattr(feature, "frequencies", None)
-    rows = (
-        np.arange(shape[0], dtype=float)
-        if known is None or len(known) != shape[0]
-        else np.asarray(known, float)
-    )
-    return rows, float(feature.start) + np.arange(shape[1]) / float(feature.rate)
+    return np.asarray(float(feature.start) + np.arange(count) / float(feature.rate))
 
 
 def _patches(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from heschl import files
 from heschl.corpora._headers import header
+from heschl.corpora._table_pattern import from_pattern, unmatched
 from heschl.types import HeschlError
 
 
@@ -53,6 +54,9 @@ def test_a_name_that_is_no_text_is_told_in_a_sentence(tmp_path: Path) -> None:
     assert "caf\\udce9.wav has a name" in files.read_csv(tmp_path / "skipped.csv")[0]["why"]
     files.write_json(tmp_path / "a.json", {"file": str(path)})
     assert files.read_json(tmp_path / "a.json") == {"file": str(path)}
+    soundfile.write(str(tmp_path / "y.wav"), np.zeros(100), 8000)
+    assert [row["path"] for row in from_pattern(tmp_path, "{name}.wav")] == ["y.wav"]
+    assert unmatched(tmp_path, "{name}.wav") == [("caf\\udce9.wav", "its name is no UTF-8 text: rename it")]
 
 
 def test_what_cannot_be_written_says_where_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,8 +119,12 @@ def write_bytes(path: Path | str, data: bytes) -> None:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """As UTF-8; of a file's name that is none, the bytes are written out (``\\udcfc``)."""
-    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+    write_bytes(path, text_of(text).encode("utf-8"))
+
+
+def text_of(name: object) -> str:
+    """Text that can be written: of a file's name that is no UTF-8, the bytes are written out (``\\udcfc``)."""
+    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -258,10 +262,8 @@ def _lacking(path: Path) -> int:
 
 
 def _why_not_audio(path: Path) -> str:
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
-        return f"{path} has a name that is no UTF-8 text: rename it, or set PYTHONUTF8=1 where the system's language is C"
+    if (shown := text_of(path)) != str(path):
+        return f"{shown} has a name that is no UTF-8 text: rename it, or set PYTHONUTF8=1 where the system's language is C"
     if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that no file can have
         return f"{path} is not there: check the path"
     if path.is_dir():

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from heschl.corpora import _headers
+from heschl.files import text_of
 from heschl.types import HeschlError
 
 _FIELD = re.compile(r"\{([^{}]*)\}")
@@ -49,7 +50,9 @@ def _held(folder: Path, pattern: str) -> tuple[list[dict[str, str]], list[tuple[
         if not pattern.lower().endswith(_headers.LOOKED_AT):
             tail = _headers.without_suffix(tail)
         match, other = short.fullmatch(tail), long.fullmatch(tail)
-        if match is None:
+        if path != text_of(path):
+            others.append((text_of(path), "its name is no UTF-8 text: rename it"))
+        elif match is None:
             others.append((path, "its name does not fit the pattern"))
         elif other is None or match.groups() != other.groups():
             others.append((path, "its name can be read in two ways: write more of the pattern out"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heschl.features.stored import Stored
-from heschl.files import AUDIO_SUFFIXES, audio_info
+from heschl.files import AUDIO_SUFFIXES, audio_info, text_of
 from heschl.run import Run, open_run, packaged_runs
 from heschl.steps.evaluate import segment_rows
 from heschl.steps.networks import Answer, Network, Progress, answers, open_network
@@ -95,7 +95,7 @@ def predict(
     columns += [] if network.frames else [f"p:{label}" for label in network.labels]
     whole = {clip.id: str(clip.signal) for clip in clips}  # what is skipped is a window, or a recording
     bad = {whole.get(item.where, item.where): item.why for item in reversed(skipped)}
-    rows += [{"file": str(path), "error": bad[str(path)]} for path in paths if str(path) in bad]
+    rows += [{"file": text_of(path), "error": bad[str(path)]} for path in paths if str(path) in bad]
     table = pd.DataFrame([{"error": "", **row} for row in rows], columns=[*columns, "error"])
     table["probability"] = pd.to_numeric(table["probability"])
     return table

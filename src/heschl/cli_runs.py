@@ -141,10 +141,8 @@ def crossval(
             f"all folds' answers together: {in_words(together['balanced_accuracy'])} balanced, "
             f"{together['n']} clips, 95 % interval over {together['interval_over']}s"
         )
-    say(
-        f"Guessing would reach {100 * result['chance']:.3g} %."
-        + (" The speech is synthetic." if result["synthetic"] else "")
-    )
+    made_up = " The brains are simulated." if result.get("brains") else " The speech is synthetic."
+    say(f"Guessing would reach {100 * result['chance']:.3g} %.{made_up * result['synthetic']}")
     say(f"The result is in {result['folder']}")
     say(next_line("heschl", "report", result["folds"][0]["run"]))
 

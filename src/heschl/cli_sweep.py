@@ -72,10 +72,10 @@ def sweep(
     names = {key: key for key in held["keys"]}
     show_table(rows, {**names, "score": "balanced accuracy, validation", "run": "run"})
     best = held["best"]
-    speech = " The speech is synthetic." if best["synthetic"] else ""
+    made_up = " The brains are simulated." if best.get("brains") else " The speech is synthetic."
     say(
         f"{best['n_groups'] or 'Unknown'} {best['group']}s, 95 % interval over {best['interval_over']}s; "
-        f"guessing would reach {100 * best['chance']:.3g} %.{speech}"
+        f"guessing would reach {100 * best['chance']:.3g} %.{made_up * best['synthetic']}"
     )
     if held["as_good"]:
         say(f"{held['as_good']} more lie within the best one's interval: it may be best by luck.")

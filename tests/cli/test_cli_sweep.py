@@ -1,4 +1,4 @@
-"""`heschl sweep` as it is typed."""
+"""`heschl sweep` and `heschl crossval` as they are typed."""
 
 from __future__ import annotations
 
@@ -61,6 +61,21 @@ def test_sweep_as_typed(monkeypatch):
     ):
         assert text in found.output
     assert json.loads(runner.invoke(app, [*words, "--json"]).stdout) == held
+    row["brains"] = True
+    assert "The brains are simulated." in runner.invoke(app, words).output
+
+
+def test_folds_are_told_of_what_they_are(monkeypatch):
+    import heschl.steps.crossval as folds
+
+    fold = {"fold": 0, "run": "runs/a", "clips": 8, "n_groups": 2, "balanced_accuracy": 0.5, "accuracy": 0.5}
+    score = {"mean": 0.5, "sd": None, "n": 1}
+    held = {"group": "block", "folds": [fold], "chance": 0.1, "synthetic": True, "folder": "F"}
+    held |= {"balanced_accuracy": score, "accuracy": score, "macro_f1": score}
+    runner = CliRunner()
+    for brains, said in ((True, "The brains are simulated."), (False, "The speech is synthetic.")):
+        monkeypatch.setattr(folds, "crossval", lambda *_, brains=brains, **__: {**held, "brains": brains})
+        assert said in runner.invoke(app, ["crossval", "x"]).output
 
 
 def test_bad_input_is_one_sentence():

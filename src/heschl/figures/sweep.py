@@ -51,9 +51,9 @@ def sweep_figure(held: Mapping[str, Any], *, width: float = TEXT) -> Figure:
             ha="right" if chance > 0.5 else "left",
             color=SOFT,
         )
-        speech = " of synthetic speech" if rows[0]["synthetic"] else ""
+        made_up = " of simulated brains" if rows[0].get("brains") else " of synthetic speech"
         axis.set_xlabel(
-            f"balanced accuracy on validation{speech}, 95\u202f% interval over "
+            f"balanced accuracy on validation{made_up * rows[0]['synthetic']}, 95\u202f% interval over "
             f"{rows[0]['interval_over']}s{by_t(rows[0]['n_groups'])}"
         )
         axis.tick_params(length=0)

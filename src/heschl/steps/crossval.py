@@ -121,7 +121,8 @@ def one_fold(
     if "without_silence" in held["scores"]:
         said = held["scores"]["without_silence"]
         row |= {f"{name}_without_silence": said[name]["value"] for name in STATISTICS}
-    return {**row, "chance": main["chance"], "synthetic": held["synthetic"], "group": main["group"]}
+    facts = {"chance": main["chance"], "synthetic": held["synthetic"], "group": main["group"]}
+    return {**row, **facts, "brains": held.get("brains", False)}
 
 
 def _summary(recipe: Recipe, corpus: Corpus, rows: list[dict[str, Any]], runs: Path) -> dict[str, Any]:
@@ -134,6 +135,7 @@ def _summary(recipe: Recipe, corpus: Corpus, rows: list[dict[str, Any]], runs: P
         "group": rows[0]["group"],
         "chance": rows[0]["chance"],
         "synthetic": rows[0]["synthetic"],
+        "brains": rows[0]["brains"],
         "folds": rows,
     }
     for name in names:

@@ -228,7 +228,8 @@ def one_variant(
     main = held["scores"] if held["kind"] == "clips" else held["scores"]["all"]
     facts = {key: main[key] for key in ("n", "n_groups", "group", "chance", "interval_over")}
     scores = {name: main[name] for name in ("balanced_accuracy", "accuracy")}
-    return {**row, "run": str(run.folder), "synthetic": held["synthetic"], **facts, **scores}
+    facts |= {"synthetic": held["synthetic"], "brains": held.get("brains", False)}
+    return {**row, "run": str(run.folder), **facts, **scores}
 
 
 def _written(

@@ -37,7 +37,8 @@ def frame_scores(
     -------
     ``all`` and, with a silence, ``without_silence`` (frames that are silence in truth are left out; answering
     silence elsewhere stays a mistake) as `counted_scores`; ``segments`` and ``boundaries``: precision, recall and F1
-    at a tolerance of 20 ms.
+    at a tolerance of 20 ms. Both are counted on the frames: an edge lies where its first frame does, in truth as in the
+    answer. Labels finer than a frame, held against TextGrids, whose edges lie half-way between frames, give a little more or less.
     """
     n_classes = len(labels)
     rates = [float(rate)] * len(truth) if isinstance(rate, int | float) else list(rate)

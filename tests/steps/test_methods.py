@@ -9,6 +9,7 @@ from torch import nn
 from heschl.explanation.lrp import lrp
 from heschl.models.kws import KWS
 from heschl.models.kws_frames import KWSFrames
+from heschl.recipe import Part
 from heschl.steps.methods import COMPARED, METHODS, fitting, method_of, quiet, relevance_of
 from heschl.types import HeschlError
 
@@ -57,6 +58,20 @@ def test_a_clip_in_a_padded_batch_is_explained_as_alone(name):
         )
         assert torch.allclose(both[own, :, :n], alone, atol=5e-4 * float(alone.abs().max())), k
         assert not both[own, :, n:].any()
+
+
+def test_a_recipe_takes_out_segments_with_settings():
+    way = method_of(Part(use="perturb.aligned_occlusion", kind="mel", method="shapley", samples=64))
+    assert way.name == "aligned:mel" and way.aligned
+    assert way.settings == {"kind": "mel", "method": "shapley", "samples": 64}
+    assert method_of("perturb.aligned_occlusion") == method_of("aligned:phone")
+    for settings, words in (
+        ({"kind": "syllable"}, "no segments 'syllable'"),
+        ({"methods": "shapley"}, "did you mean .method."),
+        ({"method": "shaply"}, "'shapley'"),
+    ):
+        with pytest.raises(HeschlError, match=words):
+            method_of(Part(use="perturb.aligned_occlusion", **settings))
 
 
 @pytest.mark.parametrize("name", COMPARED)

@@ -29,7 +29,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "augment": ("heschl.features", ("sample_rate", "frequencies")),
     "model": ("heschl.models", ("in_shape", "n_outputs")),
     "task": ("heschl.tasks", ()),
-    "explain": ("heschl.explanation", ("model", "x", "target")),
+    "explain": ("heschl.explanation", ("model", "x", "target", "segments")),
     "optimiser": ("torch.optim", ("params",)),
     "schedule": ("heschl.training.schedules", ("step", "steps", "epoch_steps")),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from heschl.explanation.cells import before_the_end, fill, is_wave, look
 from heschl.explanation.perturb import aligned_occlusion
 from heschl.explanation.segments import KINDS
 from heschl.recipe import Part
-from heschl.recipe.parts import check_part
+from heschl.recipe.parts import check_part, find_part
 from heschl.types import HeschlError
 
 TOGETHER = 16  # clips at once
@@ -65,6 +65,9 @@ def method_of(
 ) -> Method:
     """A method by its name ("lrp", "lrp:epsilon", "occlusion", ...), its import path, or as a recipe's part.
 
+    A recipe's `perturb.aligned_occlusion` takes, beside its own settings such as ``method: shapley``, the ``kind`` of
+    segments ("phone"), as `aligned:KIND` does.
+
     Raises
     ------
     HeschlError: there is none of that name, or it does not take such settings.
@@ -91,9 +94,12 @@ def method_of(
         named = Part.model_validate({"use": use, **settings, **({"preset": preset} if preset else {})})
     elif preset:
         named = Part.model_validate({"use": named.use, **named.args, "preset": preset})
-    call, given = check_part(
-        named.use, named.args, "explain", at="explain", folder=folder, trusted_only=trusted_only
-    )
+    args, how = dict(named.args), {"at": "explain", "folder": folder, "trusted_only": trusted_only}
+    aligned = find_part(named.use, "explain", **how) is aligned_occlusion
+    kind = args.pop("kind", "phone") if aligned else None
+    call, given = check_part(named.use, args, "explain", **how)
+    if aligned:
+        return _aligned(str(kind), None, given)
     short = named.use.rsplit(".", 1)[-1]
     if short == "lrp":
         given.setdefault("preset", "epsilon_plus")
@@ -105,12 +111,12 @@ def method_of(
     return Method(short, call, given)
 
 
-def _aligned(kind: str, preset: str | None) -> Method:
+def _aligned(kind: str, preset: str | None, settings: Mapping[str, Any] | None = None) -> Method:
     if preset:
         raise HeschlError(f"--preset {preset} belongs to lrp: leave it out beside the method aligned")
     if kind not in KINDS:
         raise HeschlError(f"there are no segments '{kind}': choose aligned: and one of {', '.join(KINDS)}")
-    return Method(f"aligned:{kind}", aligned_occlusion, {"kind": kind})
+    return Method(f"aligned:{kind}", aligned_occlusion, {**(settings or {}), "kind": kind})
 
 
 def fitting(methods: Sequence[Method], x: Tensor) -> list[Method]:

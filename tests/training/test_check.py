@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,22 @@ def test_methods_that_are_not_there_or_not_so_are_wrong(bare: Callable[..., Any]
     assert len(wrong) == 2, wrong
     assert "explain.1" in wrong[0] and "enregy" in wrong[0]
     assert "explain.2" in wrong[1] and "power" in wrong[1]
+
+
+def test_a_network_that_lrp_has_no_rule_for_is_told_of(bare: Callable[..., Any], tmp_path: Path) -> None:
+    """It can be explained, but not as `heschl explain` does by itself."""
+    assert not any("LRP" in one.text for one in check_recipe(bare()))
+    (tmp_path / "bare.py").write_text(BARE.replace(".mean(1)", ".sin().mean(1)"), encoding="utf-8")
+    sys.modules.pop("bare", None)
+    told_of = [one for one in check_recipe(bare()) if "LRP" in one.text]
+    assert [one.level for one in told_of] == ["note"]
+    assert "`sin`" in told_of[0].text and "--method gradient_x_input" in told_of[0].text
+    listed = bare(explain=[{"use": "gradient.gradient_x_input"}])
+    assert not any("LRP" in one.text for one in check_recipe(listed))
+
+
+def test_the_segments_that_explain_takes_out_may_be_named(bare: Callable[..., Any]) -> None:
+    shapley = {"use": "perturb.aligned_occlusion", "kind": "mel", "method": "shapley"}
+    assert told(bare(explain=[shapley]))[0] == []
+    (wrong,) = told(bare(explain=[{**shapley, "segments": [0, 1]}]))[0]
+    assert "may not be given" in wrong

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import nn
 
 from heschl.contract import broken, check_feature, check_model, check_task, verbs
 from heschl.contract.verbs import needed
 from heschl.corpora import Progress
 from heschl.corpora._headers import counted
+from heschl.explanation.lrp import lrp
 from heschl.recipe import CorpusPart, Part, Recipe, load
 from heschl.recipe.parts import check_part
 from heschl.recipe.schema import Machine
@@ -174,8 +177,11 @@ def _methods(recipe: Recipe) -> list[Finding]:
     without."""
     found = []
     for i, part in enumerate(recipe.explain):
+        args = dict(part.args)
+        if part.use.endswith("perturb.aligned_occlusion"):
+            args.pop("kind", None)  # of segments, which `heschl explain` finds and hands over
         try:
-            check_part(part.use, part.args, "explain", at=f"explain.{i}", folder=recipe.folder)
+            check_part(part.use, args, "explain", at=f"explain.{i}", folder=recipe.folder)
         except HeschlError as error:
             found.append(Finding("wrong", str(error)))
     return found
@@ -198,7 +204,22 @@ def _verbs(made: Survey) -> list[Finding]:
         for one in table
         if not one.can
     ]
-    return [Finding("fact", f"{made.recipe.model.use} can be taken to: {can}"), *cannot]
+    explained = any(verb.can for verb in table if verb.name == "explain")
+    by_lrp = _by_lrp(made, factory) if explained and not made.recipe.explain else []
+    return [Finding("fact", f"{made.recipe.model.use} can be taken to: {can}"), *cannot, *by_lrp]
+
+
+def _by_lrp(made: Survey, factory: Callable[..., nn.Module]) -> list[Finding]:
+    """Whether LRP, by which is explained where a recipe names no method, has rules for this network."""
+    x = torch.randn(1, *made.in_shape, generator=torch.Generator().manual_seed(0))
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            lrp(factory(tuple(made.in_shape), len(made.labels)).eval(), x, torch.tensor([0]))
+    except HeschlError as error:
+        told = "explain it by heschl explain RUN --method gradient_x_input, which needs no rule for a layer"
+        return [Finding("note", f"{error}; {told}")]
+    return []
 
 
 def _factory(part: Part | CorpusPart, kind: str, recipe: Recipe) -> functools.partial[Any]:

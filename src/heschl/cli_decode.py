@@ -50,7 +50,7 @@ def decode(
     if json:
         give(held)
         return
-    who = "simulated subjects" if held["simulated"] else "subjects"
+    who = f"{'simulated ' * held['simulated']}subject{'s' * (held['subjects'] != 1)}"
     say(
         f"{held['corpus']}, {held['part']}: {held['trials']:,} trials of {held['subjects']} {who}, "
         f"{held['words']:,} {'words' if held['unit'] == 'word' else 'stretches of speech'}; intervals {held['interval']}"

@@ -184,6 +184,18 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, change: dict[str, 
         read(tmp_path)
 
 
+def test_what_is_no_table_of_what_was_heard_is_refused(tmp_path: Path) -> None:
+    one(tmp_path)
+    with pytest.raises(
+        HeschlError, match="npz is no table, and a recording alone does not say what was heard"
+    ):
+        read(tmp_path / "sub-07_run.npz")
+    row = {"recording": "sub-07_run.npz", "start": 5, "stop": 20, "audio": "story.wav"}
+    write_csv(tmp_path / "recordings.csv", [row, {**row, "start": 21, "stop": 30, "audio": ""}], list(row))
+    with pytest.raises(HeschlError, match="line 3: audio is empty"):
+        read(tmp_path)
+
+
 def test_a_stretch_outside_the_recording_is_left_out_alone(tmp_path: Path) -> None:
     row = {"recording": "sub-07_run.npz", "start": 5, "stop": 35, "audio": "story.wav"}
     one(tmp_path, [row, row | {"start": 36, "stop": 66}, row | {"start": -40, "stop": -10}])

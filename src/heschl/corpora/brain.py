@@ -158,6 +158,10 @@ def _sources(
                 f"{root} has neither {TABLE} nor dataset_description.json (BIDS): give one of them"
             )
         return bids_sources(root, task, derivative, audio, event)
+    if root.is_file() and root.suffix.lower() not in (".csv", ".tsv", ".txt", ""):
+        raise HeschlError(
+            f"{root} is no table, and a recording alone does not say what was heard: give a table with {', '.join(COLUMNS)}, or a BIDS tree"
+        )
     for name, value in (("task", task), ("derivative", derivative), ("audio", audio), ("event", event)):
         if value is not None:
             raise HeschlError(f"`{name}` belongs to BIDS, and {root} is a table: leave it out")
@@ -191,7 +195,11 @@ def _table_source(path: Path, name: str, own: list[tuple[int, dict[str, str]]]) 
     )
     places = path.parent / first["electrodes"] if first.get("electrodes") else None
 
+    blank = next((line for line, row in own if not row["audio"].strip()), None)
+
     def rows() -> list[Row]:
+        if blank is not None and any(row["audio"].strip() for _, row in own):
+            raise HeschlError(f"{path}, line {blank}: audio is empty: name the sound, or take the row away")
         return [
             Row(
                 seconds_of(row["start"], f"{path}, line {line}: start"),

@@ -109,8 +109,7 @@ def _encoder(
     blocks: list[torch.Tensor] = []  # the class token's row of each block, (trial, block, patch), heads' mean
     chosen = 0
     for name in dict.fromkeys(row["recording"] for row in rows):
-        own = [k for k, clip in enumerate(held.trials) if clip.labels["recording"] == name]
-        own = [own[k] for k in np.unique(np.linspace(0, len(own) - 1, min(MOST, len(own))).astype(int))]
+        own = _some(held, name)
         x = maps_of(held, [held.trials[k] for k in own])
         positions = torch.from_numpy(sensors.positions[sensors.recordings.index(name)])
         relevance = lrp(Placed(model, positions), x, torch.from_numpy(held.truth[own]), preset)
@@ -123,8 +122,7 @@ def _encoder(
             blocks.append(torch.stack([one.mean(1)[:, 0, 1:] for one in weights], 1))
             mixing = model.merger.weights(positions[None])[0].mean(0)
         each = (share.sum((0, 2, 3)) / len(own), relevance.sum((0, 2, 3)) / len(own), mixing)
-        for k, row in enumerate(row for row in rows if row["recording"] == name):
-            row |= dict(zip(("share", "relevance", "spatial_attention"), (float(one[k]) for one in each)))
+        _fill(rows, name, each)
         chosen += len(own)
     share_map, sum_map = (torch.stack(one).sum(0).double().numpy() / chosen for one in (maps, signed))
     flow = torch.cat(flows).double()
@@ -193,16 +191,14 @@ def _matcher(
         own = copy.deepcopy(model)
         layer = own.encoder.personal  # the subject's own matrix alone, whose mean is itself
         layer.matrices = torch.nn.Parameter(layer.matrices[int(sensors.subject[number])][None].detach())
-        some = [k for k, clip in enumerate(held.trials) if clip.labels["recording"] == name]
-        some = [some[k] for k in np.unique(np.linspace(0, len(some) - 1, min(MOST, len(some))).astype(int))]
+        some = _some(held, name)
         x = maps_of(held, [held.trials[k] for k in some])
         relevance = lrp(Placed(own, positions), x, torch.from_numpy(held.truth[some]), preset)
         share = relevance.abs() / relevance.abs().sum((1, 2), keepdim=True).clamp_min(1e-30)
         with torch.no_grad():
             mixing = own.encoder.merger.weights(positions[None])[0].mean(0)
         each = (share.sum((0, 2)) / len(some), relevance.sum((0, 2)) / len(some), mixing)
-        for k, row in enumerate(row for row in rows if row["recording"] == name):
-            row |= dict(zip(("share", "relevance", "spatial_attention"), (float(one[k]) for one in each)))
+        _fill(rows, name, each)
         courses.append(torch.stack([share.sum((0, 1)), relevance.sum((0, 1))]))
         chosen += len(some)
     course = torch.stack(courses).sum(0).double().numpy() / chosen
@@ -213,6 +209,18 @@ def _matcher(
     ]
     write_csv(folder / "by_time.csv", table, ["seconds", "share", "relevance"])
     return {"trials": chosen, "preset": preset, "time": float(times[course[0].argmax()])}
+
+
+def _fill(rows: Sequence[dict[str, Any]], recording: str, each: Sequence[torch.Tensor]) -> None:
+    """Adds share, relevance and spatial attention, each (sensor,), to a recording's rows."""
+    for k, row in enumerate(row for row in rows if row["recording"] == recording):
+        row |= dict(zip(("share", "relevance", "spatial_attention"), (float(one[k]) for one in each)))
+
+
+def _some(held: Decoded, recording: str) -> list[int]:
+    """Numbers of a recording's trials, `MOST` at most, evenly over the part."""
+    own = [k for k, clip in enumerate(held.trials) if clip.labels["recording"] == recording]
+    return [own[k] for k in np.unique(np.linspace(0, len(own) - 1, min(MOST, len(own))).astype(int))]
 
 
 HEADS = {  # column of by_sensor.csv -> how its topography is called

@@ -127,6 +127,11 @@ def test_another_folder_is_scored_whole_and_unknown_labels_are_listed(digits, tm
     assert held["clips"] == len(known) and held["on"] == str(root)
     assert (digits.folder / "evaluate" / "on-other" / "scores.json").exists()
     assert set(held["unknown_labels"]).isdisjoint(digits.labels)
+    shutil.copytree(root, tmp_path / "else" / "other")  # called the same: neither takes the other's place
+    for _ in range(2):
+        second = evaluate(digits, on=tmp_path / "else" / "other")
+    assert Path(second["folder"]).name == "on-else-other"
+    assert evaluate(digits, on=root)["folder"] == held["folder"]
 
 
 def test_a_clip_that_has_gone_is_listed_and_strict_refuses_it(digits, tmp_path):

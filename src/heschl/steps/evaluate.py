@@ -82,7 +82,7 @@ def evaluate(
     network, task = with_sensors(open_network(run), corpus), run.task()
     matched = getattr(task, "open_set", False)
     network = pointing(network) if matched else network
-    folder = run.folder / "evaluate" / (part if on is None else _name(Path(on)))
+    folder = run.folder / "evaluate" / part if on is None else _folder_on(run, Path(on))
     known, unknown = _known(task, corpus, clips, network.frames)
     if not known:
         names = ", ".join(list(unknown)[:8])
@@ -159,8 +159,17 @@ def part_of(run: Run, corpus: Corpus, part: str) -> tuple[list[Clip], list[Skipp
     return [corpus.by_id[one] for one in ids if one in corpus.by_id], gone
 
 
-def _name(path: Path) -> str:
-    return "on-" + re.sub(r"[^A-Za-z0-9._-]+", "-", path.resolve().name or "root")
+def _folder_on(run: Run, on: Path) -> Path:
+    """Where the scores on another folder go: named after it and, where another one of its name was scored, after the
+    folders above too."""
+    parts = [part for part in on.resolve().parts if part.strip("/\\:")] or ["root"]
+    for k in range(1, len(parts) + 1):
+        name = "on-" + re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(parts[-k:]))
+        folder = run.folder / "evaluate" / name
+        kept = folder / "scores.json"
+        if not kept.exists() or Path(read_json(kept).get("on") or on).resolve() == on.resolve():
+            break
+    return folder
 
 
 def _known(

@@ -279,3 +279,7 @@ def test_what_is_no_sensor_of_a_brain_is_left_out_by_name(tmp_path: Path) -> Non
     table.write_text("name\ttype\tstatus\n" + "".join(f"{name}\tEEG\tbad\n" for name in names))
     with pytest.raises(HeschlError, match="it holds eeg; channel C3: it is marked bad"):
         reader.read(tmp_path)
+    inside = made_up(kind="seeg").rename_channels({"C3": "Mic1"})
+    (tmp_path / "inside").mkdir()
+    annotated(inside, [2.0], ["sea"]).save(tmp_path / "inside" / "a_raw.fif", verbose="error")
+    assert reader.read(tmp_path / "inside").recordings[0].channels == ("Mic1", "Cz", "C4")

@@ -48,7 +48,7 @@ def chosen(path: Path, info: Any, wanted: str | None) -> tuple[list[str], str, l
             why = "it is marked bad, and is left out"
         elif _NO_BRAIN.fullmatch(row.get("type", "").strip()):
             why = f"{table.name} says that it is {row['type'].strip()}, and no sensor of a brain: it is left out"
-        elif AUDIO_NAME.match(name):
+        elif of[name] == "eeg" and AUDIO_NAME.match(name):  # a contact in the brain may be called Mic1
             why = "by its name it recorded the sound, and is left out"
         if why is not None:
             lost.append((f"channel {name}", why))

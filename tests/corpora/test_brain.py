@@ -184,6 +184,18 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path, change: dict[str, 
         read(tmp_path)
 
 
+def test_every_channel_that_recorded_the_sound_is_no_sensor(tmp_path: Path) -> None:
+    """A second one would be the best of all sensors; and a contact in the brain may be called as a microphone is."""
+    t = np.arange(round(40 * RATE)) / RATE
+    data = 1e-6 * np.stack([np.sin(2 * np.pi * (3 + k) * t) for k in range(4)])
+    names = np.array(["Audio_L", "A", "Audio_R", "B"])
+    corpus = read(one(tmp_path / "eeg", data=data, channels=names))
+    assert corpus.recordings[0].channels == ("A", "B")
+    assert any("Audio_L, Audio_R recorded the sound" in note for note in corpus.notes)
+    inside = read(one(tmp_path / "seeg", data=data[:2], channels=np.array(["Mic1", "B"]), kind="seeg"))
+    assert inside.recordings[0].channels == ("Mic1", "B") and not inside.notes
+
+
 def test_what_is_no_table_of_what_was_heard_is_refused(tmp_path: Path) -> None:
     one(tmp_path)
     with pytest.raises(

@@ -28,7 +28,7 @@ class Facts(NamedTuple):
     """What a file says of itself.
 
     channels: those of its kind that are not marked bad. positions: (channel, 3) metres, NaN for none. bad: marked so.
-    audio: the channel that recorded the sound, or None. seconds: how long it is.
+    audio: the channel that recorded the sound, or None; sounds: all of them. seconds: how long it is.
     """
 
     rate: float
@@ -39,6 +39,7 @@ class Facts(NamedTuple):
     bad: tuple[str, ...]
     audio: str | None
     seconds: float
+    sounds: tuple[str, ...] = ()
 
 
 def open_raw(path: Path) -> Any:
@@ -160,10 +161,10 @@ def facts(raw: Any, path: Path, kind: str | None = None, electrodes: Path | None
     """
     types = ["meg" if t in ("mag", "grad") else t for t in raw.get_channel_types()]
     named = list(zip(raw.ch_names, types))
-    audio = next(
-        (n for n, t in named if AUDIO_NAME.match(n)), None
-    )  # some formats call every channel EEG: the name decides
-    there = [one for one in KINDS if any(t == one and n != audio for n, t in named)]
+    # Some formats call every channel EEG: the name decides. A contact in the brain may be called Mic1.
+    sounds = tuple(n for n, t in named if AUDIO_NAME.match(n) and (t == "eeg" or t not in KINDS))
+    audio = next(iter(sounds), None)
+    there = [one for one in KINDS if any(t == one and n not in sounds for n, t in named)]
     if kind is None and not there:
         raise HeschlError(
             f"{path} holds {', '.join(sorted(set(types)))} channels, and none of {', '.join(KINDS)}"
@@ -171,7 +172,7 @@ def facts(raw: Any, path: Path, kind: str | None = None, electrodes: Path | None
     kind = kind or there[0]
     if kind not in there:
         raise HeschlError(f"{path} holds no {kind} channel: it holds {', '.join(sorted(set(types)))}")
-    all_of = [n for n, t in named if t == kind and n != audio]
+    all_of = [n for n, t in named if t == kind and n not in sounds]
     bad = tuple(n for n in all_of if n in raw.info["bads"])
     channels = tuple(n for n in all_of if n not in raw.info["bads"])
     if not channels:
@@ -188,6 +189,7 @@ def facts(raw: Any, path: Path, kind: str | None = None, electrodes: Path | None
         bad,
         audio,
         raw.n_times / float(raw.info["sfreq"]),
+        sounds,
     )
 
 

@@ -261,6 +261,10 @@ def _recording(
                 f"{one.path}: {b.clip} begins at {b.start:.2f} s, before {a.clip} ends at {a.stop:.2f} s: mend the events"
             )
     told = [f"{one.id}: channels marked bad are left out ({', '.join(found.bad)})"] if found.bad else []
+    if len(found.sounds) > 1:
+        told.append(
+            f"{one.id}: {', '.join(found.sounds)} recorded the sound, by their names, and are no sensors"
+        )
     recording = Recording(
         one.id,
         one.subject,

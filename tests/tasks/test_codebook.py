@@ -218,6 +218,9 @@ def test_phonological_neighbours_are_near(tmp_path: Path) -> None:
     assert spaces.pronunciations(path, ["Cat"]) == {"Cat": ("K", "AE", "T")}
     (tmp_path / "told.dict").write_text("gdp G IY1 D IY1 P IY1 # abbrev\n")  # as cmudict.dict has it
     assert spaces.pronunciations(tmp_path / "told.dict", ["gdp"])["gdp"][-2:] == ("P", "IY")
+    (tmp_path / "empty.dict").write_text("gdp\n")
+    with pytest.raises(HeschlError, match="does not have 'gdp'"):
+        spaces.phonology(tmp_path / "empty.dict", ["gdp"])
     table = spaces.phonology(path, ["cash", "cat", "money"])
     near = np.corrcoef(table)
     assert near[0, 1] > near[0, 2] + 0.2

@@ -93,7 +93,7 @@ def pronunciations(path: Path | str, words: Sequence[str]) -> dict[str, tuple[st
         if line.startswith(";;;"):
             continue
         name, *phones = line.split(" #", 1)[0].split()
-        if name.lower() in wanted and name.lower() not in found:
+        if name.lower() in wanted and phones and name.lower() not in found:
             try:
                 found[name.lower()] = tuple(arpabet(one) for one in phones if not one.isdigit())
             except KeyError as error:

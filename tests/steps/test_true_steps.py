@@ -12,7 +12,8 @@ import torch
 import heschl
 from heschl.corpora import frames
 from heschl.explanation.gradient import gradient_x_input
-from heschl.files import read_csv, read_json
+from heschl.files import read_csv, read_json, write_json
+from heschl.recipe import load
 from heschl.run import Run
 from heschl.steps.alike import explained_alike
 from heschl.steps.faithful import faithful
@@ -213,7 +214,8 @@ def test_a_method_that_refuses_a_later_clip_is_left_out_of_all(sexes, monkeypatc
 
     for step in ("faithful", "robust"):
         monkeypatch.setattr(f"heschl.steps.{step}.relevance_of", refusing)
-        monkeypatch.setattr(f"heschl.steps.{step}.inputs", partial(inputs, together=2))
+    monkeypatch.setattr("heschl.steps.faithful.TOGETHER", 2)
+    monkeypatch.setattr("heschl.steps.robust.inputs", partial(inputs, together=2))
     monkeypatch.setattr("heschl.steps.faithful.RANDOMISED", 0)
     held = faithful(sexes, clips=6, methods=("gradient", "gradient_x_input"), cells=("time",), points=2)
     assert held["refused"] == {"gradient": "this clip cannot be explained"}
@@ -224,6 +226,49 @@ def test_a_method_that_refuses_a_later_clip_is_left_out_of_all(sexes, monkeypatc
     assert watched["method"] == "gradient_x_input" and "gradient was left out" in watched["refused"]
     whole = robust(sexes, clips=6, method="gradient_x_input")
     assert [row["stability"] for row in watched["rows"]] == [row["stability"] for row in whole["rows"]]
+
+
+ANY_LENGTH = """
+import torch
+from torch import nn
+
+
+class AnyLength(nn.Module):
+    def __init__(self, in_shape, n_outputs):
+        super().__init__()
+        self.hear, self.out = nn.Conv1d(1, 8, 160, stride=160), nn.Linear(8, n_outputs)
+
+    def forward(self, x, lengths=None):
+        y = self.hear(x).relu()
+        if lengths is None:
+            return self.out(y.mean(-1))
+        inside = torch.arange(y.shape[-1]) < (lengths // 160)[:, None]
+        return self.out((y * inside[:, None]).sum(-1) / inside.sum(-1, keepdim=True))
+"""
+
+
+def test_waves_of_several_lengths_are_taken_apart(tmp_path, tmp_path_factory, monkeypatch):
+    """They have no frequencies in common, so they are heard one by one."""
+    (tmp_path / "any_length.py").write_text(ANY_LENGTH)
+    recipe = {
+        **SEX,
+        "name": "waves",
+        "clip": {"seconds": None},
+        "feature": {"use": "waveform.Waveform"},
+        "model": {"use": "any_length.AnyLength"},
+        "train": {**SEX["train"], "epochs": None, "steps": 2},
+    }
+    write_json(tmp_path / "waves.yaml", recipe)  # JSON is YAML
+    run = _trained(load(tmp_path / "waves.yaml"), tmp_path_factory)
+
+    def cut(run: Run, part: str, n: int, seed: int = 0) -> tuple:
+        clips, groups, by = chosen(run, part, n, seed)
+        return [replace(clip, stop=clip.start + 0.3 + 0.1 * k) for k, clip in enumerate(clips)], groups, by
+
+    monkeypatch.setattr("heschl.steps.faithful.chosen", cut)
+    held = faithful(run, clips=3, methods=("gradient_x_input",), points=2)
+    assert {row["cells"] for row in held["rows"]} >= {"time", "frequency", "time_frequency"}
+    assert all(row["deletion_aopc"]["n"] == 3 for row in held["rows"] if row["cells"] != "segments")
 
 
 def test_a_method_beside_the_recipe_is_found(sexes, monkeypatch, tmp_path):
@@ -362,9 +407,8 @@ def test_what_is_said_of_a_clip_does_not_hang_on_the_others_of_its_batch(phones,
     methods = ("gradient_x_input", "occlusion_time", "smoothgrad")
     together = faithful(phones, clips=4, methods=methods, cells=("time",), points=2)
     disturbed = robust(phones, clips=4, method="gradient_x_input")
-    for step in ("faithful", "robust"):
-        one_by_one = partial(inputs, together=1)
-        monkeypatch.setattr(f"heschl.steps.{step}.inputs", one_by_one)
+    monkeypatch.setattr("heschl.steps.faithful.TOGETHER", 1)
+    monkeypatch.setattr("heschl.steps.robust.inputs", partial(inputs, together=1))
     alone = faithful(phones, clips=4, methods=methods, cells=("time",), points=2)
     for one, other in zip(together["trust"], alone["trust"], strict=True):
         for name in ("sparseness", "complexity", "in_phones"):

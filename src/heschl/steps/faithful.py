@@ -21,12 +21,13 @@ from heschl.explanation.trust import (
     rank_correlation,
     top_overlap,
 )
+from heschl.features.waveform import Waveform
 from heschl.files import write_json
 from heschl.run import Run, open_run
 from heschl.steps.faithful_files import CONTROLS, Found, summed, write
-from heschl.steps.inputs import Inputs, chosen, each_clip, explained, inputs
+from heschl.steps.inputs import TOGETHER, Inputs, chosen, each_clip, explained, inputs
 from heschl.steps.methods import COMPARED, Method, fitting, method_of, relevance_of
-from heschl.steps.networks import Progress, open_network
+from heschl.steps.networks import Network, Progress, open_network
 from heschl.types import HeschlError, Skipped
 
 CELLS = ("time", "frequency", "time_frequency", "segments")
@@ -124,7 +125,7 @@ def faithful(
     refused: dict[str, str] = {}
     left, done = RANDOMISED, 0
     kind = baseline
-    for batch in inputs(network, run.task(), picked, skipped):
+    for batch in inputs(network, run.task(), picked, skipped, _together(network)):
         aim = batch.answered if target == "predicted" else batch.said
         kind = ("zero" if is_wave(batch.x) else "mean") if baseline == "auto" else baseline
         rate = float(network.feature.rate)  # type: ignore[arg-type]
@@ -172,6 +173,12 @@ def faithful(
     held["folder"] = str(folder)
     write_json(folder / "scores.json", held)
     return held
+
+
+def _together(network: Network) -> int:
+    """How many clips at once: one where waves of several lengths are heard, which have no frequencies in common."""
+    any_length = network.seconds is None or network.frames
+    return 1 if any_length and isinstance(network.feature, Waveform) else TOGETHER
 
 
 def _known_segments(batch: Inputs) -> Tensor:

@@ -54,7 +54,8 @@ def pitch(
     Parameters
     ----------
     wave: (..., time). rate: Hz.
-    f_min, f_max: where pitch is looked for, Hz; a frame sees two of the longest periods.
+    f_min, f_max: where pitch is looked for, Hz; a frame sees two of the longest periods. A voice below has no pitch, and
+        one above is taken for half of it or less, since twice its period is a period too.
     hop: seconds between frames; frame k is centred on sample k * round(hop * rate), in zeros outside the wave.
     threshold: of aperiodicity (0.1 as in the paper); a frame without a dip below it has no pitch (nor has silence).
 

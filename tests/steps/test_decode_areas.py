@@ -19,7 +19,7 @@ from heschl.corpora.sensors import sensors_of
 from heschl.features.brain_wave import BrainWave
 from heschl.files import read_csv
 from heschl.steps.decode_areas import areas_that_drive, as_elsewhere
-from heschl.steps.decode_exchange import gain_of, share
+from heschl.steps.decode_exchange import Head, exchanged, gain_of, share
 from heschl.steps.decode_linear import Decoded
 from heschl.steps.networks import Network
 from heschl.steps.networks import answers as answers_of
@@ -175,6 +175,35 @@ def planted(
     logits = np.stack([one.logits for one in answers_of(network, unheard)])
     held = Decoded(None, corpus, network, unheard, y[test], logits)  # type: ignore[arg-type]
     return areas_that_drive(held, folder / "out", "simulated brains")
+
+
+def test_where_nothing_is_exchanged_nothing_is_lost(tmp_path: Path) -> None:
+    """Whatever the electrodes are referenced to: what they share is the reference's, and tells this network all."""
+    sim.simulate(tmp_path, words=4, subjects=1, blocks=3, voices=4, snr=20.0, response="evoked")
+    corpus = sim.read(tmp_path)
+    sensors = sensors_of(corpus)
+    assert sensors is not None
+    clips, words = list(corpus.clips), sorted({clip.labels["word"] for clip in corpus.clips})
+    x = np.stack([sensors.load(clip).T for clip in clips])
+    y = np.array([words.index(clip.labels["word"]) for clip in clips])
+    network = Network(
+        Means(x.mean(1, keepdims=True).repeat(x.shape[1], 1), y, 4),
+        BrainWave(simulated_brain.RATE, scale="none", clip=None),
+        tuple(words),
+        None,
+        "centre",
+        "zeros",
+        frames=False,
+        sensors=sensors,
+    )
+    logits = np.stack([one.logits for one in answers_of(network, clips)])
+    held = Decoded(None, corpus, network, clips, y, logits)  # type: ignore[arg-type]
+    assert (logits.argmax(1) == y).mean() > 0.5
+    rows = np.flatnonzero(np.isfinite(sensors.positions[0]).all(1))
+    gain = np.random.default_rng(0).standard_normal((len(rows), 20))
+    heads = {corpus.recordings[0].id: Head(rows, gain - gain.mean(0))}
+    lost, top, signal = exchanged(held, range(len(clips)), heads, np.arange(3), power=1e-12)
+    assert signal < 1e-9 and np.abs(lost).max() == np.abs(top).max() == 0
 
 
 def auditory(side: str) -> list[np.ndarray]:

@@ -22,13 +22,15 @@ def areas_figure(
     talk: np.ndarray,
     title: str,
     width: float = WIDE,
+    over: str = "trials",
 ) -> Figure:
     """Left (above, on a phone): reciprocal rank that is lost without each area, its interval, and what as much of the signal elsewhere
     would lose. Right: the cross-talk.
 
     Parameters
     ----------
-    rows: as `heschl.steps.decode_areas.areas_that_drive` gives them. talk: (read in, active) of ``names``.
+    rows: as `heschl.steps.decode_areas.areas_that_drive` gives them. talk: (read in, active) of ``names``. over: what the
+        rows' intervals are over.
     """
     with styled():
         if width < WIDE:
@@ -38,6 +40,7 @@ def areas_figure(
             figure = new_figure(width, max(3.4, 0.9 + 0.3 * len(names)), title)
             left, right = figure.subplots(1, 2, width_ratios=(1.35, 1))
         _lost(left, rows, area_hues(dict.fromkeys(names)), 14 if width < WIDE else 60)
+        left.set_xlabel(f"reciprocal rank lost, 95\u202f% over {over}")
         _talk(right, names, talk, 28 if width < WIDE else 60)
     return figure
 
@@ -66,7 +69,7 @@ def _lost(
     axis.xaxis.set_major_locator(MaxNLocator(4))
     axis.tick_params(axis="y", length=0, labelcolor=INK)
     axis.spines["left"].set_visible(False)
-    axis.set(ylim=(-0.7, len(rows) - 0.3), xlabel="reciprocal rank lost, 95\u202f% over trials")
+    axis.set_ylim(-0.7, len(rows) - 0.3)
     axis.set_title(
         textwrap.fill("grey: what as much of the signal elsewhere would cost", 2 * letters),
         loc="left",

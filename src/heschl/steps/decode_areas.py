@@ -25,13 +25,14 @@ from heschl.files import write_csv
 from heschl.steps.decode_exchange import Head, exchanged, gain_of
 from heschl.steps.decode_linear import Decoded
 from heschl.steps.decode_show import minus
+from heschl.steps.groups import over_trials
+from heschl.tasks.intervals import mean_over
 from heschl.types import Clip, HeschlError, Recording
 
 TRIALS = 192  # that are decoded again for each area, evenly over recordings
 ELSEWHERE = 16  # random patches, where there is room for so many
 ENOUGH = 6  # of them, for a line
 AWAY = 0.02  # m that they keep from the areas
-DRAWS = 1000  # of the bootstrap
 FEWEST = 16  # electrodes with a place, below which an inverse says little
 
 
@@ -40,9 +41,10 @@ def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dic
 
     Returns
     -------
-    {"rows": [{"areas", "trials", "lost", "low", "high", "top_1_lost", "signal": the share of the trials' power that was exchanged,
-    "expected", "expected_low", "expected_high": what as much elsewhere would lose}], "elsewhere": of random patches, where nothing is
-    expected, "above_elsewhere": areas that lose more than is expected, "cross_talk": {"names", "matrix"}, "notes", "pictures"};
+    {"rows": [{"areas", "trials", "lost", "low", "high" (95 % over subjects or blocks, where there are several), "top_1_lost",
+    "signal": the share of the trials' power that was exchanged, "expected", "expected_low", "expected_high": what as much
+    elsewhere would lose}], "elsewhere": of random patches, where nothing is expected, "above_elsewhere": areas that lose more
+    than is expected, "over": what the intervals are over, "cross_talk": {"names", "matrix"}, "notes", "pictures"};
     without rows, and with a note that says why, where the recordings do not allow it.
     """
     empty: dict[str, Any] = {
@@ -83,18 +85,17 @@ def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dic
     others = _elsewhere(size, np.unique(np.concatenate(list(sources.values()))), seed)
 
     some = _spread(held.trials, max(2, TRIALS // len(recordings)))
-    random = np.random.default_rng((seed, 2))
-    draws = random.multinomial(len(some), np.full(len(some), 1 / len(some)), DRAWS) / len(some)
+    over = over_trials([held.trials[k] for k in some])
 
     def without(name: str, chosen: np.ndarray) -> dict[str, Any]:
         lost, top, signal = exchanged(held, some, heads, chosen, seed)
-        low, high = np.percentile(draws @ lost, [2.5, 97.5])
+        mean = mean_over(lost, over.names, seed=seed)
         return {
             "areas": name,
             "trials": len(some),
-            "lost": float(lost.mean()),
-            "low": float(low),
-            "high": float(high),
+            "lost": mean["value"],
+            "low": mean["low"],
+            "high": mean["high"],
             "top_1_lost": float(top.mean()),
             "signal": signal,
             "expected": None,
@@ -114,11 +115,13 @@ def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dic
     table = [{"read in": name, **dict(zip(names, map(float, row)))} for name, row in zip(names, talk)]
     write_csv(folder / "cross_talk.csv", table, ["read in", *names])
     title = f"Which areas drive retrieval, {of}: what is lost where theirs is another trial's"
-    save_both(partial(areas_figure, told, names, talk, title), folder / "areas")
+    what = "trials" if over.names is None else f"{over.by}s"
+    save_both(partial(areas_figure, told, names, talk, title, over=what), folder / "areas")
     return {
         "rows": told,
         "elsewhere": control,
         "above_elsewhere": above,
+        "over": over.told,
         "cross_talk": {"names": list(names), "matrix": talk.tolist()},
         "notes": [],
         "pictures": [{"file": "areas.svg", "title": title, "alt": _alt(told, above)}],

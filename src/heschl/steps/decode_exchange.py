@@ -92,10 +92,9 @@ def exchanged(
         other = _others(clips, np.random.default_rng((draw, 1 + seed)))
 
         def change(wave: np.ndarray, clip: Clip, other: dict[str, str] = other) -> np.ndarray:
-            head, (centre, spread) = heads[clip.labels["recording"]], _scale(sensors, clip)
-            volts = _volts(wave, head, (centre, spread)) + found[other[clip.id]] - found[clip.id]
-            left = wave.copy()
-            left[head.rows] = (volts - centre[head.rows, None]) / spread[head.rows, None]
+            rows, (_, spread) = heads[clip.labels["recording"]].rows, _scale(sensors, clip)
+            left = wave.copy()  # what the electrodes share, their reference's part, stays as it was recorded
+            left[rows] += (found[other[clip.id]] - found[clip.id]) / spread[rows, None]
             return left
 
         after = _found(scores_with(held, clips, change), held.truth[list(some)])

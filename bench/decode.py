@@ -410,10 +410,12 @@ def recovered(run: Any) -> list[str]:
             f"| {row['areas']} | {row['lost']:.3f} | {row['low']:.3f} to {row['high']:.3f} | {100 * row['top_1_lost']:.0f} points | "
             f"{100 * row['signal']:.0f} % {expected}"
         )
-    above = "; ".join(areas["above_elsewhere"])
+    above, most = "; ".join(areas["above_elsewhere"]), max(row["lost"] for row in areas["elsewhere"])
+    beyond = "; ".join(row["areas"] for row in areas["rows"] if row["lost"] > most)
     lines += [
         "",
         f"More than as much elsewhere: {above}." if above else "No area costs more than as much elsewhere.",
+        f"More than any of the {len(areas['elsewhere'])} patches elsewhere, a weaker claim: {beyond or 'none'}.",
     ]
     return lines
 

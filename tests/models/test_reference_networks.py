@@ -110,10 +110,21 @@ def test_audionet_of_any_length(samples: int, pool1: int) -> None:
     assert hasattr(model.classifier, "relu7")
 
 
+def test_audionet_may_keep_the_weights_that_torch_draws() -> None:
+    """Uniform within the inverse root of the inputs, biases too (https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html)."""
+    model = AudioNet((1, 1000), 3, width=0.25, init="torch")
+    for layer, inputs in ((model.features.conv4, 3 * 32), (model.classifier.fc8, 256)):
+        assert (
+            stats.kstest(layer.weight.detach().numpy().ravel() * inputs**0.5, "uniform", (-1, 2)).pvalue
+            > 1e-3
+        )
+        assert 0 < layer.bias.abs().max() <= inputs**-0.5
+
+
 def test_audionets_refuse() -> None:
     with pytest.raises(HeschlError, match="at least 64"):
         AudioNet((1, 62), 3)
-    with pytest.raises(HeschlError, match="choose 'caffe' or 'he'"):
+    with pytest.raises(HeschlError, match="choose 'caffe', 'he' or 'torch'"):
         AudioNet((1, 64), 3, init="zeros")  # type: ignore[arg-type]
     with pytest.raises(HeschlError, match=r"\(batch, 1, 640\)"):
         AudioNet((1, 640), 3, width=0.01)(torch.zeros(2, 640))

@@ -106,6 +106,24 @@ def test_invalid_designs_are_refused_with_the_reason(a: Any, b: Any, says: str) 
         compare(a, b)
 
 
+def test_a_method_by_another_toolbox_s_name_is_the_same_method_everywhere() -> None:
+    """Ranks of ties tell Kendall's tau-a from Pearson's r."""
+    tied = [np.round(2 * rdm(9, k)) for k in range(3)]
+    for name, own in (("tau-a", "kendall"), ("corr", "pearson")):
+        assert rsa.bootstrap(tied[0], tied[1], name, draws=100) == rsa.bootstrap(
+            tied[0], tied[1], own, draws=100
+        )
+        assert rsa.ceiling(tied, name) == rsa.ceiling(tied, own)
+        assert similarity(tied[0][0], tied[1][0], name) == similarity(tied[0][0], tied[1][0], own)
+    for asked in (
+        lambda: rsa.ceiling(tied, "euclid"),
+        lambda: rsa.bootstrap(tied[0], tied[1], "euclid"),
+        lambda: similarity(tied[0][0], tied[1][0], "euclid"),
+    ):
+        with pytest.raises(HeschlError, match="method is 'euclid'"):
+            asked()
+
+
 def test_other_refusals() -> None:
     with pytest.raises(HeschlError, match="method is 'euclid'"):
         compare(rdm(6, 0), rdm(6, 1), "euclid")

@@ -49,9 +49,7 @@ def compare(
     HeschlError: fewer than five conditions, matrices of different sizes, that are not symmetric, whose diagonal is not
         zero (a similarity?), that hold numbers that are not finite, or that never change.
     """
-    method = cast(Method, ALSO.get(method, method))
-    if method not in METHODS:
-        raise HeschlError(f"method is {method!r}: choose {', '.join(METHODS)}")
+    method = named(method)
     a, b = as_matrix(rdm_a, "rdm_a"), as_matrix(rdm_b, "rdm_b")
     n = len(a)
     if len(b) != n:
@@ -87,8 +85,21 @@ def compare(
     return Comparison(observed, float(p))
 
 
+def named(method: str) -> Method:
+    """A method by its own name or another toolbox's.
+
+    >>> named("tau-a"), named("cosine")
+    ('kendall', 'cosine')
+    """
+    found = ALSO.get(method, method)
+    if found not in METHODS:
+        raise HeschlError(f"method is {method!r}: choose {', '.join(METHODS)}")
+    return cast(Method, found)
+
+
 def similarity(a: Array, b: Array, method: Method = "spearman") -> float:
     """Agreement of two vectors of distances (pair,): Spearman's rho, Kendall's tau-a, Pearson's r, or the cosine."""
+    method = named(method)
     if method == "kendall":
         # scipy divides by the untied pairs (tau-b): back to all pairs
         n = len(a) * (len(a) - 1) / 2
@@ -145,6 +156,7 @@ def ceiling(rdms: Any, method: Method = "spearman") -> tuple[float, float]:
     ranking, or centring and scaling, each subject as the method does (Nili et al., PLoS Comput Biol 2014). For "kendall"
     the mean of ranks stands in for the best ranking, which makes the upper bound approximate.
     """
+    method = named(method)
     upper_of = [as_matrix(rdm, f"rdm {k}") for k, rdm in enumerate(rdms)]
     if len(upper_of) < 3 or len({len(m) for m in upper_of}) > 1:
         raise HeschlError(

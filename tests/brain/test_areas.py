@@ -7,6 +7,7 @@ import pkgutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 import heschl.models
 from heschl.brain.areas import assign, mirrored, read_areas
@@ -55,6 +56,10 @@ def test_the_crnn_keeps_its_own_names_and_a_stranger_goes_by_order() -> None:
     assert assign(["a", "HG"], {"a": ["HG", "HG-R"]})[1] == {"a": ("HG", "HG-R"), "HG": ("HG",)}
 
 
+def write_yaml(path: Path, table: dict) -> None:
+    path.write_text(yaml.safe_dump({"format": 1, **table}), encoding="utf-8")
+
+
 def test_a_table_of_ones_own_lies_over_the_shipped_one(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(GOOD + "  A1-R: {mirror: A1}\nstream: [A1, STG]\nlayers:\n  mine: {x: IFG, y: A1-R}\n")
@@ -66,6 +71,32 @@ def test_a_table_of_ones_own_lies_over_the_shipped_one(tmp_path: Path) -> None:
     # of a network that the shipped table names as well
     assert assign(["stem", "early", "late"], path)[1]["late"] == ("STG",)
     assert assign(["stem", "early", "late"])[1]["late"] == ("IFG",)
+
+
+def test_what_one_s_own_table_says_of_a_network_counts_whatever_the_shipped_one_says_of_others(
+    tmp_path: Path,
+) -> None:
+    """AlexNet's layers are among those of AudioNet-V1, which stand elsewhere."""
+    shipped = read_areas()
+    layers = list(shipped.layers["alexnet.AlexNet"])
+    mine = dict.fromkeys(layers, "HG")
+    path = tmp_path / "mine.yaml"
+    for name in ("alexnet.AlexNet", "my_networks.Mine"):
+        write_yaml(path, {"areas": {}, "layers": {name: mine}})
+        assert assign(layers, path)[1] == dict.fromkeys(layers, ("HG",))
+        assert assign(layers[:2], path)[1] == dict.fromkeys(layers[:2], ("HG",))
+    # the whole table copied, with its stream, and one network changed
+    write_yaml(
+        path, {"areas": {}, "stream": ["STG", "IFG"], "layers": {**shipped.layers, "alexnet.AlexNet": mine}}
+    )
+    assert assign(layers, path)[1] == dict.fromkeys(layers, ("HG",))
+    of_v1 = shipped.layers["audionet_v1.AudioNetV1"]
+    assert assign(list(of_v1), path)[1] == {layer: (area,) for layer, area in of_v1.items()}
+
+
+def test_every_network_of_the_shipped_table_stands_where_it_says() -> None:
+    for named in read_areas().layers.values():
+        assert assign(list(named))[1] == {layer: (area,) for layer, area in named.items()}
 
 
 @pytest.mark.parametrize(

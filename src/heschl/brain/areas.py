@@ -113,8 +113,12 @@ def read_areas(areas: Any = None) -> AreaTable:
     if areas is None or areas == "default":
         return shipped
     own = _read(Path(areas).expanduser(), shipped.areas)
-    layers = own.layers if own.stream else {**shipped.layers, **own.layers}
+    layers = own.layers if own.stream else {**own.layers, **_others(shipped.layers, own.layers)}
     return AreaTable({**shipped.areas, **own.areas}, own.stream or shipped.stream, layers)
+
+
+def _others(layers: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    return {network: places for network, places in layers.items() if network not in known}
 
 
 @functools.cache
@@ -133,9 +137,9 @@ def assign(layers: Sequence[str], areas: Any = None) -> tuple[AreaTable, dict[st
 
     Returns
     -------
-    The table, with areas that were given on the way; and layer -> names of areas. By default the networks of the table
-    decide, where they agree on a layer's name; else a layer that is called as an area is put there; else the order of
-    the layers does, an equal share of them for each area of the stream.
+    The table, with areas that were given on the way; and layer -> names of areas. By default that network of the table
+    decides which has all of these layers and the fewest others, one's own before a shipped one; else a layer that is
+    called as an area is put there; else the order of the layers does, an equal share of them for each area of the stream.
     """
     if not isinstance(areas, Mapping):
         table = read_areas(areas)
@@ -273,10 +277,9 @@ def _spacing(anatomy: Anatomy) -> NDArray[np.float64]:
 
 
 def _default(layer: str, layers: Sequence[str], table: AreaTable) -> str:
-    own = [dict(named) for named in table.layers.values() if set(layers) <= set(named)]
-    places = {named[layer] for named in own}
-    if len(places) == 1:
-        return table.area(places.pop()).name
+    fitting = [named for named in table.layers.values() if set(layers) <= set(named)]
+    if fitting:  # AlexNet's layers are among AudioNet-V1's: of equals the first, which is one's own
+        return table.area(min(fitting, key=len)[layer]).name
     if layer in table.areas:
         return layer
     if not table.stream:

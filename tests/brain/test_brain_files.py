@@ -82,6 +82,29 @@ def test_a_delay_puts_an_area_later_and_a_choice_elsewhere(
         heschl.place({"STG": silent})
 
 
+def test_delays_that_are_no_whole_steps_or_early_lose_nothing(
+    activity: dict[str, Activity], tmp_path: Path
+) -> None:
+    """One area holds two layers; clips one by one add up to what all of them are together."""
+    table = tmp_path / "late.yaml"
+    for delay in (0.033, -0.2):
+        table.write_text(
+            "areas:\n  HG: {centre: [-43, -21, 8], space: MNI152, radius: 12, hemisphere: left, "
+            f"delay: {delay}}}\nlayers:\n  mine: {{STG: HG, TP: HG, IFG: IFG}}\n"
+        )
+        together, times = courses(activity, table)
+        found = clip_courses(activity, table)
+        assert np.array_equal(found.times, times)
+        for k, one in enumerate(together):
+            mean = found.values[:, k].mean(0)
+            np.testing.assert_allclose(mean / np.abs(mean).max(), one.course / 20e-9, rtol=1e-9, atol=1e-12)
+        assert times[0] == pytest.approx(0.0125 + min(0, delay))
+    # 20 whole steps early: the same course, from the beginning on
+    plain, _ = courses(activity, {"STG": "HG", "TP": "HG"})
+    np.testing.assert_allclose(together[1].course[:50], plain[1].course, rtol=1e-9)
+    assert (together[1].patch.area.name, plain[1].patch.area.name) == ("HG", "HG")
+
+
 def test_a_thousand_clips_are_one_product(activity: dict[str, Activity]) -> None:
     found = clip_courses(activity)
     assert found.values.shape == (3, 3, 50)

@@ -148,13 +148,14 @@ def clip_courses(
     for layer in {layer for one in placed for layer in one.layers}:
         own = np.asarray(activity[layer].times)
         laid = [_on_axis(one, own, times) for one in population_rate(activity[layer], rate)]
-        laid = [_limited(one, times, band) for one in laid] if band else laid
-        rates[layer] = np.stack(laid) / np.abs(np.mean(laid, axis=0)).max()
+        rates[layer] = [_limited(one, times, band) for one in laid] if band else laid
     values = []
     for one in placed:
-        sums = np.mean([rates[layer] for layer in one.layers], axis=0)
-        late = np.stack([_later(clip, times, one.patch.area.delay) for clip in sums])
-        values.append(late * (moment / np.abs(late).max()))
+        sums = np.zeros((len(rates[one.layers[0]]), len(times)))
+        for layer in one.layers:
+            late = np.stack([_later(clip, times, one.patch.area.delay) for clip in rates[layer]])
+            sums += late / np.abs(late.mean(0)).max()
+        values.append(sums * (moment / np.abs(sums).max()))
     return ClipCourses(
         np.stack(values, 1),
         tuple(one.patch.area.name for one in placed),
@@ -207,13 +208,14 @@ def population_rate(activity: Activity, rate: Rate = "norm", clip: int | None = 
 def time_axis(
     activity: Mapping[str, Activity], table: AreaTable, chosen: Mapping[str, Sequence[str]]
 ) -> NDArray[np.float64]:
-    """Even times from the first step of any layer to the last (delays too), as dense as the densest layer."""
+    """Even times from the first step of any layer to the last, as late or early as their areas are, as dense as the
+    densest layer."""
     steps = [_step(np.asarray(one.times)) for one in activity.values()]
     timed = [step for layer, step in zip(activity, steps) if len(activity[layer].times) > 2] or steps
     step = max(min(timed), 1 / MOST_RATE)
-    begin = min(float(one.times[0]) for one in activity.values())
-    delays = {layer: max(table.area(name).delay for name in chosen[layer]) for layer in activity}
-    end = max(float(one.times[-1]) + max(0.0, delays[layer]) for layer, one in activity.items())
+    delays = {layer: [table.area(name).delay for name in chosen[layer]] for layer in activity}
+    begin = min(float(one.times[0]) + min(0.0, *delays[layer]) for layer, one in activity.items())
+    end = max(float(one.times[-1]) + max(0.0, *delays[layer]) for layer, one in activity.items())
     n = int((end - begin) / step + 1e-6) + 1
     return np.asarray(begin + step * np.arange(n))
 

@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import nn
 
+from heschl.brain.areas import patch, read_areas
+from heschl.brain.inverse import estimate, inverse_operator
 from heschl.brain.place import place
 from heschl.files import read_audio, read_json, write_text, write_wav
 from heschl.run import Run
@@ -18,7 +20,7 @@ from heschl.steps.place import place_run
 from heschl.steps.placement import CAVEAT, map_of
 from heschl.steps.placing import check_placeable, recorded
 from heschl.training.fit import train
-from heschl.types import HeschlError
+from heschl.types import Clip, HeschlError
 
 pytest.importorskip("mne")
 
@@ -42,6 +44,13 @@ FRAMES = {
     "model": {"use": "frame_mlp.FrameMLP", "widths": [16, 8], "norm": "layer", "dropout": 0.0},
     "task": {"use": "frames.ClassifyFrames", "tier": "phone"},
     "train": {"epochs": 1, "batch": 256, "optimiser": {"use": "torch.optim.AdamW", "lr": 0.001}},
+}
+WHOLE = {
+    **RECIPE,
+    "name": "whole",
+    "clip": {"seconds": None},
+    "feature": {"use": "spectrogram.LogMel", "n_mels": 12},
+    "model": {"use": "kws.KWS", "stem": 4, "width": 8, "depth": 2},
 }
 
 
@@ -87,6 +96,16 @@ def test_what_is_written_opens_in_plain_h5py_and_mne(run: Run) -> None:
     inverse = told["sensors"]["biosemi64"]["inverse"]
     assert inverse["status"] == "fitted to simulated data"
     np.testing.assert_allclose(np.diag(inverse["cross_talk"]["matrix"]), 1)
+    # dSPM is in units of the noise that the trials really hold
+    rest = epochs.get_data(copy=True)
+    rest -= rest.mean(0)
+    level = rest.var() * 100 / 99 * 64 / 63  # of each trial, before its mean and the reference were taken off
+    own = mne.Covariance(np.full(64, level), evoked.ch_names, [], [], 1)
+    by_hand = estimate(evoked, inverse_operator(evoked.info, covariance=own))
+    at = int(np.abs(by_hand.times - inverse["time_s"]).argmin())
+    for name, said in inverse["read"].items():
+        sources = patch(read_areas().area(name)).sources
+        assert said == pytest.approx(by_hand.values[sources, at].mean(), rel=0.02)
     for name in ("areas", "course", "story", "biosemi64"):
         assert (folder / f"{name}.png").stat().st_size > 10_000 and (folder / f"{name}.svg").exists()
     assert (folder / "film.gif").read_bytes()[:4] == b"GIF8"
@@ -128,6 +147,32 @@ def test_a_file_of_ones_own_equals_the_functions(run: Run, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_a_clip_that_cannot_be_read_is_not_the_one_that_is_shown(run: Run, tmp_path: Path) -> None:
+    from heschl.files import read_csv
+
+    wave = 0.1 * np.sin(np.arange(16_000) / 5).astype(np.float32)
+    write_text(tmp_path / "broken.wav", "RIFF")
+    (tmp_path / "more").mkdir()
+    for name in ("whole.wav", "more/whole.wav"):
+        write_wav(tmp_path / name, wave, 16_000)
+    clips = [
+        Clip(path, tmp_path / path, 16_000, {}) for path in ("broken.wav", "whole.wav", "more/whole.wav")
+    ]
+    told = place_run(run, clips, name="broken")
+    assert told["shown"] == "whole.wav" and told["clips"] == 2 and told["skipped"] == 1
+    (row,) = read_csv(Path(told["folder"]) / "skipped.csv")
+    assert row["where"] == "broken.wav"
+    with pytest.raises(HeschlError, match=r"broken.wav cannot be shown: .*broken.wav"):
+        place_run(run, clips, name="broken", show="broken.wav")
+    # recordings by their paths: of one name, and the one that is shown
+    both = [tmp_path / "whole.wav", tmp_path / "more" / "whole.wav"]
+    told = place_run(run, both, name="both", show=str(both[1]))
+    assert told["shown"] == str(both[1]) and told["clips"] == 2
+    told = place_run(run, both[:1], name="both", show=str(both[1]))
+    assert told["shown"] == str(both[1]) and told["clips"] == 2
+
+
+@pytest.mark.slow
 def test_clips_of_different_length_end_in_silence(tmp_path_factory: pytest.TempPathFactory) -> None:
     import h5py
 
@@ -139,6 +184,37 @@ def test_clips_of_different_length_end_in_silence(tmp_path_factory: pytest.TempP
     assert len(set(seconds)) > 1 and values.shape[:2] == (3, len(times))
     for own, end in zip(values, seconds):
         assert not own[times > end + 0.05].any() and own[times < end - 0.05].any(1).all()
+
+
+@pytest.mark.slow
+def test_words_of_different_length_are_each_as_alone(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A network for whole words, no frames: neither a longer neighbour nor its end is seen in a clip."""
+    import h5py
+
+    run = made(WHOLE, tmp_path_factory)
+    network = open_network(run)
+    lengths = (0.6, 1.0, 0.4, 0.4, 0.8)
+    clips = [replace(clip, stop=clip.start + end) for clip, end in zip(run.corpus().clips, lengths)]
+    told = place_run(run, clips, name="words")
+    with h5py.File(Path(told["folder"]) / "activity.h5") as file:
+        values = {area: file[area][:] for area in told["layers"]}
+        times = {area: file[f"times/{area}"][:] for area in told["layers"]}
+        seconds = file["seconds"][:]
+    with h5py.File(Path(told["folder"]) / "courses.h5") as file:
+        moments, at = file["moments"][:], file["times"][:]
+        ifg = [name.decode() for name in file["areas"]].index("IFG")
+    assert len(set(seconds)) > 2
+    for k, clip in enumerate(clips):
+        wave, rate = read_audio(clip.signal, clip.start, clip.stop)
+        assert seconds[k] == pytest.approx(len(wave) / rate)
+        for area, one in next(recorded(network, [clip], [])).activity.items():
+            alone = one.values[0].numpy()
+            np.testing.assert_allclose(values[area][k, : len(alone)], alone, rtol=1e-4, atol=1e-5)
+            assert not values[area][k, len(alone) :].any()
+        # what has no time axis is held for the clip's own length
+        assert moments[k, ifg, at < seconds[k] - 0.1].all()
+        assert not moments[k, ifg, at > seconds[k] + 0.1].any()
+    assert times["pool"][-1] == pytest.approx(max(one[-1] for one in times.values()), abs=0.03)
 
 
 def test_networks_without_areas_times_or_sound_are_refused() -> None:
@@ -191,7 +267,6 @@ def test_slips_are_told_before_anything_is_heard(run: Run, tmp_path: Path) -> No
 def test_the_map_of_one_clip_has_its_net_moment() -> None:
     """Sources of a patch, summed as vectors, point along it with the course's moment."""
     from heschl.brain.anatomy import template
-    from heschl.brain.areas import patch, read_areas
     from heschl.brain.place import ClipCourses
 
     own = patch(read_areas().area("STG"))

@@ -65,7 +65,7 @@ def growing_activity(path: Path | str) -> Iterator[Add]:
                         )
                 _append(file, area, one.values.detach().cpu().numpy())
                 times = one.times.detach().cpu().double().numpy()
-                if f"times/{area}" not in file or len(times) > len(file[f"times/{area}"]):
+                if f"times/{area}" not in file or times[-1] > file[f"times/{area}"][-1]:
                     if f"times/{area}" in file:
                         del file[f"times/{area}"]
                     file[f"times/{area}"] = times

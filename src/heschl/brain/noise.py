@@ -31,6 +31,24 @@ def white_covariance(info: Any, deviation: dict[str, float] | None = None) -> An
     return mne.Covariance(variance, info["ch_names"], bads=[], projs=[], nfree=1)
 
 
+def covariance_at(evoked: Any, snr: float, covariance: Any = None) -> Any:
+    """The `mne.Covariance` of one trial's noise so loud that a trial has this signal-to-noise ratio.
+
+    Parameters
+    ----------
+    evoked: without noise. snr: decibels, as for `trials`.
+    covariance: of noise of any loudness; None: independent channels of `TRIAL`'s levels.
+
+    Raises
+    ------
+    HeschlError: the covariance lacks a channel, or the signal is silent.
+    """
+    given = white_covariance(evoked.info) if covariance is None else covariance
+    found = given.copy()
+    found["data"] = given["data"] * (_snr(evoked.data, _matrix(given, evoked.ch_names)) / 10 ** (snr / 10))
+    return found
+
+
 def coloured(shape: tuple[int, ...], exponent: float, generator: np.random.Generator) -> NDArray[np.float64]:
     """Gaussian noise (..., time) of unit variance whose power falls with frequency as 1 / f ** exponent.
 
@@ -88,9 +106,10 @@ def trials(
         raise HeschlError(
             f"the colour of noise is '{colour}': choose 'white', 'pink' or an exponent from 0 to 4"
         )
-    matrix = _matrix(white_covariance(evoked.info) if covariance is None else covariance, evoked.ch_names)
+    covariance = white_covariance(evoked.info) if covariance is None else covariance
     if snr is not None:
-        matrix = matrix * (_snr(evoked.data, matrix) / 10 ** (snr / 10))
+        covariance = covariance_at(evoked, snr, covariance)
+    matrix = _matrix(covariance, evoked.ch_names)
     values, vectors = np.linalg.eigh(matrix)
     root = vectors * np.sqrt(np.maximum(values, 0))
     generator = np.random.default_rng(seed)

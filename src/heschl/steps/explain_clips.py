@@ -62,13 +62,18 @@ def picked_clips(
 ) -> tuple[list[Clip], list[Skipped]]:
     """What is asked for, each clip once, and what of it is missing; recordings of one name are told apart by their paths."""
     if clips or files:
-        named = {(one.id, one.signal): one for one in find_clips(run, [*clips, *map(Path, files)])}
-        names = Counter(one for one, _ in named)
-        return [replace(one, id=str(one.signal)) if names[one.id] > 1 else one for one in named.values()], []
+        return told_apart(find_clips(run, [*clips, *map(Path, files)])), []
     found, missing = part_of(run, run.corpus(), part)
     if not found:
         raise HeschlError(f"the {part} part of {run} holds no clip: choose another part, or name clips")
     return found, missing
+
+
+def told_apart(clips: Sequence[Clip]) -> list[Clip]:
+    """Each clip once; recordings of one name are told apart by their paths."""
+    named = {(one.id, one.signal): one for one in clips}
+    names = Counter(one for one, _ in named)
+    return [replace(one, id=str(one.signal)) if names[one.id] > 1 else one for one in named.values()]
 
 
 def shown_clips(run: Run, part: str, clips: Sequence[Clip], n: int | None, seed: int) -> set[str]:

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from torch.nn.functional import pad
 
 from heschl.brain.anatomy import need_mne, quiet
 from heschl.brain.convert import raw_of, write_bids, write_stc
@@ -24,7 +22,7 @@ from heschl.run import Run
 from heschl.steps.inputs import chosen
 from heschl.steps.networks import Progress, open_network
 from heschl.steps.placement import CAVEAT, map_of
-from heschl.steps.placing import Part, recorded
+from heschl.steps.placing import Part, padded, recorded
 from heschl.types import Activity, BrainMap, Clip, HeschlError, Skipped
 
 CLIPS = 16  # of the test part, evenly over speakers
@@ -69,13 +67,10 @@ def simulated(run: Run, progress: Progress | None = None) -> Iterator[Simulated]
 
 def _joined(parts: Sequence[Part]) -> dict[str, Activity]:
     """The activity of all clips, silent after each one's end."""
-    found = {}
-    for area in parts[0].activity:
-        own = [part.activity[area] for part in parts]
-        longest = max((one.times for one in own), key=len)
-        values = [pad(one.values, (0, 0, 0, len(longest) - len(one.times))) for one in own]
-        found[area] = Activity(area, torch.cat(values), longest)
-    return found
+    areas = list(parts[0].activity)
+    values = {area: [one.numpy() for part in parts for one in part.activity[area].values] for area in areas}
+    times = {area: max((p.activity[area].times for p in parts), key=lambda own: own[-1]) for area in areas}
+    return padded(values, times, [one for part in parts for one in part.seconds])
 
 
 def export_mne(run: Run, path: Path, progress: Progress | None) -> dict[str, Any]:

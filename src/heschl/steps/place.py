@@ -25,20 +25,20 @@ from heschl.brain.areas import assign
 from heschl.brain.convert import write_fif, write_map, write_stc
 from heschl.brain.forward import project
 from heschl.brain.inverse import cross_talk, estimate, inverse_operator, peak
-from heschl.brain.noise import trials
+from heschl.brain.noise import covariance_at, trials
 from heschl.brain.place import MOMENT, ClipCourses, Rate, clip_courses, population_rate, topographies
 from heschl.brain.sensors import sensors_info
 from heschl.corpora.manifest import PARTS
 from heschl.files import replacing, write_csv, write_json
 from heschl.run import Run, open_run
-from heschl.steps.explain_clips import find_clips
+from heschl.steps.explain_clips import find_clips, told_apart
 from heschl.steps.inputs import chosen
 from heschl.steps.networks import Network, Progress, answers, open_network
 from heschl.steps.place_pen import Pen
 from heschl.steps.place_show import draw_cortex, draw_sensors, draw_story, pictured, story_title
 from heschl.steps.placement import CAVEAT, STATUS, Placement, Shown, map_of, write_sound
-from heschl.steps.placing import Part, check_placeable, recorded
-from heschl.types import Activity, Clip, HeschlError, Skipped
+from heschl.steps.placing import Part, check_placeable, padded, recorded
+from heschl.types import Clip, HeschlError, Skipped
 
 CLIPS = 40
 ASKED = 16  # clips among which the one that is shown is looked for
@@ -107,12 +107,18 @@ def place_run(
     if not isinstance(areas, dict):
         assign(list(network.model.areas), areas)  # type: ignore[arg-type]
     picked, named = _picked(run, clips, part, seed)
-    if show is not None and show not in {clip.id for clip in picked}:
-        picked = [*find_clips(run, [show]), *picked]
+    wanted = next((clip for clip in picked if clip.id == show), None)
+    if show is not None and wanted is None:
+        picked = told_apart([*find_clips(run, [show]), *picked])
+        wanted = picked[0]
     folder = run.folder / "place" / (name or named)
-    shown = _shown(network, picked) if show is None else next(clip for clip in picked if clip.id == show)
+    shown = wanted or _shown(network, picked)
     skipped: list[Skipped] = []
     placement, facts = _placed(network, picked, shown, folder, areas, rate, moment, skipped, progress)
+    if wanted is not None and placement.shown.clip.id != wanted.id:
+        raise HeschlError(
+            next(f"{one.where} cannot be shown: {one.why}" for one in skipped if one.where == wanted.id)
+        )
     if skipped:
         write_csv(folder / "skipped.csv", [one._asdict() for one in skipped], Skipped._fields)
     summary = {
@@ -169,7 +175,7 @@ def _picked(
         if clips < 1:
             raise HeschlError(f"{clips} clips are asked for: one is the least")
         return chosen(run, part, clips, seed)[0], part
-    found = find_clips(run, clips)
+    found = told_apart(find_clips(run, clips))
     stem = Path(found[0].id).stem
     return found, "".join(c if c.isalnum() or c in "-_" else "-" for c in stem) or "clips"
 
@@ -225,9 +231,10 @@ def _placed(
             for area, activity in one.activity.items():
                 rates.setdefault(area, []).extend(population_rate(activity, rate))
                 units[area] = activity.values.shape[-1]
-                if area not in times or len(activity.times) > len(times[area]):
+                if area not in times or activity.times[-1] > times[area][-1]:
                     times[area] = activity.times
-            shown = _heard(network, one, wanted) or shown
+            if shown is None or wanted.id in {clip.id for clip in one.clips}:
+                shown = _heard(network, one, wanted)
         if not ids:
             raise HeschlError(
                 f"none of {len(clips)} clips could be read, the first because: {skipped[0].why}"
@@ -235,16 +242,12 @@ def _placed(
                 else "there is no clip to place"
             )
     assert shown is not None
-    kept: dict[str, Activity] = {}
-    for area, rows in rates.items():
-        table = np.zeros((len(rows), len(times[area]), 1))
-        for held, row in zip(table, rows, strict=True):
-            held[: len(row), 0] = row  # silent after a clip's end
-        kept[area] = Activity(area, torch.from_numpy(table), times[area])
+    kept = padded({area: [row[:, None] for row in rows] for area, rows in rates.items()}, times, seconds)
     # of one unit, norm is its size and mean itself: the rates stay what they are
     found = clip_courses(kept, areas, rate, moment)
     index = ids.index(shown.clip.id)
-    end = np.searchsorted(found.times, seconds[index] + 1e-9)
+    late = max(0.0, *(one.area.delay for one in found.patches))
+    end = np.searchsorted(found.times, seconds[index] + late + 1e-9)
     layers = _layers(list(kept), areas, found)
     placement = Placement(found, index, shown, map_of(found, index, end=int(end)), layers)
     _write_courses(folder / "courses.h5", found, ids, seconds)
@@ -282,12 +285,10 @@ def _placed(
     return placement, facts
 
 
-def _heard(network: Network, part: Part, wanted: Clip) -> Shown | None:
-    """The wanted clip of this part; or, while there is none, its first."""
+def _heard(network: Network, part: Part, wanted: Clip) -> Shown:
+    """The wanted clip of this part; its first where that is not there (it may be one that cannot be read)."""
     ids = [clip.id for clip in part.clips]
-    if wanted.id not in ids:
-        return None
-    k = ids.index(wanted.id)
+    k = ids.index(wanted.id) if wanted.id in ids else 0
     wave = np.asarray(part.waves[k]) if part.waves.ndim == 2 else None
     return Shown(part.clips[k], _called(part.clips[k], network), wave, network.sample_rate)
 
@@ -345,8 +346,10 @@ def _sensed(
         file[label].attrs["about"] = (
             "gain @ moments is what the sensors see of a clip: (sensor, area), V or T per A m"
         )
+    covariance = None
     if noise is not None:
-        epochs = trials(evoked, TRIALS, snr=noise, seed=seed)
+        covariance = covariance_at(evoked, noise)
+        epochs = trials(evoked, TRIALS, covariance, seed=seed)
         write_fif(folder / f"{label}-epo.fif", epochs)
         comment = evoked.comment
         evoked = epochs.average()
@@ -358,14 +361,14 @@ def _sensed(
         peaks[kind] = float(np.abs(evoked.copy().pick(kind).data).max())
     facts["peak"] = peaks
     if noise is not None:
-        facts["inverse"] = _inverse(placement, evoked)
+        facts["inverse"] = _inverse(placement, evoked, covariance)
     return evoked, facts
 
 
-def _inverse(placement: Placement, evoked: Any) -> dict[str, Any]:
-    """What dSPM reads in each area at the signal's strongest moment, fitted to simulated data; and beside it what it
-    can tell apart."""
-    operator = inverse_operator(evoked.info)
+def _inverse(placement: Placement, evoked: Any, covariance: Any) -> dict[str, Any]:
+    """What dSPM reads in each area at the signal's strongest moment, in units of the trials' own noise, fitted to
+    simulated data; and beside it what it can tell apart."""
+    operator = inverse_operator(evoked.info, covariance=covariance)
     found = estimate(evoked, operator, "dSPM")
     talk = cross_talk(placement.courses.patches, evoked.info, operator, "dSPM")
     k = int(np.square(found.values).mean(0).argmax())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +50,7 @@ def recorded(
     skipped: clips that cannot be read are added to it and left out.
     """
     check_placeable(network)
+    of_any_length = network.frames or network.seconds is None
     for first in range(0, len(clips), _BATCH):
         same: list[tuple[Clip, np.ndarray]] = []
         for clip in clips[first : first + _BATCH]:
@@ -59,7 +60,7 @@ def recorded(
             except HeschlError as error:
                 skipped.append(Skipped(clip.id, str(error)))
                 continue
-            if same and network.frames and wave.shape[-1] != same[-1][1].shape[-1]:
+            if same and of_any_length and wave.shape[-1] != same[-1][1].shape[-1]:
                 yield _part(network, same)
                 same = []
             same.append((clip, wave))
@@ -67,6 +68,34 @@ def recorded(
             yield _part(network, same)
         if progress:
             progress(min(first + _BATCH, len(clips)), len(clips))
+
+
+def padded(
+    values: Mapping[str, Sequence[np.ndarray]], times: Mapping[str, torch.Tensor], seconds: Sequence[float]
+) -> dict[str, Activity]:
+    """Every area's values of all clips, zero after each one's end.
+
+    One answer for a clip comes as two equal steps, at its beginning and its end: where clips differ in length, it is held
+    for each one's own, at the times of the area with the most steps.
+
+    Parameters
+    ----------
+    values: area -> (step, unit) of each clip. times: area -> (step,) of its longest. seconds: that each clip lasts.
+    """
+    dense = max(times.values(), key=len)
+    if len(dense) == 2:  # no area has a time axis
+        dense = torch.arange(0, max(seconds), 0.01, dtype=torch.float64)
+    found = {}
+    for area, rows in values.items():
+        own = times[area]
+        if len(set(seconds)) > 1 and all(len(row) == 2 and (row[0] == row[1]).all() for row in rows):
+            own = dense
+            rows = [row[:1] * (own.numpy() < end)[:, None] for row, end in zip(rows, seconds, strict=True)]
+        table = np.zeros((len(rows), len(own), rows[0].shape[1]), dtype=rows[0].dtype)
+        for held, row in zip(table, rows, strict=True):
+            held[: len(row)] = row
+        found[area] = Activity(area, torch.from_numpy(table), own)
+    return found
 
 
 def _part(network: Network, heard: Sequence[tuple[Clip, np.ndarray]]) -> Part:

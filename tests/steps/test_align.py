@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from heschl.brain.acoustics import acoustics
+from heschl.brain.encode import fit_encoding
+from heschl.corpora._brain_runs import Stretch
 from heschl.corpora.brain import read
 from heschl.files import read_csv, read_json, write_csv, write_json, write_wav
 from heschl.report.align import align_section
@@ -16,7 +18,7 @@ from heschl.steps.align import align
 from heschl.steps.align_files import unfinished
 from heschl.steps.align_fit import Response, Settings, heard_again, listener
 from heschl.steps.align_group import max_sign
-from heschl.steps.heard import apart, on_grid, rows, sounds
+from heschl.steps.heard import Folding, apart, folding, on_grid, rows, sounds
 from heschl.types import HeschlError
 
 RATE = 64
@@ -73,6 +75,31 @@ def test_folds_share_no_row_within_the_filters_reach() -> None:
     assert [len(part) for part in parts] == [90, 90, 80, 80, 90, 90]
     assert parts[0][-1, 0] + 20 < parts[2][0, 0] and parts[2][-1, 0] + 20 < parts[4][0, 0]
     assert apart([run] * 3, 3, 10) == [run] * 3
+
+
+def test_all_hearings_of_a_sound_are_in_one_fold() -> None:
+    """Features without meaning, and an answer that is each sound's own: one hearing foretells the other, and nothing else."""
+    rng = np.random.default_rng(0)
+    answers = {name: rng.standard_normal((400, 1)) for name in "abcdef"}
+    features = {name: rng.standard_normal((400, 40)) for name in answers}
+    heard = [Stretch(answers[name] + 0.1 * rng.standard_normal((400, 1)), name, 0) for name in "abcdefabcdef"]
+    x, y = rows(features, heard)
+    made = folding(heard, 5)
+    assert (
+        made == Folding((0, 0, 1, 2, 3, 4, 0, 0, 1, 2, 3, 4), False) and len(apart(x, 5, 10, made.cut)) == 12
+    )
+    known, new = (
+        float(fit_encoding(x, y, 64, (0.0, 0.2), 1.0, folds=folds).r[0]) for folds in (5, made.folds)
+    )
+    assert known > 0.25 and abs(new) < 0.1
+    # fewer sounds than folds: parts of them, the k-th of all hearings in the k-th fold
+    made = folding(heard[:1] * 6, 5)
+    assert made == Folding(5, True)
+    parts = apart([one.x for one in heard[:1] * 6], 5, 10, made.cut)
+    assert len(parts) == 30 and all(np.array_equal(parts[0], one) for one in parts[:6])
+    # a hole in one hearing is no second hearing
+    holed = [one._replace(x=one.x[:100], first=first) for one in heard[:5] for first in (0, 100)]
+    assert folding(holed, 5) == Folding(5, False) and folding(holed[:4], 5) == Folding(5, True)
 
 
 def test_max_sign_by_explicit_loops() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
@@ -86,7 +86,7 @@ class Blocks:
         return self.parts[fold].centred()
 
 
-def cut(x: list[Array], y: list[Array], steps: Array, folds: int) -> Blocks:
+def cut(x: list[Array], y: list[Array], steps: Array, folds: int | Sequence[int]) -> Blocks:
     """Cuts runs into blocks and sums up each.
 
     Raises
@@ -98,7 +98,7 @@ def cut(x: list[Array], y: list[Array], steps: Array, folds: int) -> Blocks:
         rows = min(stop - start for _, start, stop in stretches)
         if rows <= 2:
             raise HeschlError(
-                f"block {fold} of {folds} has {rows} samples: give a longer recording or fewer folds"
+                f"block {fold} of {len(cuts)} has {rows} samples: give a longer recording or fewer folds"
             )
     shift_x, shift_y = series.column_means(x), series.column_means(y)
     parts = []
@@ -109,7 +109,7 @@ def cut(x: list[Array], y: list[Array], steps: Array, folds: int) -> Blocks:
         flat = about <= len(y) * np.finfo(about.dtype).eps * parts[-1].yy
         if flat.any():
             raise HeschlError(
-                f"channel {int(flat.argmax())} never changes within block {fold} of {folds}: "
+                f"channel {int(flat.argmax())} never changes within block {fold} of {len(cuts)}: "
                 "leave that stretch or that channel out, or take fewer folds"
             )
     return Blocks(x, y, steps, cuts, shift_x, shift_y, parts)

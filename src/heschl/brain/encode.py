@@ -7,6 +7,7 @@ features[t - lag, feature]``, with zeros outside a run, an intercept without pen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
@@ -63,7 +64,7 @@ def fit_encoding(
     lags: tuple[float, float] = (0.0, 0.4),
     alphas: Any = None,
     groups: Any = None,
-    folds: int = 5,
+    folds: int | Sequence[int] = 5,
     direction: Direction = "forward",
 ) -> Encoding:
     """Fits a ridge regression between lagged features and a recording.
@@ -78,8 +79,9 @@ def fit_encoding(
         is taken as it is, without that inner loop. None: ten powers of ten about the mean of the Gram matrix's diagonal.
     groups: banded ridge: the group of every input (labels, sizes in order, or lists of inputs); each has a penalty of its own out of
         ``alphas``, which may then also be rows (candidate, group).
-    folds: blocks that are held out in turn: whole runs where there are as many, else equal parts of every run. Training
-        rows that share samples with a tested block through the lags are purged.
+    folds: blocks that are held out in turn: whole runs where there are as many, else equal parts of every run; or the
+        fold of every run, so that a sound that was heard twice is not learned and tested. Training rows that share
+        samples with a tested block through the lags are purged.
     direction: "forward" predicts the recording, "backward" the features, from the recording that follows.
 
     Returns

@@ -64,7 +64,7 @@ def layer_gain(
     rate: float,
     lags: tuple[float, float] = (0.0, 0.4),
     alphas: Any = None,
-    folds: int = 5,
+    folds: int | Sequence[int] = 5,
     shifts: int = 199,
     seed: int = 0,
     level: float = 0.05,
@@ -122,7 +122,8 @@ def layer_gain(
     others = np.stack([made(control, one, y)[0] for one in random])
     t = against_others(np.concatenate([gain[None], others]))
     p_untrained = judged(t[0], t[1:]).p_max
-    half = stats.t.ppf(0.975, folds - 1) * (full - alone).std(0, ddof=1) / folds**0.5
+    n_folds = len(full)
+    half = stats.t.ppf(0.975, n_folds - 1) * (full - alone).std(0, ddof=1) / n_folds**0.5
     return LayerGain(
         r_acoustics=alone.mean(0),
         r_both=full.mean(0),
@@ -195,7 +196,7 @@ def partition(
     rate: float,
     lags: tuple[float, float] = (0.0, 0.4),
     alphas: Any = None,
-    folds: int = 5,
+    folds: int | Sequence[int] = 5,
 ) -> dict[str, dict[str, Array]]:
     """Variance partitioning: what sets of features explain together, alone, and only in common.
 

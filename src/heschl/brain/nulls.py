@@ -48,7 +48,7 @@ def shift_null(
     rate: float,
     lags: tuple[float, float] = (0.0, 0.4),
     alphas: Any = None,
-    folds: int = 5,
+    folds: int | Sequence[int] = 5,
     shifts: int = 199,
     seed: int = 0,
 ) -> Null:
@@ -179,7 +179,7 @@ class Gain:
     """
 
     steps: Array
-    folds: int
+    folds: int | Sequence[int]
     alphas: Array
 
     def __call__(self, control: list[Array], added: list[Array], recording: list[Array]) -> tuple[Array, ...]:

@@ -89,12 +89,23 @@ def column_means(runs: Sequence[Array]) -> Array:
     return np.asarray(total / sum(len(run) for run in runs)).astype(runs[0].dtype)
 
 
-def blocks(lengths: Sequence[int], folds: int) -> list[list[tuple[int, int, int]]]:
+def blocks(lengths: Sequence[int], folds: int | Sequence[int]) -> list[list[tuple[int, int, int]]]:
     """For each fold the stretches (run, start, stop) that it tests.
 
     With at least as many runs as folds, whole runs in their order; with fewer, the k-th of ``folds`` equal parts of
     every run. Never single samples: neighbours in time are nearly the same.
+
+    folds: how many; or the fold of every run, numbered from 0.
     """
+    if isinstance(folds, list | tuple):
+        if len(folds) != len(lengths) or sorted(set(folds)) != list(range(max(2, len(set(folds))))):
+            raise HeschlError(
+                f"folds are {list(folds)} for {len(lengths)} runs: give each run one, from 0 on without a gap, two at least"
+            )
+        return [
+            [(run, 0, lengths[run]) for run, own in enumerate(folds) if own == fold]
+            for fold in range(max(folds) + 1)
+        ]
     if not isinstance(folds, int | np.integer) or isinstance(folds, bool) or folds < 2:
         raise HeschlError(f"folds is {folds!r}: give a whole number of blocks, 2 or more")
     if len(lengths) >= folds:

@@ -16,7 +16,7 @@ from heschl.brain.nulls import shift_null
 from heschl.brain.readout import Readout
 from heschl.corpora import _brain_runs
 from heschl.corpora.brain import facts_of
-from heschl.steps.heard import apart, rows
+from heschl.steps.heard import apart, folding, rows
 from heschl.types import Corpus, HeschlError, Recording
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -192,15 +192,16 @@ def heard_again(one: Listener, rate: float) -> Ceiling | None:
 def response(one: Listener, sound: Mapping[str, Array], settings: Settings) -> Response:
     """Recording against the sound's envelope alone, and against all acoustic features."""
     x, y = rows(sound, one.stretches)
-    x, y = apart(x, settings.folds, one.reach), apart(y, settings.folds, one.reach)
+    folds, cut = folding(one.stretches, settings.folds)
+    x, y = (apart(runs, settings.folds, one.reach, cut) for runs in (x, y))
     x = standard(x)
     envelope = [run[:, :1] for run in x]
     shown = (min(settings.lags[0], 0.0) - BASELINE, settings.lags[1])
     lags = (shown[0] - MARGIN, shown[1] + MARGIN)
     alphas = settings.alphas
-    fitted = fit_encoding(envelope, y, settings.rate, lags, alphas, folds=settings.folds)
-    null = shift_null(envelope, y, settings.rate, lags, alphas, settings.folds, settings.shifts)
-    whole = fit_encoding(x, y, settings.rate, settings.lags, alphas, folds=settings.folds)
+    fitted = fit_encoding(envelope, y, settings.rate, lags, alphas, folds=folds)
+    null = shift_null(envelope, y, settings.rate, lags, alphas, folds, settings.shifts)
+    whole = fit_encoding(x, y, settings.rate, settings.lags, alphas, folds=folds)
     kept = (fitted.lags >= shown[0] - 1e-6) & (fitted.lags <= shown[1] + 1e-6)
     return Response(
         fitted.r,
@@ -231,8 +232,10 @@ def shares(
     due to acoustics alone, to the layer alone, and what either explains ("shared"; commonality analysis, may be below 0)."""
     (x, y), (z, _) = rows(sound, one.stretches), rows(trained, one.stretches)
     lengths = [min(len(a), len(b)) for a, b in zip(x, z)]
+    folds, cut = folding(one.stretches, settings.folds)
     parts = [
-        apart([run[:n] for run, n in zip(runs, lengths)], settings.folds, one.reach) for runs in (x, z, y)
+        apart([run[:n] for run, n in zip(runs, lengths)], settings.folds, one.reach, cut)
+        for runs in (x, z, y)
     ]
     found = partition(
         {"acoustics": parts[0], "layer": parts[1]},
@@ -240,7 +243,7 @@ def shares(
         settings.rate,
         settings.lags,
         settings.alphas,
-        settings.folds,
+        folds,
     )
     return {
         "r2_acoustics": found["r2"]["acoustics"],
@@ -261,15 +264,12 @@ def gains(
 ) -> LayerGain:
     """A layer as a difference over acoustics and over untrained networks."""
 
-    def cut(features: Mapping[str, Array]) -> tuple[list[Array], list[Array]]:
-        x, y = rows(features, one.stretches)
-        return x, y
-
-    sets = [cut(sound), cut(trained), *(cut(u) for u in untrained)]
+    sets = [rows(features, one.stretches) for features in (sound, trained, *untrained)]
     lengths = [min(len(s[0][k]) for s in sets) for k in range(len(one.stretches))]
+    folds, cut = folding(one.stretches, settings.folds)
 
     def ready(runs: Sequence[Array]) -> list[Array]:
-        return apart([run[:n] for run, n in zip(runs, lengths)], settings.folds, one.reach)
+        return apart([run[:n] for run, n in zip(runs, lengths)], settings.folds, one.reach, cut)
 
     features = [ready(x) for x, _ in sets]
     with warnings.catch_warnings():
@@ -282,7 +282,7 @@ def gains(
             settings.rate,
             settings.lags,
             settings.alphas,
-            settings.folds,
+            folds,
             settings.shifts,
             level=settings.level,
         )

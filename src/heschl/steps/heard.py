@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -150,16 +151,46 @@ def rows(features: Mapping[str, Array], stretches: Sequence[Any]) -> tuple[list[
     return x, y
 
 
-def apart(runs: Sequence[Array], folds: int, reach: int) -> list[Array]:
-    """Runs as folds are cut from: whole ones where there are as many; else the k-th parts of all, with ``reach`` rows
-    dropped on both sides of every cut, so that no filter saw both."""
-    if len(runs) >= folds:
+class Folding(NamedTuple):
+    """folds: how many, or the fold of every stretch. cut: whether stretches are cut into as many parts (see `apart`)."""
+
+    folds: int | tuple[int, ...]
+    cut: bool
+
+
+def folding(stretches: Sequence[Any], folds: int) -> Folding:
+    """How stretches are folded: whole ones where there are as many as folds, else their parts.
+
+    Where a sound was heard again, sounds are counted and not stretches, and all hearings of one are in one fold: a model
+    that has learned what follows a sound would find it in the second hearing, whatever its features mean.
+    """
+    by_sound: dict[str, list[Any]] = {}
+    for one in sorted(stretches, key=lambda one: one.first):
+        by_sound.setdefault(one.clip, []).append(one)
+    again = any(
+        later.first < earlier.first + len(earlier.x)
+        for own in by_sound.values()
+        for earlier, later in pairwise(own)
+    )
+    if not again:
+        return Folding(folds, len(stretches) < folds)
+    if len(by_sound) < folds:
+        return Folding(folds, True)
+    sounds = list(dict.fromkeys(one.clip for one in stretches))
+    of = {str(name): k for k, part in enumerate(np.array_split(sounds, folds)) for name in part}
+    return Folding(tuple(of[one.clip] for one in stretches), False)
+
+
+def apart(runs: Sequence[Array], folds: int, reach: int, cut: bool | None = None) -> list[Array]:
+    """Runs as folds are cut from: whole ones where there are as many (or ``cut`` is false); else the k-th parts of all,
+    with ``reach`` rows dropped on both sides of every cut, so that no filter saw both."""
+    if not (len(runs) < folds if cut is None else cut):
         return list(runs)
     found = []
     for k in range(folds):
         for run in runs:
-            cut = np.linspace(0, len(run), folds + 1).round().astype(int)
-            low = cut[k] + (reach if k else 0)
-            high = cut[k + 1] - (reach if k < folds - 1 else 0)
+            cuts = np.linspace(0, len(run), folds + 1).round().astype(int)
+            low = cuts[k] + (reach if k else 0)
+            high = cuts[k + 1] - (reach if k < folds - 1 else 0)
             found.append(run[low:high])
     return found

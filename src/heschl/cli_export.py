@@ -88,7 +88,7 @@ def listen(
         return
     if rows:
         show_table(rows, {"label": "word", "start": "from s", "stop": "to s", "score": "score"})
-    say(f"{len(rows)} events in {seconds:.1f} s at threshold {threshold:g}")
+    say(f"{len(rows)} event{'s' * (len(rows) != 1)} in {seconds:.1f} s at threshold {threshold:g}")
     if rate is not None:
         say(f"{rate:.1f} false alarms an hour, as the file holds none of the words")
     elif not rows:

@@ -71,7 +71,9 @@ def listen(
         shares.append(answer)
     if not shares:
         return []
-    return _events(np.array(times), _mean(np.stack(shares), smooth), network, wanted, threshold, gap)
+    found = _events(np.array(times), _mean(np.stack(shares), smooth), network, wanted, threshold, gap)
+    info = audio_info(file)  # the last window may reach beyond the end, and no word does
+    return [event._replace(stop=min(event.stop, info.frames / info.rate)) for event in found]
 
 
 def false_alarms(events: Iterable[Event], seconds: float) -> float:
@@ -105,6 +107,8 @@ def _windows(network: Network, file: Path, hop: float, progress: Progress | None
     first = 0
     while first == 0 or first * step < total * rate - n + step:
         start = first * step / rate
+        if round(start * info.rate) >= info.frames:  # windows farther apart than they are long
+            break
         stop = min(total, (first * step + (per_block - 1) * step + n) / rate)
         wave = read_wave(Clip("listen", file, info.rate, {}, start=start, stop=stop), rate)
         wave = np.pad(wave, (0, max(0, n - len(wave))))
@@ -122,9 +126,12 @@ def _windows(network: Network, file: Path, hop: float, progress: Progress | None
 
 def _mean(shares: np.ndarray, smooth: int) -> np.ndarray:
     """Running mean over windows (window, class), of those that there are at the ends."""
-    kernel = np.ones(smooth)
-    counts = np.convolve(np.ones(len(shares)), kernel, "same")
-    return np.stack([np.convolve(column, kernel, "same") / counts for column in shares.T], 1)
+    kernel, first = np.ones(smooth), (smooth - 1) // 2
+    own = slice(
+        first, first + len(shares)
+    )  # numpy's "same" is as long as the kernel where that is the longer one
+    counts = np.convolve(np.ones(len(shares)), kernel)[own]
+    return np.stack([np.convolve(column, kernel)[own] / counts for column in shares.T], 1)
 
 
 def _events(
@@ -138,8 +145,6 @@ def _events(
             continue
         for group in np.split(at, np.flatnonzero(np.diff(times[at]) > gap) + 1):
             best = group[shares[group, k].argmax()]
-            middle = float(times[best]) + seconds / 2  # the word lies where the network is surest
-            reach = (float(times[group[-1]]) - float(times[group[0]]) + seconds) / 2
-            start = max(0.0, middle - min(reach, seconds / 2))
+            start = float(times[best])  # the word lies where the network is surest
             found.append(Event(network.labels[k], start, start + seconds, float(shares[best, k])))
     return sorted(found, key=lambda event: (event.start, event.label))

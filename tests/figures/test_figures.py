@@ -34,6 +34,12 @@ def table(n: int) -> list[dict[str, object]]:
     ]
 
 
+@pytest.mark.parametrize("label", ["$x$", "$\\nothing$", "5$ or 6$"])
+def test_dollars_in_a_label_stay_dollars(label: str) -> None:
+    svg = style.inline(confusion_figure(matrix(2), [label, "b"], style.TEXT), "m", "alt")
+    assert f">{label}</text>" in svg
+
+
 def matrix(n: int) -> np.ndarray:
     return 20 * np.eye(n, dtype=int) + (np.add.outer(range(n), range(n)) % 7 == 1)
 

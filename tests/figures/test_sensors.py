@@ -153,6 +153,11 @@ def test_the_cortex_to_turn_carries_what_is_shown() -> None:
     assert held["first"] == 2  # the strongest moment
     at, facing = np.split(np.array(held["spots"][0]), 2, axis=1)  # of the left patch, facing left
     assert len(at) <= 40 and (at[:, 0] < 0).all() and facing[:, 0].mean() < -0.5
+    bad = "</script><script>alert(1)</script>"
+    other = surface_element(
+        draw(half, half, 40), {bad: areas["STG"]}, {bad: courses["STG"]}, np.array([0.0, 0.1, 0.2]), "nA m"
+    )
+    assert other.count("<script") == other.count("</script") == 1 and "alert(1)" in other
     page = surface_page(element, "A <b>title</b>", "Illustrative.", 3, held["first"])
     assert "<b>title" not in page and "http" not in page and 'max="2" value="2"' in page
 

@@ -56,7 +56,8 @@ def surface_element(
         "first": strongest(courses),
         "said": f"{short(limit)} {unit}",
     }
-    return _ELEMENT + f"<script>({_SCRIPT.strip()})({json.dumps(held, separators=(',', ':'))})</script>"
+    told = json.dumps(held, separators=(",", ":")).replace("<", "\\u003c")  # an area may be called anything
+    return f"{_ELEMENT}<script>({_SCRIPT.strip()})({told})</script>"
 
 
 def strongest(courses: Mapping[str, Array]) -> int:

@@ -92,6 +92,20 @@ def test_results_that_are_not_are_refused(run, tmp_path):
             '{"test": "abc123", "listener": "a", "answers": [{"trial": 0, "by": "sound", "choice": "x"}]}',
             "cannot be answered by 'x'",
         ),
+        (
+            '{"test": "abc123", "listener": "a", "answers": [{"trial": -1, "by": "both", "choice": "sound"}]}',
+            "that the page does not write",
+        ),
+        (
+            '{"test": "abc123", "listener": "a", "answers": [{"trial": 0, "by": "both", "choice": "w0"}]}',
+            "that the page does not write",
+        ),
+        (
+            '{"test": "abc123", "listener": "a", "answers": ['
+            + '{"trial": 4, "by": "both", "choice": "sound"},' * 2
+            + '{"trial": 5, "by": "both", "choice": "sound"}]}',
+            "answers trial 4 twice",
+        ),
     ):
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(HeschlError, match=says):

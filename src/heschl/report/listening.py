@@ -259,16 +259,23 @@ def _result(run: Run, file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _answers(file: Path, told: Mapping[str, Any], key: Mapping[str, Any]) -> list[dict[str, Any]]:
-    rows = []
+    rows: list[dict[str, Any]] = []
+    done: set[int] = set()
     for answer in told["answers"]:
         try:
-            trial = key["trials"][int(answer["trial"])]
+            number = int(answer["trial"])
+            trial = key["trials"][number]
             choice, by = str(answer["choice"]), str(answer["by"])
             seconds, plays = float(answer.get("seconds", 0)), int(answer.get("plays", 0))
+            if number < 0 or by not in (("sound", "picture") if trial["kind"] == "name" else ("both",)):
+                raise ValueError
         except (KeyError, IndexError, TypeError, ValueError):
             raise HeschlError(
                 f"{file} has an answer that the page does not write ({str(answer)[:60]}): ask for the file again"
             ) from None
+        if number in done:  # it would count twice
+            raise HeschlError(f"{file} answers trial {number} twice: ask for the file again")
+        done.add(number)
         allowed = trial["choices"] if trial["kind"] == "name" else ["sound", "picture"]
         if choice not in allowed:
             raise HeschlError(f"{file}: trial {answer['trial']} cannot be answered by '{choice[:30]}'")
@@ -276,7 +283,7 @@ def _answers(file: Path, told: Mapping[str, Any], key: Mapping[str, Any]) -> lis
             {
                 "test": told["test"],
                 "listener": told["listener"],
-                "trial": int(answer["trial"]),
+                "trial": number,
                 "clip": trial["clip"],
                 "kind": trial["kind"],
                 "by": by,

@@ -246,9 +246,11 @@ class Run:
 
     @property
     def _parts(self) -> Path | None:
-        """Where the recipe's own parts lie."""
+        """Where the recipe's own parts lie: beside the recipe or, of a run that was unpacked elsewhere, in the run."""
         folder = self.origin.get("recipe_folder")
-        return self.recipe.folder if folder is None else Path(folder)
+        if folder is None:
+            return self.recipe.folder
+        return Path(folder) if Path(folder).is_dir() else self.held
 
 
 def create_run(folder: Path, recipe: Recipe, origin: Mapping[str, Any], split: Split) -> Run:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -13,15 +17,18 @@ import pytest
 import soundfile
 import torch
 
-from heschl.run import Run
+from heschl.files import read_json, write_json
+from heschl.recipe.plain import write_yaml
+from heschl.run import Run, hear, open_run
 from heschl.steps import graphs
-from heschl.steps.export import _told, export
+from heschl.steps.export import _told, card, export
+from heschl.steps.export_brain import _add_columns, _row
 from heschl.steps.graphs import clips_of, fitted
 from heschl.steps.listen import Event, _events, _mean, false_alarms, listen
 from heschl.steps.networks import answers, open_network
 from heschl.tasks.scores import softmax
 from heschl.training.fit import train
-from heschl.types import HeschlError
+from heschl.types import Clip, HeschlError
 
 DIGITS = {
     "format": 1,
@@ -179,6 +186,98 @@ def test_brain_files_open_in_plain_mne_and_hold_what_place_gives(digits: Run, tm
     assert not list(tmp_path.glob(".*tmp")) and (tmp_path / "bids" / "README").exists()
 
 
+def test_an_export_does_not_replace_what_is_not_its_own(
+    digits: Run, tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "mine.txt").write_text("precious")
+    monkeypatch.chdir(tmp_path)
+    for out in (tmp_path, Path(), tmp_path / "mine.txt"):
+        with pytest.raises(HeschlError, match="was not written by this export"):
+            export(digits, "bids", out)
+    assert (tmp_path / "mine.txt").read_text() == "precious"
+
+
+def test_labels_named_as_columns_are_kept_beside_them(tmp_path: Path) -> None:
+    events = tmp_path / "sub-01_events.tsv"
+    events.write_text("onset\tduration\tvalue\n0.0\t0.0\t1\n")
+    clip = Clip("a/1", tmp_path / "a.wav", 16000, {"clip": "x", "value": "loud", "one\ttwo": "y"})
+    _add_columns(events, [_row(clip)])
+    names, values = (line.split("\t") for line in events.read_text().splitlines())
+    row = dict(zip(names, values, strict=True))
+    assert row["clip"] == "a/1" and row["clip_"] == "x" and row["value"] == "1" and row["value_"] == "loud"
+    assert row["one two"] == "y" and set(names[3:]) == set(read_json(events.with_suffix(".json")))
+
+
+def test_clips_at_full_length_are_kept_each_in_its_own(digits: Run, tmp_path: Path, monkeypatch: Any) -> None:
+    whole = replace(open_network(digits), seconds=None)
+    monkeypatch.setattr("heschl.steps.export.open_network", lambda run: whole)
+    held = export(digits, "hdf5", tmp_path / "whole.h5")
+    corpus = digits.corpus()
+    with h5py.File(held["file"]) as file:
+        assert set(file["clips"]) == {one.replace("/", "|") for one in digits.split.test}
+        for one in digits.split.test[:3]:
+            group, clip = file["clips"][one.replace("/", "|")], corpus.by_id[one]
+            np.testing.assert_allclose(group["logits"], next(iter(answers(whole, [clip]))).logits, atol=1e-4)
+            assert group.attrs["truth"] == clip.labels["digit"]
+            for area in group["activity"].values():
+                assert len(area.attrs["times"]) == len(area)
+
+
+def test_frames_are_no_waves(digits: Run, monkeypatch: Any) -> None:
+    corpus = digits.corpus()
+    frames = replace(corpus, clips=tuple(replace(clip, form="frames") for clip in corpus.clips))
+    monkeypatch.setattr(Run, "corpus", lambda self: frames)
+    with pytest.raises(HeschlError, match="hears no sound but stored frames or brains"):
+        clips_of(digits, 3)
+
+
+def test_a_card_has_no_scores_of_other_weights(digits: Run) -> None:
+    scores = {"balanced_accuracy": {"value": 0.5}, "group": "speaker", "n_groups": 3, "chance": 0.1}
+    path = digits.folder / "evaluate" / "test" / "scores.json"
+    for weights, told in ((digits.weights_id, True), ("of another epoch", False)):
+        write_json(path, {"scores": scores, "weights": weights})
+        assert ("balanced accuracy 50.0 %" in card(digits)) is told
+    shutil.rmtree(path.parent.parent)
+
+
+OWN_NETWORK = """
+from torch import nn
+class Mine(nn.Module):
+    areas = {}
+    def __init__(self, in_shape, n_outputs):
+        super().__init__()
+        self.out = nn.Linear(in_shape[0], n_outputs)
+    def forward(self, x, lengths=None):
+        return self.out(x.mean(-1))
+"""
+
+
+def test_an_archive_of_a_network_of_ones_own_can_be_used_elsewhere(tmp_path: Path, monkeypatch: Any) -> None:
+    home = tmp_path / "mine"
+    home.mkdir()
+    (home / "archived_networks.py").write_text(OWN_NETWORK)
+    (home / "secret.py").write_text("password = 1")
+    write_yaml(home / "own.yaml", {**DIGITS, "model": {"use": "archived_networks.Mine"}})
+    run = train(home / "own.yaml", runs=tmp_path / "runs", quiet=True)
+    wave = torch.randn(2, 16000, generator=torch.Generator().manual_seed(0)) * 0.1
+    expected = hear(run.feature(), run.model(), wave)
+    held = export(run, "archive", tmp_path / "own.zip")
+    shutil.rmtree(home)
+    shutil.rmtree(run.folder)
+    monkeypatch.delitem(sys.modules, "archived_networks")
+    with zipfile.ZipFile(held["file"]) as archive:
+        assert "secret.py" not in archive.namelist()
+        archive.extractall(tmp_path / "elsewhere")
+    there = open_run(tmp_path / "elsewhere")
+    assert torch.equal(hear(there.feature(), there.model(), wave), expected)
+
+
+def test_an_archive_in_the_run_does_not_hold_the_one_before(digits: Run) -> None:
+    sizes = {export(digits, "archive", digits.folder / "mine.zip")["bytes"] for _ in range(2)}
+    (digits.folder / "mine.zip").unlink()
+    assert len(sizes) == 1
+
+
 def test_an_unknown_form_is_refused(digits: Run) -> None:
     with pytest.raises(HeschlError, match="no export to 'tflite': choose onnx"):
         export(digits, "tflite")
@@ -228,13 +327,25 @@ def test_events_are_where_the_network_is_surest(digits: Run) -> None:
 
 
 def test_the_running_mean_against_a_loop() -> None:
-    shares = np.random.default_rng(1).random((9, 3))
-    for smooth in (1, 3, 4):
-        found = _mean(shares, smooth)
-        for t in range(9):
-            low = t - smooth // 2
-            window = [shares[k] for k in range(low, low + smooth) if 0 <= k < 9]
-            np.testing.assert_allclose(found[t], np.mean(window, 0))
+    for n in (1, 2, 9):  # a short recording has fewer windows than are averaged
+        shares = np.random.default_rng(1).random((n, 3))
+        for smooth in (1, 3, 4):
+            found = _mean(shares, smooth)
+            assert found.shape == shares.shape
+            for t in range(n):
+                low = t - smooth // 2
+                window = [shares[k] for k in range(low, low + smooth) if 0 <= k < n]
+                np.testing.assert_allclose(found[t], np.mean(window, 0))
+
+
+@pytest.mark.parametrize(("seconds", "hop"), [(0.6, 0.1), (1.0, 0.1), (1.1, 0.1), (2.0, 2.0), (4.2, 2.0)])
+def test_a_recording_may_be_short_and_windows_far_apart(
+    digits: Run, tmp_path: Path, seconds: float, hop: float
+) -> None:
+    wave = np.random.default_rng(0).normal(0, 0.1, round(16000 * seconds)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", wave, 16000)
+    found = listen(digits, tmp_path / "a.wav", threshold=0.01, hop=hop)
+    assert found and all(0 <= event.start < event.stop <= seconds for event in found)
 
 
 def test_silence_says_nothing(digits: Run, tmp_path: Path) -> None:

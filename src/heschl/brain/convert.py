@@ -20,6 +20,7 @@ from heschl.brain.forward import even_rate, source_values
 from heschl.files import replacing
 from heschl.types import BrainMap, HeschlError
 
+NAME = "Simulated by heschl"  # of the data set that `write_bids` writes
 _STATES = ("illustrative", "fitted", "fitted to simulated data")
 
 
@@ -199,7 +200,7 @@ def write_bids(root: Path | str, raw: Any, subject: str = "01", task: str = "lis
     with quiet():
         mne_bids.make_dataset_description(
             path=Path(root),
-            name="Simulated by heschl",
+            name=NAME,
             authors=["heschl"],
             data_license="CC0",
             dataset_type="raw",

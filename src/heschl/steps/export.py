@@ -23,6 +23,7 @@ from heschl.brain.activity import record
 from heschl.checkpoints import save_weights
 from heschl.corpora._headers import counted
 from heschl.files import read_json, read_text, replacing, write_json, write_text
+from heschl.recipe.parts import find_part
 from heschl.run import Run, open_run
 from heschl.steps.export_brain import export_bids, export_mne
 from heschl.steps.graphs import clips_of, fitted, write_onnx, write_torch_export
@@ -69,7 +70,8 @@ def _hdf5(run: Run, path: Path, progress: Progress | None) -> dict[str, Any]:
 
     ids (clip,), truth (clip,), logits (clip, class), x (clip, *in_shape) and activity/AREA (clip, time, unit) with its
     attribute "times" in seconds. Networks over frames have a group a clip, as clips differ in length: clips/ID/logits
-    (frame, class) and times (frame,).
+    (frame, class) and times (frame,). So have those that hear clips at full length: clips/ID/logits (class,), x and
+    activity/AREA (time, unit), and truth as an attribute.
     """
     import h5py
 
@@ -82,6 +84,17 @@ def _hdf5(run: Run, path: Path, progress: Progress | None) -> dict[str, Any]:
             for answer in answers(network, clips, progress=progress):
                 group = file.create_group(f"clips/{answer.clip.id.replace('/', '|')}")
                 group["logits"], group["times"] = answer.logits, answer.times
+            return {"clips": len(clips)}
+        if network.seconds is None:
+            for k, clip in enumerate(clips):
+                group = file.create_group(f"clips/{clip.id.replace('/', '|')}")
+                group.attrs["truth"] = clip.labels.get(task.label, "")
+                for name, values in _heard(network, [clip]).items():
+                    group[name] = values[0]
+                for area, times in _times(network, clip).items():
+                    group[f"activity/{area}"].attrs["times"] = times
+                if progress:
+                    progress(k + 1, len(clips))
             return {"clips": len(clips)}
         file["ids"] = [clip.id for clip in clips]
         file["truth"] = [clip.labels.get(task.label, "") for clip in clips]
@@ -173,6 +186,8 @@ def card(run: Run) -> str:
     ]
     for scores in sorted((run.folder / "evaluate").glob("*/scores.json")):
         held = read_json(scores)
+        if held.get("weights") not in (None, run.weights_id):
+            continue  # scored before its training went on
         lines.append(f"- {scores.parent.name}: {_told(held)}")
     lines += ["- It must not be used to identify people, or to decide anything about them.", ""]
     return "\n".join(lines)
@@ -195,29 +210,46 @@ def _told(held: dict[str, Any]) -> str:
 
 
 def _archive(run: Run, path: Path, progress: Progress | None) -> dict[str, Any]:
-    """The run folder without what can be made again (last.ckpt, earlier exports), with a card, the versions of what it
-    was made with, and SHA256SUMS of all of it: `sha256sum -c SHA256SUMS` checks what was unpacked."""
+    """The run folder without what can be made again (last.ckpt, earlier exports), with the user's own parts, a card, the
+    versions of what it was made with, and SHA256SUMS of all of it: `sha256sum -c SHA256SUMS` checks what was unpacked."""
     left_out = {run.folder / "checkpoints" / "last.ckpt"}
     files = [
         one
         for one in sorted(run.folder.rglob("*"))
-        if one.is_file() and one not in left_out and "export" not in one.relative_to(run.folder).parts[:1]
+        if one.is_file()
+        and one not in left_out
+        and "export" not in one.relative_to(run.folder).parts[:1]
+        and one.absolute() != path.absolute()
     ]
+    named = {one.relative_to(run.folder).as_posix(): one for one in files}
+    named = {**_own_parts(run), **named}
     made = {"CARD.md": card(run), "requirements.txt": _versions(run), "HOW.md": _how(run)}
     sums = []
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for k, one in enumerate(files):
-            name = one.relative_to(run.folder).as_posix()
+        for k, (name, one) in enumerate(named.items()):
             data = one.read_bytes()
             sums.append(f"{hashlib.sha256(data).hexdigest()}  {name}\n")
             _put(archive, name, data)
             if progress:
-                progress(k + 1, len(files))
+                progress(k + 1, len(named))
         for name, text in made.items():
             sums.append(f"{hashlib.sha256(text.encode('utf-8')).hexdigest()}  {name}\n")
             _put(archive, name, text.encode("utf-8"))
         _put(archive, "SHA256SUMS", "".join(sums).encode("utf-8"))
-    return {"files": len(files) + len(made), "sounds": sum(one.suffix in (".wav", ".html") for one in files)}
+    return {"files": len(named) + len(made), "sounds": sum(one.suffix in (".wav", ".html") for one in files)}
+
+
+def _own_parts(run: Run) -> dict[str, Path]:
+    """The files of the recipe's own networks and other parts, which lie beside it: name -> file."""
+    home, found = run._parts, dict[str, Path]()
+    if home is None:
+        return found
+    for at, kind, part in run.recipe.parts():
+        module = str(getattr(find_part(part.use, kind, at=at, folder=home), "__module__", ""))
+        for name in (f"{module.replace('.', '/')}.py", f"{module.replace('.', '/')}/__init__.py"):
+            if not module.startswith("heschl.") and (home / name).is_file():
+                found[name] = home / name
+    return found
 
 
 def _versions(run: Run) -> str:

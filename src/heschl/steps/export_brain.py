@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heschl.brain.anatomy import need_mne, quiet
-from heschl.brain.convert import raw_of, write_bids, write_stc
+from heschl.brain.convert import NAME, raw_of, write_bids, write_stc
 from heschl.brain.forward import project
 from heschl.brain.place import clip_courses
 from heschl.files import read_json, replacing, write_csv, write_json, write_text
@@ -28,6 +28,7 @@ from heschl.types import Activity, BrainMap, Clip, HeschlError, Skipped
 CLIPS = 16  # of the test part, evenly over speakers
 SENSORS = "biosemi64"
 GAP = 0.5  # seconds of zeros between two clips of the BIDS recording
+OWN = ("number", "clip")  # columns of ours; a label that is called so gets a line after its name
 ABOUT = (
     f"{CAVEAT} Simulated EEG (biosemi64, average reference, volts, no noise) of what the run {{run}} does with "
     "{clips} clips; times are network time in seconds from a clip's start, no brain's latency.\n"
@@ -78,7 +79,7 @@ def export_mne(run: Run, path: Path, progress: Progress | None) -> dict[str, Any
     mne, rows, seen = need_mne("an export to MNE"), [], []
     for k, one in enumerate(simulated(run, progress)):
         write_stc(path / f"{k:03d}", one.map)
-        rows.append({"number": f"{k:03d}", "clip": one.clip.id, **one.clip.labels})
+        rows.append({"number": f"{k:03d}", **_row(one.clip)})
         seen.append(one.evoked)
     with replacing(path / f"{SENSORS}-ave.fif") as temporary, quiet():
         mne.write_evokeds(temporary, seen, overwrite=True)
@@ -89,8 +90,10 @@ def export_mne(run: Run, path: Path, progress: Progress | None) -> dict[str, Any
 def export_bids(run: Run, path: Path, progress: Progress | None) -> dict[str, Any]:
     """One simulated listener, sub-01, who hears the clips one after another: BrainVision, and which clip when in events.tsv.
 
-    The folder is made anew: what was in it is replaced when all is written.
+    The folder is made anew: an earlier export in it is replaced when all is written, and nothing else is.
     """
+    path = path.absolute()
+    _check_free(path)
     mne, held = need_mne("an export to BIDS"), list(simulated(run, progress))
     longest = max(len(one.evoked.times) for one in held)
     data = np.stack([np.pad(o.evoked.data, ((0, 0), (0, longest - len(o.evoked.times)))) for o in held])
@@ -100,13 +103,28 @@ def export_bids(run: Run, path: Path, progress: Progress | None) -> dict[str, An
     fresh = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
     written = write_bids(fresh, raw)
-    rows = [{"clip": one.clip.id, **one.clip.labels} for one in held]
+    rows = [_row(one.clip) for one in held]
     events = written.with_name(written.name.replace("_eeg.vhdr", "_events.tsv"))
     _add_columns(events, rows)
     _finish(run, fresh, rows, table=False)
     shutil.rmtree(path, ignore_errors=True)
     fresh.replace(path)
     return {"clips": len(held)}
+
+
+def _check_free(path: Path) -> None:
+    """Refuses to write over what is no export of ours."""
+    about = path / "dataset_description.json"
+    earlier = about.is_file() and read_json(about).get("Name") == NAME
+    if path.is_file() or (path.is_dir() and any(path.iterdir()) and not earlier):
+        raise HeschlError(
+            f"{path} is there and was not written by this export, which would replace it: name another --out"
+        )
+
+
+def _row(clip: Clip) -> dict[str, str]:
+    labels = {f"{name}_" if name in OWN else name: value for name, value in clip.labels.items()}
+    return {"clip": clip.id, **labels}
 
 
 def _add_columns(events: Path, rows: list[dict[str, str]]) -> None:
@@ -118,8 +136,8 @@ def _add_columns(events: Path, rows: list[dict[str, str]]) -> None:
         )
     names = list(dict.fromkeys(name for row in rows for name in row))
     own = set(lines[0].split("\t"))
-    names = [name for name in names if name not in own]
-    told = [lines[0] + "".join(f"\t{name}" for name in names)]
+    called = {name: " ".join(name.split()) + "_" * (name in own) for name in names}
+    told = [lines[0] + "".join(f"\t{called[name]}" for name in names)]
     told += [
         line + "".join(f"\t{' '.join(row.get(name, '').split()) or 'n/a'}" for name in names)
         for line, row in zip(lines[1:], rows, strict=True)
@@ -127,7 +145,7 @@ def _add_columns(events: Path, rows: list[dict[str, str]]) -> None:
     write_text(events, "\n".join(told) + "\n")
     sidecar = events.with_suffix(".json")
     known = read_json(sidecar) if sidecar.exists() else {}
-    about = {name: {"Description": f"the clip's {name}, as its corpus says"} for name in names}
+    about = {called[name]: {"Description": f"the clip's {name}, as its corpus says"} for name in names}
     write_json(sidecar, {**known, **about, "clip": {"Description": "id of the clip that is heard"}})
 
 

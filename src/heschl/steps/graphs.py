@@ -215,6 +215,11 @@ def clips_of(run: Run | Path | str, most: int) -> list[Clip]:
     corpus = run.corpus()
     found = [corpus.by_id[one] for one in ids if one in corpus.by_id]
     waves = [clip for clip in found if clip.form == "wave"][:most]
+    if found and not waves:
+        raise HeschlError(
+            f"{run} hears no sound but stored frames or brains, which this export does not know: choose huggingface-folder or "
+            "archive"
+        )
     if not waves:
         raise HeschlError(f"{run}: no recording of its corpus is there: put it back, or give its folder")
     return waves

@@ -44,7 +44,7 @@ def align(
     ] = 19,
     shifts: Annotated[int, typer.Option("--shifts", help="Of each null, 19 or more.")] = 99,
     name: Annotated[str | None, typer.Option("--name", help="Of the folder under RUN/align.")] = None,
-    workers: Annotated[int, typer.Option("--workers", help="Processes.")] = 1,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
     runs: Annotated[Path, typer.Option("--runs", help="Where `acoustics` writes.")] = Path("runs"),
     json: Json = False,
 ) -> None:
@@ -92,6 +92,8 @@ def align(
     _told(held)
     if run == "acoustics":
         say(next_line("heschl", "align", "RUN", "--recordings", recordings))
+    else:
+        say(next_line("heschl", "report", run))
 
 
 def _told(held: dict[str, Any]) -> None:

@@ -74,8 +74,9 @@ def decode(
     for caveat in held["caveats"]:
         say(f"note: {caveat}")
     say(f"Tables and pictures are in {held['folder']}")
-    if not explain:
-        say(next_line("heschl", "decode", run, "--explain"))
+    say(
+        next_line("heschl", "decode", run, "--explain") if not explain else next_line("heschl", "report", run)
+    )
 
 
 def _say_explained(found: dict[str, Any]) -> None:

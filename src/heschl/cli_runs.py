@@ -174,7 +174,8 @@ def evaluate(
     if held["skipped"]:
         say(f"  {held['skipped']:,} clips could not be used: skipped.csv says why")
     say(f"Tables and pictures are in {held['folder']}")
-    say(next_line("heschl", "report", run))
+    scored = Path(held["folder"]).name
+    say(next_line("heschl", "report", run, *(["--part", scored] if scored != "test" else [])))
 
 
 def _explained(run: Any) -> str:

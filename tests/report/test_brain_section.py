@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heschl.files import write_json, write_text, write_wav
+from heschl.figures.style import escaped
+from heschl.files import read_json, write_json, write_text, write_wav
 from heschl.report.brain import brain_section
 
 
@@ -73,13 +74,30 @@ def test_without_voices_and_names(run: Any) -> None:
     assert "data:audio" not in text and "sofia" not in text and "a recording" in text
 
 
+def test_a_name_is_left_out_in_any_spelling(run: Any) -> None:
+    """Its apostrophe is written otherwise by each of those who write it; and a name may be a word or a number."""
+    path = run.folder / "place" / "own" / "summary.json"
+    for name in ('O\'Brien & "Co".wav', "7", "a"):
+        write_json(path, {**read_json(path), "heard": name})
+        title = f"What 64 electrodes would see while the network hears {name} (illustrative)"
+        (path.parent / "page" / "biosemi64.wide.html").write_text(
+            f'<svg aria-label="{escaped(title)}"></svg>', encoding="utf-8"
+        )
+        plain, text = str(brain_section(run)), str(brain_section(run, audio=False, pseudonyms=True))
+        assert "Brien" in plain or name in ("7", "a")
+        assert (
+            "Brien" not in text
+            and text.count("hears a recording") >= 2
+            and "a recording recording" not in text
+        )
+        assert "left:25.0%;top:50.0%;width:50.0%" in text and "2.5 nA m" in text
+
+
 def test_a_run_without_a_placement_has_no_section(tmp_path: Path) -> None:
     assert brain_section(SimpleNamespace(folder=tmp_path)) == ""  # type: ignore[arg-type]
 
 
 def test_names_given_by_the_author_are_said_to_be_that(run: Any) -> None:
-    from heschl.files import read_json
-
     path = run.folder / "place" / "own" / "summary.json"
     held = read_json(path)
     held["areas"] = {name: {**one, "layers": [name]} for name, one in held["areas"].items()}

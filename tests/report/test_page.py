@@ -253,6 +253,122 @@ def test_a_page_without_voices_and_names_holds_neither(explained):
     assert str(run.folder) not in text and str(Path.home()) not in text and "speaker 1" in text
 
 
+@pytest.mark.slow
+def test_pseudonyms_change_no_other_word(run, tmp_path, monkeypatch):
+    """Folders may be called as a word of the page is; those of a recipe are hidden however they are written."""
+    evaluate(run)
+    own = Path(shutil.copytree(run.folder, tmp_path / "O'Brien's speech and hearing laboratory" / "data"))
+    path = own / "evaluate" / "test" / "scores.json"
+    write_json(path, {**read_json(path), "on": "data"})
+    plain = write_page(own, audio=False).read_text(encoding="utf-8")
+    monkeypatch.chdir(own)
+    for named in (".", own):
+        text = write_page(named, audio=False, pseudonyms=True).read_text(encoding="utf-8")
+        assert "Brien" in plain and "Brien" not in text and " in RECORDINGS by" in text
+        assert "heschl evaluate RUN" in re.sub("['&#39;]*RUN['&#39;]*", "RUN", text)
+        for same in ("<style>", "<svg", 'class="card"', "data-time="):
+            assert text.count(same) == plain.count(same)
+        assert re.search("<style>.*?</style>", text, re.DOTALL)[0] in plain
+
+
+def test_a_recipe_hides_folders_and_people(tmp_path):
+    from types import SimpleNamespace
+
+    from heschl.recipe.plain import read_yaml, write_yaml
+    from heschl.report.disguise import Names
+
+    folder = "/home/o'brien/a very long name of a folder " + "that goes on and on " * 8 + "/anna"
+    corpus = {
+        "use": "brain",
+        "root": folder,
+        "subjects": ["anna", "ben"],
+        "relabel": {"a": {"map": {"/iy/": "iy"}}},
+    }
+    held = {
+        "format": 1,
+        "corpus": {**corpus, "pattern": "{speaker}/{label}.wav"},
+        "also": [{"use": "table", "root": "anna.csv"}],
+        "augment": [{"use": "augment.Noise", "folder": "~/anna/noise"}],
+        "train": {"init": "phones-8k"},
+    }
+    part = SimpleNamespace(args={"root": folder})
+    run = SimpleNamespace(
+        split=SimpleNamespace(by="subject"), folder=Path("/runs/x"), origin={},
+        recipe=SimpleNamespace(corpus=part, also=[], train=SimpleNamespace(init="phones-8k")),
+    )  # fmt: skip
+    names = Names(run, pseudonyms=True)
+    path = tmp_path / "recipe.yaml"
+    write_yaml(path, held)
+    assert Names(run).recipe(path) == path.read_text(encoding="utf-8")
+    text = names.recipe(path)
+    path.write_text(text, encoding="utf-8")
+    shown = read_yaml(path)
+    assert "anna" not in text and "brien" not in text
+    assert shown["corpus"]["subjects"] == ["subject 1", "subject 2"] and names.speaker("ben") == "subject 2"
+    assert (
+        shown["corpus"]["pattern"] == "{speaker}/{label}.wav"
+        and shown["corpus"]["relabel"] == corpus["relabel"]
+    )
+    assert shown["train"] == held["train"] and names.text("init: phones-8k") == "init: phones-8k"
+    assert names.corpus("anna") == "RECORDINGS" and names.corpus("spoken") == "spoken"
+    assert names.source("the table anna.csv") == "" and names.source("a tree of words") == "a tree of words"
+
+
+def test_an_alignment_calls_nobody_by_name():
+    from heschl.report.align import _disguised
+
+    notes = [
+        "subject anna: 3 channels are not in all recordings: left out",
+        "r 0.01 of 01",
+        "subject joe is left out: x",
+    ]
+    held = {"subjects": ["anna", "01"], "recordings": "annas_folder", "notes": notes}
+    assert _disguised(held, False) is held
+    told = _disguised(held, True)
+    assert told["recordings"] == "The recordings"
+    assert told["notes"][0].startswith("subject 1: 3 channels") and told["notes"][1] == "r 0.01 of subject 2"
+    assert told["notes"][2] == "a subject is left out"
+
+
+def test_a_part_that_was_not_scored_is_not_taken_for_another(run, tmp_path):
+    from heschl.types import HeschlError
+
+    own = open_run(shutil.copytree(run.folder, tmp_path / run.name))
+    with pytest.raises(HeschlError, match="no scores of the part 'validatoin'"):
+        write_page(own, "validatoin")
+    assert (
+        not (own.folder / "report.html").exists()
+        or "validatoin" not in (own.folder / "report.html").read_text()
+    )
+
+
+def test_explanations_of_other_weights_are_not_shown_as_these(run, tmp_path):
+    from heschl.report.explained import explanations, outdated
+
+    own = open_run(shutil.copytree(run.folder, tmp_path / run.name))
+    shutil.rmtree(own.folder / "explain", ignore_errors=True)
+    held = {"method": "lrp:epsilon", "target": "predicted", "clips": 2, "shown": []}
+    for name, weights in (("a", own.weights_id), ("b", "of another epoch")):
+        write_json(own.folder / "explain" / name / "explain.json", {**held, "weights": weights})
+    assert [one.folder.name for one in explanations(own)] == ["a"] and outdated(own) == ["heschl explain"]
+    assert "told of it before its training went on is of other weights" in write_page(own).read_text("utf-8")
+
+
+def test_the_methods_tell_what_it_began_with_and_what_joined_it(tmp_path, monkeypatch):
+    from heschl.report.methods import methods
+
+    monkeypatch.chdir(tmp_path)
+    said = methods(open_run("digits"), None)["sentences"]
+    for words in (
+        "Recordings of further corpora (words, spoken) joined the training part.",
+        "beginning with the weights of phones-8k",
+        "the running mean of its weights (decay 0.995) of the last step was kept",
+        "gradients clipped at a norm of 2",
+        "classes drawn equally often",
+    ):
+        assert words in said
+
+
 def test_a_picture_that_fails_its_test_says_so():
     shares = [0.0, 0.2, 1.0]
     curves = {"most relevant first": [shares, [0.9, 0.8, 0]], "at random": [shares, [0.9, 0.7, 0]]}

@@ -155,6 +155,7 @@ def styled() -> Iterator[None]:
         "font.family": "sans-serif",
         "font.size": 9,
         "text.color": INK,
+        "text.parse_math": False,  # a label may hold dollars
         "figure.facecolor": PAPER,
         "savefig.facecolor": PAPER,
         "figure.dpi": 96,
@@ -313,7 +314,7 @@ def on_page(svg: str, name: str, alt: str) -> str:
     box = re.search(r'viewBox="([^"]+)"', svg)
     size = [float(v) for v in (box.group(1) if box else "0 0 540 300").split()]
     head = (
-        f'<svg role="img" aria-label="{_escape(alt)}" viewBox="{size[0]:g} {size[1]:g} {size[2]:g} {size[3]:g}" '
+        f'<svg role="img" aria-label="{escaped(alt)}" viewBox="{size[0]:g} {size[1]:g} {size[2]:g} {size[3]:g}" '
         f'width="{size[2] * 96 / 72:.0f}" height="{size[3] * 96 / 72:.0f}" xmlns="http://www.w3.org/2000/svg" '
         'xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
@@ -333,7 +334,8 @@ def _font(found: re.Match[str]) -> str:
     return f"{bold}font-size: {size.group(1)}" if size else "font-family: inherit"
 
 
-def _escape(text: str) -> str:
+def escaped(text: str) -> str:
+    """A text as the value of an attribute in double quotes."""
     return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
 
 

@@ -149,7 +149,12 @@ _Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def write_yaml(path: Path | str, value: dict[str, Any]) -> None:
-    write_text(path, yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
+    write_text(path, yaml_text(value))
+
+
+def yaml_text(value: dict[str, Any]) -> str:
+    """A mapping as `read_yaml` reads it back."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
 def nearest(name: str, known: Iterable[str], under: str = "") -> str:

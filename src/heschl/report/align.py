@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,11 @@ _MEANING = {
 }
 
 
-def align_section(run: Run) -> Any:
-    """The section as markup, of the alignment that was made last; empty where the run has none."""
+def align_section(run: Run, pseudonyms: bool = False) -> Any:
+    """The section as markup, of the alignment that was made last; empty where the run has none.
+
+    pseudonyms: recordings and subjects are not called by their names.
+    """
     import jinja2
     import markupsafe
 
@@ -39,8 +43,23 @@ def align_section(run: Run) -> Any:
         return ""
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     return markupsafe.Markup(
-        environment.from_string(_TEXT).render(_facts(made[-1].parent, read_json(made[-1])))
+        environment.from_string(_TEXT).render(
+            _facts(made[-1].parent, _disguised(read_json(made[-1]), pseudonyms))
+        )
     )
+
+
+def _disguised(held: dict[str, Any], pseudonyms: bool) -> dict[str, Any]:
+    if not pseudonyms:
+        return held
+    people = {str(name): f"subject {k}" for k, name in enumerate(held["subjects"], 1)}
+    names = "|".join(re.escape(name) for name in sorted(people, key=len, reverse=True))
+
+    def hidden(note: str) -> str:  # of one that is left out there is no name to tell it by
+        note = re.sub(r"^subject .*? is left out: .*", "a subject is left out", note)
+        return re.sub(rf"(?<![\w.])(?:subject )?({names})(?!\w)", lambda found: people[found[1]], note)
+
+    return {**held, "recordings": "The recordings", "notes": [hidden(note) for note in held["notes"]]}
 
 
 def _facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:

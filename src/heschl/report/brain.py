@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,8 @@ def brain_section(run: Run, audio: bool = True, pseudonyms: bool = False) -> Any
     import jinja2
     import markupsafe
 
+    from heschl.figures.style import escaped
+
     made = sorted((run.folder / "place").glob("*/summary.json"), key=lambda path: path.stat().st_mtime)
     if not made:
         return ""
@@ -35,7 +39,9 @@ def brain_section(run: Run, audio: bool = True, pseudonyms: bool = False) -> Any
         facts["sound"] = ""
     made_text = template.from_string(text).render(facts)
     if pseudonyms and not held["heard"].startswith("“"):
-        made_text = made_text.replace(str(markupsafe.escape(held["heard"])), "a recording")
+        forms = {held["heard"], str(markupsafe.escape(held["heard"])), escaped(held["heard"])}
+        any_form = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
+        made_text = re.sub(f"hears(:?) (?:{any_form})", r"hears\1 a recording", made_text)
     return markupsafe.Markup(made_text)
 
 
@@ -53,7 +59,7 @@ def brain_facts(folder: Path, held: Mapping[str, Any]) -> dict[str, Any]:
     hues = {light: name for name, (light, _) in COLOURS.items()}
     own = area_hues(held["areas"])
     return {
-        "folder": str(folder.parent.parent),
+        "typed": shlex.quote(str(folder.parent.parent)),
         "caveat": f"A table puts this network's layers at these areas; no recording of a brain does. {_which(held)}",
         "lead": f"What the layers do while the network hears {held['heard']}: play it, or move the slider.",
         "heard": held["heard"],

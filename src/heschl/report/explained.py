@@ -15,6 +15,7 @@ import numpy as np
 from heschl.explanation.summary import LEAST, OUTSIDE
 from heschl.figures.faithful import TIERS, named
 from heschl.files import read_audio, read_csv, read_json
+from heschl.report.decode import of_these_weights
 from heschl.report.disguise import Names
 from heschl.report.methods import called
 from heschl.report.pictures import seconds_of
@@ -57,11 +58,30 @@ class _Page(NamedTuple):
 
 
 def explanations(run: Run) -> list[Found]:
-    """All that was explained, what the page shows first: the network's own answers, and most clips."""
-    found = [Found(path.parent, read_json(path)) for path in (run.folder / "explain").glob("*/explain.json")]
+    """All that was explained of these weights, what the page shows first: the network's own answers, and most clips."""
+    found = _found(run)
     return sorted(
-        found, key=lambda one: (one.held["target"] != "predicted", -one.held["clips"], str(one.folder))
+        (one for one in found if of_these_weights(run, one.held)),
+        key=lambda one: (one.held["target"] != "predicted", -one.held["clips"], str(one.folder)),
     )
+
+
+def _found(run: Run) -> list[Found]:
+    return [Found(path.parent, read_json(path)) for path in (run.folder / "explain").glob("*/explain.json")]
+
+
+def outdated(run: Run) -> list[str]:
+    """The commands that asked about other weights than the run has now: its training went on."""
+    decoded = run.folder / "decode" / "scores.json"
+    told = {
+        "explain": [one.held for one in _found(run)],
+        "decode": [read_json(decoded)] if decoded.is_file() else [],
+    }
+    return [
+        f"heschl {name}"
+        for name, some in told.items()
+        if not all(of_these_weights(run, held) for held in some)
+    ]
 
 
 def explained_facts(run: Run, scored: Path | None, names: Names, audio: bool = True) -> dict[str, Any] | None:

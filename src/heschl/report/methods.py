@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from heschl.report.decode import UNITS
+from heschl.report.disguise import Names
 from heschl.report.scores import counted
 from heschl.run import Run
 from heschl.tasks.intervals import by_t
@@ -53,15 +54,17 @@ def methods(
     held: Mapping[str, Any] | None,
     explained: Mapping[str, Any] | None = None,
     decoded: Mapping[str, Any] | None = None,
+    names: Names | None = None,
 ) -> dict[str, Any]:
     """The paragraph, the references that it needs, and how to cite.
 
     Parameters
     ----------
     held: scores.json of what the page shows. explained: explain.json likewise. decoded: decode/scores.json.
+    names: what the page calls corpora.
     """
     needed: list[str] = []
-    sentences = [*_training(run, needed, decoded)]
+    sentences = [*_training(run, needed, decoded, names)]
     if held:
         sentences += _scoring(held, needed)
     if decoded:
@@ -98,9 +101,11 @@ def called(held: Mapping[str, Any]) -> str:
     return f"{words} ({'LRP, rules ' if method.startswith('lrp') else ''}{after})" if after else words
 
 
-def _training(run: Run, needed: list[str], decoded: Mapping[str, Any] | None = None) -> list[str]:
+def _training(
+    run: Run, needed: list[str], decoded: Mapping[str, Any] | None = None, names: Names | None = None
+) -> list[str]:
     recipe, corpus, split = run.recipe, run.origin.get("corpus", {}), run.split
-    part, train = recipe.model.use.removeprefix("heschl.models."), recipe.train
+    part, names = recipe.model.use.removeprefix("heschl.models."), names or Names(run)
     for key, words in (
         ("audiomnist", (recipe.corpus.use, part)),
         ("words", (recipe.corpus.use,)),
@@ -118,36 +123,51 @@ def _training(run: Run, needed: list[str], decoded: Mapping[str, Any] | None = N
         what = "windows laid in speech" if decoded else "silence before and after speech cut"
         clip = f", {what} by {recipe.corpus.speech.use}{clip}"
     kept = f", no {split.by} in two of them" if split.by != "clip" else ""
-    given = ", ".join(f"{key} {value}" for key, value in train.optimiser.args.items())
-    length = counted(train.epochs, "epoch") if train.epochs is not None else counted(train.steps or 0, "step")
-    changes = (
-        " Clips of the training part were changed by "
-        f"{', '.join(part.use.rsplit('.', 1)[-1] for part in recipe.augment)}."
-        if recipe.augment
-        else ""
-    )
-    schedule = f", schedule {train.schedule.use.rsplit('.', 1)[-1]}" if train.schedule else ""
+    parts = {"training": split.train, "validation": split.validation, "test": split.test}
+    *first, last = [f"{name} ({len(ids):,})" for name, ids in parts.items() if ids] or [""]
+    divided = f"divided into {', '.join(first)} and {last}{kept}, and " if first else ""
+    joined, changes = "", ""
+    if recipe.also:
+        others = ", ".join(one.use.removeprefix("heschl.corpora.") for one in recipe.also)
+        joined = f" Recordings of further corpora ({others}) joined the training part."
+    if recipe.augment:
+        augments = ", ".join(one.use.rsplit(".", 1)[-1] for one in recipe.augment)
+        changes = f" Clips of the training part were changed by {augments}."
     what = "Recordings of synthetic speech" if corpus.get("synthetic") else "Recordings"
     if decoded:
         what = f"Trials of {'simulated brains' if decoded['simulated'] else 'brain recordings'}"
-    divided = (
-        f"divided into training ({len(split.train):,}), validation ({len(split.validation):,}) and test ({len(split.test):,})"
-        f"{kept}, and "
-        if split.validation
-        else ""
-    )
-    chosen = (
-        f"the weights with the best {train.monitor.replace('_', ' ')} on the validation part were kept"
-        if split.validation
-        else "the weights of the last step were kept"
-    )
     return [
-        f"{what} of the corpus {corpus.get('name', recipe.corpus.use)} were {divided}given to the network {part} as "
-        f"{feature}{clip}.{changes}",
-        f"It was trained for at most {length} of batches of {train.batch} with {train.optimiser.use.rsplit('.', 1)[-1]}"
-        f"{f' ({given})' if given else ''}{schedule}, {train.precision} arithmetic, seed {recipe.seed}; "
-        f"{chosen}.",
+        f"{what} of the corpus {names.corpus(corpus.get('name', recipe.corpus.use))} were {divided}given to the network {part} as "
+        f"{feature}{clip}.{joined}{changes}",
+        _trained(run),
     ]
+
+
+DRAWS = {"sqrt": "by the root of their size", "balanced": "equally often"}
+
+
+def _trained(run: Run) -> str:
+    train = run.recipe.train
+    if train.epochs == 0:
+        return f"It has the weights of {train.init}, and was not trained further."
+    given = ", ".join(f"{key} {value}" for key, value in train.optimiser.args.items())
+    length = counted(train.epochs, "epoch") if train.epochs is not None else counted(train.steps or 0, "step")
+    schedule = f", schedule {train.schedule.use.rsplit('.', 1)[-1]}" if train.schedule else ""
+    more = f", gradients clipped at a norm of {train.clip_gradient:g}" if train.clip_gradient else ""
+    more += f", classes drawn {DRAWS[train.draws]}" if train.draws in DRAWS else ""
+    begun = f", beginning with the weights of {train.init}" if train.init else ""
+    begun += f" ({', '.join(train.freeze)} kept as they were)" if train.freeze else ""
+    kept = f"the running mean of its weights (decay {train.ema:g})" if train.ema else "the weights"
+    chosen = (
+        f"with the best {train.monitor.replace('_', ' ')} on the validation part"
+        if run.split.validation
+        else "of the last step"
+    )
+    return (
+        f"It was trained for at most {length} of batches of {train.batch} with {train.optimiser.use.rsplit('.', 1)[-1]}"
+        f"{f' ({given})' if given else ''}{schedule}{more}, {train.precision} arithmetic, seed {run.recipe.seed}{begun}; "
+        f"{kept} {chosen} {'was' if train.ema else 'were'} kept."
+    )
 
 
 def _scoring(held: Mapping[str, Any], needed: list[str]) -> list[str]:

@@ -16,13 +16,14 @@ from heschl.report.brain import brain_section
 from heschl.report.card import card_of
 from heschl.report.decode import UNITS, decode_score, decoded_facts, decoding
 from heschl.report.disguise import Names
-from heschl.report.explained import explained_facts, explanations
+from heschl.report.explained import explained_facts, explanations, outdated
 from heschl.report.frames import heard_lines
 from heschl.report.methods import methods
 from heschl.report.pictures import both
 from heschl.report.scores import apart, counted, main_scores, match_depth, score_facts
 from heschl.report.sounds import heard_groups
 from heschl.run import Run, open_run
+from heschl.types import HeschlError
 
 NAMED = 12  # labels that the lead names; more are read off the confusion matrix
 
@@ -34,16 +35,20 @@ def write_page(
 
     Parameters
     ----------
-    part: whose scores are shown, a folder under RUN/evaluate; where it is not there, any that is.
+    part: whose scores are shown, a folder under RUN/evaluate; where the test part was not scored, any that is there.
     audio: embed recordings. pseudonyms: speakers and folders go by other names, see `heschl.report.disguise`.
 
     Raises
     ------
-    HeschlError: not a run folder, or a file of it is damaged.
+    HeschlError: not a run folder, a part that was not scored, or a file of it is damaged.
     """
     import jinja2
 
     run = open_run(run)
+    if (
+        pseudonyms
+    ):  # by its whole path, which can be told from other words: a folder may be called as a word is, or "."
+        run = open_run(run.folder.absolute(), trusted_only=run._trusted_only)
     template = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     home = Path(__file__).parent
     names = Names(run, pseudonyms)
@@ -56,6 +61,11 @@ def write_page(
 
 def _scored(run: Run, part: str) -> Path | None:
     folders = sorted(path.parent for path in (run.folder / "evaluate").glob("*/scores.json"))
+    known = ", ".join(folder.name for folder in folders) or "none yet"
+    if part != "test" and part not in {folder.name for folder in folders}:
+        raise HeschlError(
+            f"{run} has no scores of the part '{part}' (there are: {known}): score it by heschl evaluate, or name another"
+        )
     return next((folder for folder in folders if folder.name == part), folders[0] if folders else None)
 
 
@@ -91,8 +101,9 @@ def page_facts(
         "version": version("heschl"),
         "name": run.name,
         "folder": str(run.folder),
+        "typed": shlex.quote(str(run.folder)),
         "title": _headline(run, held, decoded, bool(card)),
-        "lead": _lead(run, held, decoded is not None, card),
+        "lead": _lead(run, held, decoded is not None, card, names),
         "synthetic": "",
         "carded": card,
         "tested": bool(run.split.test),
@@ -108,16 +119,16 @@ def page_facts(
         "lines": heard_lines(folder, names, audio) if folder and (held or {}).get("kind") == "frames" else [],
         "explained": explained_facts(run, folder, names, audio),
         "brain": brain_section(run, audio, names.pseudonyms),
-        "aligned": align_section(run),
+        "aligned": align_section(run, names.pseudonyms),
         "by": run.split.by,
         "unit": "clip",
         "curves": None,
         "skipped": _skipped(run),
-        "recipe": read_text(run.folder / "recipe.yaml"),
+        "recipe": names.recipe(run.folder / "recipe.yaml"),
         "versions": _versions(run),
-        "methods": methods(run, held, found[0].held if found else None, decoded),
+        "methods": methods(run, held, found[0].held if found else None, decoded, names),
         "decoded": None,
-        **_repeat(run),
+        **_repeat(run, names),
     }
     if (held or {}).get("synthetic") or corpus.get("synthetic"):
         own = [note for note in corpus.get("notes", []) if "machine" in note or "ynthetic" in note]
@@ -142,8 +153,13 @@ def page_facts(
     if stale:
         facts["notes"] = [
             *facts["notes"],
-            f"It was scored before its training went on; those scores are of other weights, and heschl evaluate {run.folder} "
+            f"It was scored before its training went on; those scores are of other weights, and heschl evaluate {shlex.quote(str(run.folder))} "
             "makes new ones.",
+        ]
+    if before := outdated(run):
+        facts["notes"] = [
+            *facts["notes"],
+            f"What {' and '.join(before)} told of it before its training went on is of other weights, and not shown.",
         ]
     if held and folder:
         facts |= score_facts(held, folder, names)
@@ -200,9 +216,13 @@ def _task_words(run: Run) -> str:
 
 
 def _lead(
-    run: Run, held: Mapping[str, Any] | None, trials: bool = False, card: Mapping[str, str] | None = None
+    run: Run,
+    held: Mapping[str, Any] | None,
+    trials: bool = False,
+    card: Mapping[str, str] | None = None,
+    names: Names | None = None,
 ) -> str:
-    corpus, split = run.origin.get("corpus", {}), run.split
+    corpus, split, names = run.origin.get("corpus", {}), run.split, names or Names(run)
     by = split.by
 
     def size(ids: Sequence[str]) -> str:
@@ -214,7 +234,7 @@ def _lead(
     name = run.recipe.model.use.rsplit(".", 1)[-1]
     parameters = run.origin.get("parameters")
     of = f" of {parameters:,} parameters" if isinstance(parameters, int) else ""
-    heard = f"learned from {size(split.train)} of the corpus “{corpus.get('name', run.recipe.corpus.use)}”"
+    heard = f"learned from {size(split.train)} of the corpus “{names.corpus(corpus.get('name', run.recipe.corpus.use))}”"
     if card:
         heard = f"comes with heschl. It heard {card['It heard'].removesuffix('.')}"
     elif split.validation:
@@ -232,7 +252,7 @@ def _lead(
             if whose and held.get("on") is None and held["part"] != "train"
             else ""
         )
-        where = f" in {held['on']}" if held.get("on") else ""
+        where = f" in {names.folder(held['on'])}" if held.get("on") else ""
         sentences.append(
             f"What follows was measured on {held['clips']:,} {'trials' if trials else 'recordings'}{where}{whose}{strangers}."
         )
@@ -277,13 +297,13 @@ def _how_explained(run: Run) -> str:
     return "".join(f" {one}" for one in options)
 
 
-def _repeat(run: Run) -> dict[str, str]:
-    corpus = run.origin.get("corpus", {})
-    licence, source = corpus.get("licence", ""), corpus.get("source", "")
+def _repeat(run: Run, names: Names) -> dict[str, str]:
+    corpus, folder = run.origin.get("corpus", {}), shlex.quote(str(run.folder))
+    licence, source = corpus.get("licence", ""), names.source(corpus.get("source", ""))
     if licence.startswith("that of"):  # heschl was told none
         licence = f" The recordings are under the licence of their maker{f' ({source})' * (' ' in source)}."
     elif licence:
-        licence = f" The recordings: {source} ({licence})."
+        licence = f" The recordings: {source} ({licence})." if source else f" The recordings: {licence}."
     done = [name for name in ("evaluate", "explain", "decode") if (run.folder / name).is_dir()] or [
         "evaluate"
     ]
@@ -295,8 +315,9 @@ def _repeat(run: Run) -> dict[str, str]:
         f" --{flag}" for flag, key in (("explain", "explained"), ("controls", "controls")) if key in asked
     )
     asked_of = {"decode": more, "explain": _how_explained(run)}
-    steps = "".join(f"\nheschl {name} {run.folder}{asked_of.get(name, '')}" for name in done)
+    steps = "".join(f"\nheschl {name} {folder}{asked_of.get(name, '')}" for name in done)
+    recipe = shlex.quote(str(run.folder / "recipe.yaml"))
     return {
-        "command": f"heschl train {run.folder / 'recipe.yaml'}{steps}\nheschl report {run.folder}",
+        "command": f"heschl train {recipe}{steps}\nheschl report {folder}",
         "repeat": f"Seed {run.recipe.seed}; the same recipe on the same machine gives the same weights, bit for bit.{licence}",
     }

@@ -146,6 +146,15 @@ def test_lab_of_esps_and_hts(tmp_path):
     assert phones(states) == [("SIL", 0, 0.15), ("b", 0.15, 0.2)]
 
 
+def test_a_symbol_may_hold_a_space_and_a_transcript_that_nobody_needs_may_be_of_any_kind(tmp_path):
+    tone(tmp_path / "a.wav")
+    write(tmp_path / "a.phn", "0 1600 aa\n")
+    write(tmp_path / "a.wrd", "0 1600 ice cream\n")
+    write(tmp_path / "a.txt", "café", "latin-1")
+    corpus = aligned.read(tmp_path)
+    assert not corpus.skipped and phones(corpus.clips[0], "word") == [("ice cream", 0.0, 0.1)]
+
+
 def test_pocketsphinx_json(tmp_path):
     tone(tmp_path / "a.wav")
     word = {
@@ -300,6 +309,16 @@ def test_bad_recordings_are_skipped_with_their_sentence(tmp_path):
             "must be finite, not negative and in",
         ),
         (lambda root: (tone(root / "a.wav"), write(root / "a.phn", "")), {}, "has no phones"),
+        (
+            lambda root: (tone(root / "a.wav"), write(root / "a.phn", "0.0 1600.0 aa\n")),
+            {},
+            "line 1: '0.0 1600.0 aa' has times that are no whole numbers, and this format counts in samples",
+        ),
+        (
+            lambda root: (tone(root / "a.wav"), write(root / "a.lab", "0.0 0.5 sil\n0.5 1.0 aa\n")),
+            {},
+            "line 1: .* counts in units of 100 ns",
+        ),
         (lambda root: (tone(root / "a.wav"), write(root / "a.TextGrid", "nothing")), {}, "is not a TextGrid"),
         (
             lambda root: (tone(root / "a.wav"), write(root / "a.json", '{"w": [1]}')),

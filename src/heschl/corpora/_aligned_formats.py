@@ -30,8 +30,8 @@ def _samples(path: Path, rate: float, tier: str) -> list[Span]:
     spans = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
-            start, stop, symbol = _fields(path, number, line, 3)
-            spans.append(_span(path, number, symbol, int(start) / rate, int(stop) / rate, tier))
+            start, stop, *symbol = _fields(path, number, line, 3, whole="samples")
+            spans.append(_span(path, number, " ".join(symbol), int(start) / rate, int(stop) / rate, tier))
     return spans
 
 
@@ -45,7 +45,7 @@ def lab(path: Path, rate: float, tiers: dict[str, str] | None = None) -> list[Sp
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        start, stop, label = _fields(path, number, line, 3)[:3]
+        start, stop, label = _fields(path, number, line, 3, whole="units of 100 ns")[:3]
         symbol, state = _hts_symbol(label)
         span = _span(path, number, symbol, int(start) * 1e-7, int(stop) * 1e-7, "phone")
         if (
@@ -139,7 +139,8 @@ def pocketsphinx(path: Path, rate: float, tiers: dict[str, str] | None = None) -
     return spans
 
 
-def _fields(path: Path, number: int, line: str, least: int) -> list[str]:
+def _fields(path: Path, number: int, line: str, least: int, whole: str = "") -> list[str]:
+    """A line's fields, ``least`` at least, all but the last of those numbers; whole ones where a unit is named."""
     fields = line.split()
     numbers = fields[: least - 1]
     if len(fields) < least or not all(
@@ -147,6 +148,11 @@ def _fields(path: Path, number: int, line: str, least: int) -> list[str]:
     ):
         raise HeschlError(
             f"{path}, line {number}: '{line.strip()[:40]}' is not times and a symbol: mend that line"
+        )
+    if whole and not all(re.fullmatch(r"[-+]?\d+", field) for field in numbers):
+        raise HeschlError(
+            f"{path}, line {number}: '{line.strip()[:40]}' has times that are no whole numbers, and this format counts in "
+            f"{whole}: write them so, or give seconds in a CSV"
         )
     return fields
 

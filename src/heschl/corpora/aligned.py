@@ -188,10 +188,11 @@ def _label_files(folder: Path, kind: str) -> tuple[dict[Path, Path], list[str]]:
 
 def _context(path: Path) -> dict[str, str]:
     """Labels from the path and the transcript beside it, where the folder is TIMIT's."""
+    labels = labels_of_context(path, "")
     for suffix in (".TXT", ".txt"):
-        if path.with_suffix(suffix).exists():
+        if labels and path.with_suffix(suffix).exists():
             return labels_of_context(path, read_text(path.with_suffix(suffix)))
-    return labels_of_context(path, "")
+    return labels
 
 
 # --- symbols and times -------------------------------------------------------------------------------

@@ -239,6 +239,40 @@ def test_files_that_do_not_fit(tmp_path):
         frames.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("features", "sentence"),
+    [
+        (np.array(5.0), "holds a single value"),
+        (np.array([[["a", "b"]] * 5]), "type <U1 are not real numbers"),
+        (np.zeros((1, 5, 2), [("a", "f4")]), "are not real numbers"),
+        (np.zeros((1, 5, 2), "M8[s]"), "type datetime64"),
+        (np.ones((1, 5, 2), complex), "type complex128"),
+    ],
+)
+def test_plain_arrays_of_something_else(tmp_path, features, sentence):
+    npy(tmp_path / "train.npy", features)
+    npy(tmp_path / "train_labels.npy", objects([Y]))
+    with pytest.raises(HeschlError, match=sentence):
+        frames.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "labels", "sentence"),
+    [
+        (np.array([5, 5.5]), np.zeros(10, int), "not whole numbers of frames"),
+        (np.array([15, -5]), np.zeros(10, int), "not whole numbers of frames"),
+        (10, np.zeros(10, int), "not whole numbers of frames"),
+        (np.array([5, 5]), 0, "10 frames are there"),
+    ],
+)
+def test_hdf5_that_somebody_else_wrote(tmp_path, lengths, labels, sentence):
+    with h5py.File(tmp_path / "frames.h5", "w") as file:
+        file["train/features"], file["train/lengths"] = np.ones((10, 2)), lengths
+        file["train/labels"] = labels
+    with pytest.raises(HeschlError, match=sentence):
+        frames.read(tmp_path)
+
+
 @pytest.mark.parametrize("left", [0, 5, 60, 200, -1])
 def test_truncated_files(tmp_path, left):
     frames.write_tiny(tmp_path)

@@ -177,14 +177,21 @@ def _npy_parts(folder: Path) -> list[tuple[str, Path, Rows]]:
         path, told = folder / f"{part}.npy", folder / f"{part}_labels.npy"
         if part != "test" and not told.exists():
             raise HeschlError(f"{told} is not there: only the test part may lack labels")
-        features = load(path)
-        labels = load(told) if told.exists() else None
+        features = _several(path)
+        labels = _several(told) if told.exists() else None
         if labels is not None and len(labels) != len(features):
             raise HeschlError(
                 f"{path} holds {len(features)} utterances, and {told.name} labels of {len(labels)}: they must match"
             )
         parts.append((part, path, zip(features, [None] * len(features) if labels is None else labels)))
     return parts
+
+
+def _several(path: Path) -> np.ndarray:
+    held = load(path)
+    if not held.ndim:
+        raise HeschlError(f"{path} holds a single value, not an array of utterances: save one array of each")
+    return held
 
 
 def _hdf5_parts(path: Path) -> list[tuple[str, Path, Rows]]:
@@ -200,8 +207,12 @@ def _hdf5_parts(path: Path) -> list[tuple[str, Path, Rows]]:
                     f"{path} is not a file of stored frames (train/features, lengths, labels): make it with to_hdf5"
                 )
             for part in found:
+                if not _whole(file[part]["lengths"]) or not file[part]["features"].ndim:
+                    raise HeschlError(
+                        f"{path}: the lengths of {part} are not whole numbers of frames, one an utterance: make it again"
+                    )
                 total, frames = int(file[part]["lengths"][:].sum()), file[part]["features"].shape[0]
-                if total != frames or ("labels" in file[part] and len(file[part]["labels"]) != frames):
+                if total != frames or ("labels" in file[part] and file[part]["labels"].shape != (frames,)):
                     raise HeschlError(
                         f"{path}: the lengths of {part} add up to {total}, and {frames} frames are there: make it again"
                     )
@@ -210,6 +221,10 @@ def _hdf5_parts(path: Path) -> list[tuple[str, Path, Rows]]:
             f"{path} is truncated or not HDF5 ({str(error)[:60]}): make it again with to_hdf5"
         ) from None
     return [(part, path, _hdf5_rows(path, part)) for part in found]
+
+
+def _whole(lengths: Any) -> bool:
+    return lengths.ndim == 1 and lengths.dtype.kind in "iu" and bool((lengths[:] >= 0).all())
 
 
 def _hdf5_rows(path: Path, part: str) -> Rows:
@@ -244,10 +259,12 @@ def _check(path: Path, key: str, features: Any, labels: Any, width: int | None) 
     """Raises HeschlError where one utterance's arrays are not (frame, feature) numbers and (frame,) integers."""
     where = f"{path}, utterance {key}"
     features = np.asarray(features)
-    if features.ndim != 2 or features.dtype == object or not features.size:
+    if features.ndim != 2 or not features.size:
         raise HeschlError(
             f"{where}: features of shape {features.shape} are not (frame, feature) numbers: mend or drop it"
         )
+    if features.dtype.kind not in "fiub":
+        raise HeschlError(f"{where}: features of type {features.dtype} are not real numbers: mend or drop it")
     if width is not None and features.shape[1] != width:
         raise HeschlError(
             f"{where} has {features.shape[1]} features a frame, and those before it {width}: mend or drop it"

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -165,18 +166,21 @@ def read_json(path: Path | str) -> Any:
 
 
 def read_csv(path: Path | str) -> list[dict[str, str]]:
-    """Rows as text by column name. Refuses rows that are longer or shorter than the header, and a name given twice."""
-    reader = csv.DictReader(io.StringIO(read_text(path)), restkey="", restval=None)
+    """Rows as text by column name. Refuses rows that are longer or shorter than the header, and a name given twice.
+
+    A column without a name (pandas writes its index so, a spreadsheet a comma too many) is left out.
+    """
+    reader = csv.DictReader(io.StringIO(read_text(path)))
     rows = []
     try:
         header = reader.fieldnames or ()
         _check_header(path, header)
         for row in reader:
-            if "" in row or None in row.values():
+            if None in row or None in row.values():  # more cells than columns, or fewer
                 raise HeschlError(
                     f"{path}, line {reader.line_num}: the row does not have the header's {len(header)} columns: mend that line"
                 )
-            rows.append(dict(row))
+            rows.append({name: cell for name, cell in row.items() if name.strip()})
     except csv.Error as error:
         raise HeschlError(f"{path}, line {reader.line_num}, is not CSV ({error}): mend that line") from None
     if not header:
@@ -190,7 +194,7 @@ def _check_header(path: Path | str, header: Sequence[str]) -> None:
             if sign in header[0]:
                 raise HeschlError(f"{path} is separated by {called}: save it with commas")
     for name in header:
-        if header.count(name) > 1:
+        if name.strip() and header.count(name) > 1:
             raise HeschlError(f"{path} has two columns called '{name}': rename one")
 
 
@@ -363,7 +367,11 @@ def read_weights(path: Path | str) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(str(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with (
+            warnings.catch_warnings()
+        ):  # torch wonders at pickles that it did not write: refused below, in our words
+            warnings.simplefilter("ignore", UserWarning)
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise HeschlError(
             f"{path} holds more than weights (a pickle that could run code), so it is not opened: "

@@ -137,6 +137,25 @@ def test_bad_rows_are_skipped_and_listed(folder: Path) -> None:
         table.read(folder / "t.csv")
 
 
+def test_a_column_without_a_name_is_no_label_and_names_differ_in_more_than_spaces(folder: Path) -> None:
+    """pandas writes its index under no name, a spreadsheet a comma too many."""
+    write(folder / "t.csv", ",path,w, ", "0,a/1.wav,x,", "1,a/2.wav,y,")
+    assert [dict(clip.labels) for clip in table.read(folder / "t.csv").clips] == [{"w": "x"}, {"w": "y"}]
+    assert not any(line.startswith("! ") for line in table.check(folder / "t.csv"))
+    write(folder / "t.csv", "path,w, w", "a/1.wav,x,y")
+    with pytest.raises(HeschlError, match="two columns called 'w'"):
+        table.read(folder / "t.csv")
+
+
+def test_one_recording_by_two_names_is_one(folder: Path) -> None:
+    write(
+        folder / "t.csv", "path,w", "a/1.wav,x", "b/../a/1.wav,y", f"../{folder.name}/a/1.wav,y", "a/2.wav,y"
+    )
+    corpus = table.read(folder / "t.csv")
+    assert [clip.id for clip in corpus.clips] == ["a/1", "a/2"] and len(corpus.skipped) == 2
+    assert all("is in line 2 already" in why for _, why in corpus.skipped)
+
+
 def test_finding_the_table(tmp_path: Path) -> None:
     with pytest.raises(HeschlError, match="is not there"):
         table.read(tmp_path / "x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -47,13 +48,14 @@ def clips_of(
     infos = dict(zip(unique, _headers.headers(unique), strict=True))
     skipped: list[Skipped] = []
     clips: list[Clip] = []
-    seen: dict[tuple[Path, float, float | None], int] = {}
+    seen: dict[tuple[str, float, float | None], int] = {}
     for line, (row, place, clip_id) in enumerate(zip(rows, places, _ids(places, columns), strict=True), 2):
         made = _clip(clip_id, row, place, columns, infos)
         if isinstance(made, str):
             skipped.append(Skipped(f"{file.name}, line {line}", made))
             continue
-        first = seen.setdefault((made.signal, made.start, made.stop), line)
+        # `a.wav` and `../here/a.wav` are one recording
+        first = seen.setdefault((os.path.abspath(made.signal), made.start, made.stop), line)  # noqa: PTH100
         if first == line:
             clips.append(made)
         else:
@@ -96,7 +98,11 @@ def read_rows(file: Path) -> list[dict[str, str]]:
     rows = _parquet(file) if file.suffix.lower() == ".parquet" else read_csv(file)
     if not rows:
         raise HeschlError(f"{file} has a header and no rows: add one row a clip")
-    return [{(column or "").strip(): value.strip() for column, value in row.items()} for row in rows]
+    names = Counter(column.strip() for column in rows[0])
+    for name, times in names.items():
+        if times > 1:
+            raise HeschlError(f"{file} has two columns called '{name}', but for spaces around it: rename one")
+    return [{column.strip(): value.strip() for column, value in row.items()} for row in rows]
 
 
 def _parquet(file: Path) -> list[dict[str, str]]:

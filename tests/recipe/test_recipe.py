@@ -332,7 +332,12 @@ def test_reading_a_recipe_loads_no_torch() -> None:
     [
         ("model.width", -3, "model: kws.KWS cannot be made with width -3"),
         ("train.optimiser.lr", -1.0, "optimiser: .*AdamW cannot be made with lr -1.0"),
-        ("feature.n_mels", 0, "n_mels is 0"),
+        ("feature.n_mels", 0, "^feature: LogMel.n_mels is 0: it needs one filter or more$"),
+        (
+            "split.validation",
+            1.5,
+            "^split: validation 1.5 and test 0.25? must not be negative and must leave something",
+        ),
     ],
 )
 def test_a_value_that_a_part_cannot_take_is_a_sentence_and_writes_nothing(tmp_path, key, value, words):

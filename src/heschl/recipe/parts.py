@@ -229,13 +229,17 @@ def build(
 
     Raises
     ------
-    HeschlError: as `check_part`; or one of heschl's or torch's own parts cannot be made with these values.
+    HeschlError: as `check_part`; what the part itself says; or one of heschl's or torch's own parts cannot be made with
+        these values.
     """
     made, given = check_part(part.use, part.args, kind, folder=folder, trusted_only=trusted_only)
     parameters = inspect.signature(made).parameters
     filled = {name: value for name, value in (fill or {}).items() if name in parameters and name not in given}
     try:
         return made(**filled, **given)
+    except HeschlError as error:  # a sentence already, whole, which need not name the field
+        said = str(error)
+        raise HeschlError(said if said.startswith((kind, part.use)) else f"{kind}: {said}") from error
     except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
         if made.__module__.split(".")[0] not in ("heschl", "torch"):
             raise  # its author wants to know where

@@ -69,9 +69,12 @@ def test_faults(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "02" / "1_03_0.wav").write_bytes((tmp_path / "02" / "1_02_0.wav").read_bytes())
     (tmp_path / "02" / "2_02_0.wav").write_bytes(b"RIFF")
     (tmp_path / "02" / "notes.txt").write_text("", encoding="utf-8")
+    shutil.copytree(tmp_path / "02", tmp_path / "2")
+    (tmp_path / "code").mkdir()
     corpus = audiomnist.read(tmp_path)
     why = dict(corpus.skipped)
-    assert set(why) == {"02/1_03_0.wav", "02/2_02_0.wav", "02/notes.txt"} and len(corpus.clips) == 9
+    assert set(why) == {"02/1_03_0.wav", "02/2_02_0.wav", "02/notes.txt", "2"} and len(corpus.clips) == 9
+    assert "not called by two digits" in why["2"]
     assert "is not there: clips have no gender" in corpus.notes[0] and "gender" not in corpus.clips[0].labels
     (tmp_path / audiomnist.META).write_text('{"26": {"gender": "female", "age": 26}}', encoding="utf-8")
     corpus = audiomnist.read(tmp_path)

@@ -116,8 +116,12 @@ def read(root: Path) -> Corpus:
 def _recordings(data: Path) -> tuple[list[str], list[Skipped]]:
     names, skipped = [], []
     for folder in _headers.entries(data):
-        if not folder.is_dir() or not re.fullmatch(r"\d{2}", folder.name):
+        if not folder.is_dir() or not folder.name.isdecimal():
             continue  # readme, metadata, code: the corpus' own repository holds more than recordings
+        if not re.fullmatch(r"\d{2}", folder.name):
+            why = f"{folder.path} is not called by two digits, as speakers are (01 to 60): rename it"
+            skipped.append(Skipped(folder.name, why))
+            continue
         for file in _headers.entries(Path(folder.path)):
             name = f"{folder.name}/{file.name}"
             if not _headers.looks_like_audio(file.name):

@@ -73,7 +73,7 @@ def test_a_clip_is_changed_alike_alone_and_in_a_batch(one) -> None:
 @pytest.mark.parametrize("one", ON_WAVES + ON_FEATURES, ids=lambda one: type(one).__name__)
 def test_padding_is_not_seen(one) -> None:
     """What lies beyond a clip's end never reaches the clip."""
-    if isinstance(one, augment.Tilt | augment.Roll | augment.Shift):
+    if isinstance(one, augment.Tilt | augment.Shift):
         pytest.skip("moves or filters the whole, zeros of the padding included")
     x = noise(4, 2000) if one.on == "wave" else noise(80, 100).reshape(4, 20, 100)
     lengths = torch.tensor([2000, 1500, 900, 2000]) if one.on == "wave" else torch.tensor([100, 80, 60, 100])
@@ -86,6 +86,22 @@ def test_padding_is_not_seen(one) -> None:
         valid = valid & torch.tensor([True, False, False, True])[:, None]
     keep = valid if one.on == "wave" else valid[:, None].expand_as(x)
     torch.testing.assert_close(a[keep], b[keep], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [one for one in ON_WAVES if isinstance(one, augment.Shift | augment.Roll | augment.Speed | augment.Trim)],
+    ids=lambda one: type(one).__name__,
+)
+def test_what_moves_stays_within_its_clip(one) -> None:
+    """A shorter clip of a padded batch: as alone, and nothing of it comes to lie in the padding."""
+    lengths = torch.tensor([2000, 1500, 900, 2000])
+    x = noise(4, 2000) * (torch.arange(2000) < lengths[:, None])
+    for k, length in enumerate(lengths.tolist()):
+        alone = one(x[k : k + 1, :length], draws(4).take(torch.tensor([k])), lengths[k : k + 1])
+        together = one(x, draws(4), lengths)[k]
+        torch.testing.assert_close(together[:length], alone[0], rtol=0, atol=1e-12)
+        assert not together[length:].any()
 
 
 def test_shift_moves_and_fills_with_zeros() -> None:

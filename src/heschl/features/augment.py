@@ -4,7 +4,7 @@ Each is a small callable with ``on``, where it acts: "wave" on (batch, time) bef
 (batch, mel, frame) after it, "batch" on features and class weights together; ``moves`` where sounds come to lie at other
 moments, so that labels of frames would no longer fit. All chance comes from `draws`
 (`heschl.features.draws.Draws`), a pure function of seed, epoch and clip, so that a clip is changed alike in
-whatever batch it sits (noise also depends on the batch's padded length). Ranges are [low, high]; levels in dB are relative to the clip's own RMS level.
+whatever batch it sits (noise and `Tilt` also depend on the batch's padded length). Ranges are [low, high]; levels in dB are relative to the clip's own RMS level.
 Augmentations act on training clips alone.
 """
 
@@ -53,7 +53,8 @@ class Shift:
 
     def __call__(self, wave: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
         move = draws.integers("shift", -self.samples, self.samples + 1)
-        return moved(wave, move.to(wave.device), wrap=False)
+        out = moved(wave, move.to(wave.device), wrap=False)
+        return out if lengths is None else out * valid_steps(wave, lengths)
 
 
 class Roll:
@@ -66,14 +67,18 @@ class Roll:
         self.samples = samples
 
     def __call__(self, wave: Tensor, draws: Draws, lengths: Tensor | None = None) -> Tensor:
-        return moved(wave, draws.integers("roll", -self.samples, self.samples).to(wave.device), wrap=True)
+        move = draws.integers("roll", -self.samples, self.samples).to(wave.device)
+        return moved(wave, move, wrap=True, lengths=lengths)
 
 
-def moved(wave: Tensor, move: Tensor, wrap: bool) -> Tensor:
-    """wave (batch, time) delayed by move (batch,) samples, circularly or with zeros."""
+def moved(wave: Tensor, move: Tensor, wrap: bool, lengths: Tensor | None = None) -> Tensor:
+    """wave (batch, time) delayed by move (batch,) samples, with zeros, or circularly within lengths (batch,)."""
     source = torch.arange(wave.shape[1], device=wave.device) - move[:, None]
     if wrap:
-        return wave.gather(1, source.remainder(wave.shape[1]))
+        if lengths is None:
+            return wave.gather(1, source.remainder(wave.shape[1]))
+        inside = valid_steps(wave, lengths)
+        return wave.gather(1, source.remainder(lengths.to(wave.device)[:, None])) * inside
     inside = (source >= 0) & (source < wave.shape[1])
     return wave.gather(1, source.clamp(0, wave.shape[1] - 1)) * inside
 
@@ -159,7 +164,8 @@ class Speed:
         n = wave.shape[1]
         length = torch.full_like(factor, n) if lengths is None else lengths[:, None].to(factor)
         middle = (length - 1) / 2
-        return interpolated(wave, middle + (torch.arange(n, device=wave.device) - middle) * factor)
+        out = interpolated(wave, middle + (torch.arange(n, device=wave.device) - middle) * factor)
+        return out if lengths is None else out * valid_steps(wave, lengths)
 
 
 def interpolated(wave: Tensor, position: Tensor) -> Tensor:

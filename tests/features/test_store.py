@@ -144,6 +144,12 @@ def _older(folder):
     (folder / "index.json").write_text(json.dumps({**index, "format": 0}), encoding="utf-8")
 
 
+def _unsealed(folder):
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    kept = {key: value for key, value in index.items() if key != "seal"}
+    (folder / "index.json").write_text(json.dumps(kept), encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -153,6 +159,7 @@ def _older(folder):
         lambda folder: (folder / "index.json").unlink(),
         lambda folder: (folder / "index.json").write_text("{", encoding="utf-8"),
         lambda folder: (folder / "index.json").write_text("[1]", encoding="utf-8"),
+        _unsealed,
         lambda folder: (folder / "waves.bin").unlink(),
     ],
 )

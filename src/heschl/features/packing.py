@@ -129,8 +129,8 @@ def read_index(folder: Path, data: str, fields: tuple[str, ...]) -> dict[str, An
             isinstance(index, dict)
             and index.get("format") == FORMAT
             and all(field in index for field in fields)
-            and path.stat().st_size == index["bytes"]
-            and _seal(path) == index["seal"]
+            and path.stat().st_size == index.get("bytes")
+            and _seal(path) == index.get("seal")
         )
     except (HeschlError, OSError):
         whole = False

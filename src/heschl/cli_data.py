@@ -387,4 +387,8 @@ def features(
         give(result)
         return
     say(f"{result['folder']}: {result['clips']:,} files, {result['skipped']:,} clips skipped")
+    for item in result["left_out"][:10]:
+        say(f"  left out: {item['where']} ({item['why']})")
+    if result["skipped"] > 10:
+        say(f"  and {result['skipped'] - 10:,} more are left out")
     say(next_line("heschl", "train", recipe, *(overrides or [])))

@@ -197,6 +197,38 @@ def test_features_are_written_in_audiomnists_layout(tmp_path):
     assert sorted(path.name for one in tested for path in one) == [path.name for path in files]
 
 
+@pytest.mark.slow
+def test_features_leave_out_what_cannot_be_read_and_refuse_lengths_before_they_write(tmp_path):
+    from heschl.corpora import audiomnist
+    from heschl.features.hdf5 import read_list
+
+    audiomnist.write_tiny(tmp_path / "data")
+    bad = tmp_path / "data" / "data" / "02" / "3_02_0.wav"
+    words = ("features", "digits-alexnet", f"corpus.root={tmp_path / 'data'}", "--hdf5", tmp_path / "out")
+    soundfile.write(bad, np.where(np.arange(9600) == 5, np.nan, 0.1), 48000, subtype="FLOAT")
+    status, out, err = called(*words)
+    assert status == 0, err
+    assert "1 clips skipped" in out and "left out: 02/3_02_0" in out and "NaN" in out
+    names = {path.name for path in (tmp_path / "out" / "digit").iterdir()}
+    assert len(names) == 89 and "AlexNet_3_02_0.hdf5" not in names
+    for text in (tmp_path / "out").glob("*.txt"):
+        assert {path.name for path in read_list(text)} <= names
+    soundfile.write(bad, np.full(48000 + 9600, 0.1), 48000)
+    status, _, err = called(*words[:-1], tmp_path / "other")
+    one_sentence(status, err, "02/3_02_0", "clip.long")
+    assert not (tmp_path / "other").exists()
+
+
+def test_features_say_which_label_the_layout_does_not_hold(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.full(4000, 0.1), 8000)
+    (tmp_path / "t.csv").write_text(
+        "path,digit,speaker,repetition,gender\na.wav,seven,01,0,male\n", encoding="utf-8"
+    )
+    table = f"corpus={{use: table, root: {(tmp_path / 't.csv').as_posix()}}}"
+    status, _, err = called("features", "digits-alexnet", table, "--hdf5", tmp_path / "out")
+    one_sentence(status, err, "digit 'seven', which is no number")
+
+
 # --- bad input: one sentence on stderr, status 1, no traceback, nothing written ------------------------------
 
 

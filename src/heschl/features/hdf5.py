@@ -160,14 +160,15 @@ def _resolved(folder: Path, line: str) -> Path:
 def write_audiomnist(
     folder: Path,
     task: Literal["digit", "gender"],
-    data: Iterable[tuple[str, Datum]],
+    data: Iterable[tuple[str, Datum | None]],
     splits: Mapping[int, Mapping[str, Sequence[str]]],
 ) -> tuple[list[Path], list[Path]]:
     """Writes a task's folder and its lists.
 
     Parameters
     ----------
-    data: (clip id, datum), one at a time, all of one network: they are never held together.
+    data: (clip id, datum), one at a time, all of one network: they are never held together. None in place of a datum
+        is a clip that could not be used: it is in no list.
     splits: split number to {"train" | "validation" | "test": clip ids}.
 
     Returns
@@ -176,12 +177,17 @@ def write_audiomnist(
 
     Raises
     ------
-    HeschlError: a split names a clip that was not given, two clips have one name, or networks are mixed.
+    HeschlError: a split names a clip that was not given, two clips have one name, networks are mixed, or no clip could
+        be used.
     """
     paths: dict[str, Path] = {}
     networks: set[str] = set()
     taken: dict[str, str] = {}
+    unused: set[str] = set()
     for clip, datum in data:
+        if datum is None:
+            unused.add(clip)
+            continue
         if datum.name in taken:
             raise HeschlError(
                 f"clips {taken[datum.name]} and {clip} would both be {datum.name}: "
@@ -190,6 +196,10 @@ def write_audiomnist(
         taken[datum.name] = clip
         networks.add(datum.network)
         paths[clip] = write_datum(folder / task, datum)
+    if unused and not networks:
+        raise HeschlError(
+            f"none of the {len(unused):,} clips can be read: look at them with `heschl corpora check`"
+        )
     if len(networks) != 1:
         raise HeschlError(
             f"the data are for {len(networks)} networks ({', '.join(sorted(networks))}): give those of one"
@@ -198,6 +208,7 @@ def write_audiomnist(
     lists = []
     for split, parts in splits.items():
         for part, ids in parts.items():
+            ids = [clip for clip in ids if clip not in unused]
             absent = [clip for clip in ids if clip not in paths]
             if absent:
                 raise HeschlError(

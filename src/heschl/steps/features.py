@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from heschl.corpora.split import n_folds
-from heschl.features.hdf5 import SHAPES, Datum, write_audiomnist
-from heschl.features.waveform import fit_length
+from heschl.features.hdf5 import GENDERS, SHAPES, Datum, write_audiomnist
+from heschl.features.waveform import fit_length, placement
 from heschl.recipe import Recipe, load
 from heschl.recipe.parts import build
 from heschl.run import read_heard
@@ -44,7 +44,8 @@ def write_features(
 
     Raises
     ------
-    HeschlError: another kind of input or corpus, or no clip can be used.
+    HeschlError: another kind of input or corpus, a clip of a length that the recipe refuses (before anything is
+        written), or no clip can be used.
     """
     checked = load(recipe, overrides)
     corpus: Corpus = read_heard(checked.corpus, checked.folder)
@@ -57,18 +58,19 @@ def write_features(
     skipped = list(corpus.skipped)
     clips = []
     for clip in corpus.clips:
-        lacking = [name for name in ("digit", "speaker", "repetition", "gender") if not clip.labels.get(name)]
-        if lacking:
-            skipped.append(Skipped(clip.id, f"has no {lacking[0]}"))
+        if why := _unfit(clip):
+            skipped.append(Skipped(clip.id, why))
         else:
             clips.append(clip)
     if not clips:
         raise HeschlError(
-            f"no clip of {corpus.name} has digit, speaker, repetition and gender: use AudioMNIST"
+            f"no clip of {corpus.name} has digit, speaker, repetition and gender as this layout keeps them "
+            f"({skipped[-1].where} {skipped[-1].why}): use AudioMNIST"
         )
     splits = _splits(checked, corpus, {clip.id for clip in clips})
+    _check_lengths(checked, clips)
     with backend(workers, dask):
-        data = _data(checked, clips, -1 if dask else min(workers, -(-len(clips) // UNIT)), progress)
+        data = _data(checked, clips, -1 if dask else min(workers, -(-len(clips) // UNIT)), skipped, progress)
         files, lists = write_audiomnist(folder, task, data, splits)
     return {
         "folder": str(folder),
@@ -77,6 +79,19 @@ def write_features(
         "skipped": len(skipped),
         "left_out": [item._asdict() for item in skipped],
     }
+
+
+def _unfit(clip: Clip) -> str:
+    """Why the layout cannot hold a clip, or ""."""
+    for name in ("digit", "speaker", "repetition", "gender"):
+        if not clip.labels.get(name):
+            return f"has no {name}"
+    for name in ("digit", "repetition"):
+        if not clip.labels[name].isdecimal():
+            return f"has the {name} '{clip.labels[name]}', which is no number"
+    if clip.labels["gender"] not in GENDERS:
+        return f"has the gender '{clip.labels['gender']}', and this layout knows {' and '.join(GENDERS)}"
+    return ""
 
 
 def _splits(recipe: Recipe, corpus: Corpus, ids: set[str]) -> dict[int, dict[str, list[str]]]:
@@ -94,10 +109,29 @@ def _splits(recipe: Recipe, corpus: Corpus, ids: set[str]) -> dict[int, dict[str
     return made
 
 
+def _check_lengths(recipe: Recipe, clips: list[Clip]) -> None:
+    """Raises HeschlError where the recipe refuses a clip for its length, as its header gives it."""
+    if recipe.clip.seconds is None:
+        return
+    rate = int(build(recipe.feature, "feature", folder=recipe.folder).sample_rate)
+    for clip in clips:
+        if clip.stop is not None:
+            samples = torch.tensor([round((clip.stop - clip.start) * rate)])
+            try:
+                placement(samples, round(recipe.clip.seconds * rate), _long(recipe), recipe.clip.short)
+            except HeschlError as error:
+                raise HeschlError(f"clip {clip.id}: {error}") from None
+
+
+def _long(recipe: Recipe) -> Literal["centre", "start", "refuse"]:
+    return "centre" if recipe.clip.long == "random" else recipe.clip.long
+
+
 def _data(
-    recipe: Recipe, clips: list[Clip], jobs: int, progress: Progress | None
-) -> Iterator[tuple[str, Datum]]:
-    """One clip's input after another, in their order, computed in units of clips."""
+    recipe: Recipe, clips: list[Clip], jobs: int, skipped: list[Skipped], progress: Progress | None
+) -> Iterator[tuple[str, Datum | None]]:
+    """One clip's input after another, in their order, computed in units of clips; None and a word in ``skipped`` where
+    a clip cannot be read."""
     import joblib
 
     units = [clips[k : k + UNIT] for k in range(0, len(clips), UNIT)]
@@ -105,22 +139,28 @@ def _data(
     for unit in joblib.Parallel(n_jobs=jobs, return_as="generator")(
         joblib.delayed(_unit)(recipe, own) for own in units
     ):
-        yield from unit
+        for clip, made in unit:
+            if isinstance(made, str):
+                skipped.append(Skipped(clip, made))
+            yield clip, None if isinstance(made, str) else made
         done += len(unit)
         if progress:
             progress(done, len(clips))
 
 
-def _unit(recipe: Recipe, clips: list[Clip]) -> list[tuple[str, Datum]]:
-    """The inputs of some clips, in whatever process."""
-    made = []
+def _unit(recipe: Recipe, clips: list[Clip]) -> list[tuple[str, Datum | str]]:
+    """The inputs of some clips, or why one cannot be read, in whatever process."""
+    made: list[tuple[str, Datum | str]] = []
     feature = build(recipe.feature, "feature", folder=recipe.folder).eval().double()
     for clip in clips:
-        wave = torch.from_numpy(read_wave(clip, int(feature.sample_rate)))[None].double()
+        try:
+            wave = torch.from_numpy(read_wave(clip, int(feature.sample_rate)))[None].double()
+        except HeschlError as error:
+            made.append((clip.id, str(error)))
+            continue
         if recipe.clip.seconds is not None:
             n = round(recipe.clip.seconds * feature.sample_rate)
-            long = "centre" if recipe.clip.long == "random" else recipe.clip.long
-            wave, _ = fit_length(wave, torch.tensor([wave.shape[1]]), n, long, recipe.clip.short)
+            wave, _ = fit_length(wave, torch.tensor([wave.shape[1]]), n, _long(recipe), recipe.clip.short)
         with torch.inference_mode():
             x = feature(wave)[0]
         network = next(

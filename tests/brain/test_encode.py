@@ -260,6 +260,26 @@ def test_bad_options_are_told() -> None:
         predict(fit_encoding(x, y, 100, (0.0, 0.1), alphas=1.0), np.zeros((50, 3)))
 
 
+def test_runs_may_be_folded_by_name() -> None:
+    """Each block's r, of weights by scikit-learn from the runs of all other folds."""
+    xs, ys = runs((90, 70, 80, 75, 60))
+    own = (0, 1, 0, 2, 1)
+    found = fit_encoding(xs, ys, 100, LAGS, 10.0, folds=own)
+    wide = [lagged(x, STEPS) for x in xs]
+    for fold in range(3):
+        train, test = ([k for k in range(5) if (own[k] == fold) == out] for out in (False, True))
+        model = Ridge(10.0).fit(*(np.concatenate([part[k] for k in train]) for part in (wide, ys)))
+        said, true = (
+            model.predict(np.concatenate([wide[k] for k in test])),
+            np.concatenate([ys[k] for k in test]),
+        )
+        r = [np.corrcoef(said[:, c], true[:, c])[0, 1] for c in range(2)]
+        np.testing.assert_allclose(found.r_blocks[fold], r, atol=1e-9)
+    for wrong in ((0, 1, 0, 3, 1), (0, 1, 2), [0] * 5):
+        with pytest.raises(HeschlError, match="for 5 runs: give each run one"):
+            fit_encoding(xs, ys, 100, LAGS, 10.0, folds=wrong)
+
+
 def test_random_bands_hold_every_alpha() -> None:
     rows = ridge.random_bands(4, 3, [1.0, 10.0], seed=1)
     assert rows.shape == (8, 3) and np.allclose(rows[:2], [[3] * 3, [30] * 3])

@@ -16,7 +16,7 @@ from heschl.files import read_csv, read_json, write_csv, write_json, write_wav
 from heschl.report.align import align_section
 from heschl.steps.align import align
 from heschl.steps.align_files import unfinished
-from heschl.steps.align_fit import Response, Settings, heard_again, listener
+from heschl.steps.align_fit import Response, Settings, check_length, heard_again, listener
 from heschl.steps.align_group import max_sign
 from heschl.steps.heard import Folding, apart, folding, on_grid, rows, sounds
 from heschl.types import HeschlError
@@ -133,6 +133,31 @@ def test_rows_belong_together(folder: Path) -> None:
     assert len(x[0]) == len(y[0]) == 60 * RATE
     r = [np.corrcoef(x[0][:3000, 0], y[0][k : 3000 + k, 0])[0, 1] for k in range(12)]
     assert int(np.argmax(r)) == 5  # 78 ms
+
+
+def test_a_subject_that_heard_too_little_is_left_out_by_name(folder: Path, tmp_path: Path) -> None:
+    for name in ("story.wav", "sub-01.npz", "sub-02.npz"):
+        (tmp_path / name).symlink_to(folder / name)
+    table = read_csv(folder / "recordings.csv")
+    table[1]["stop"] = "17"
+    write_csv(tmp_path / "recordings.csv", table, list(table[0]))
+    held = align("acoustics", tmp_path, QUICK, runs=tmp_path)
+    assert held["subjects"] == ["01"]
+    (told,) = (note for note in held["notes"] if "left out" in note)
+    assert told.startswith("subject 02 is left out: the shortest of its 3 parts of sound holds ")
+    write_csv(tmp_path / "recordings.csv", table[1:], list(table[0]))
+    with pytest.raises(HeschlError, match="no subject can be aligned; .* s are needed"):
+        align("acoustics", tmp_path, QUICK, runs=tmp_path)
+    # so long as it may be, and no shorter
+    one = listener([read(folder).recordings[0]], read(folder), QUICK)
+    needed = 2 * 64 + 19
+    for rows_of, fits in ((needed, True), (needed - 1, False)):
+        short = one._replace(stretches=[Stretch(np.zeros((rows_of, 3)), name, 0) for name in "abc"])
+        if fits:
+            check_length(short, QUICK)
+            continue
+        with pytest.raises(HeschlError, match=f"{needed / 64:.1f} s are needed"):
+            check_length(short, QUICK)
 
 
 def test_acoustics_find_the_channel_that_follows(folder: Path, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from heschl.types import HeschlError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+_PLACES = 20  # that a run can be shifted to, at least
 _AT_ONCE = 2**25  # numbers of shifted recordings held at once
 _PUT_BACK = 10.0 ** np.arange(-6, 3)  # penalties of the control's part, of columns of variance 1, per sample
 
@@ -80,6 +81,11 @@ def least_shift(steps: Array, rate: float) -> int:
     return max(int(np.ceil(rate)), 2 * int(np.abs(steps).max()) + 1)
 
 
+def fewest_rows(steps: Array, rate: float) -> int:
+    """The shortest run that can be shifted: by the least shift either way, and to twenty places between."""
+    return 2 * least_shift(steps, rate) + _PLACES - 1
+
+
 def draw_shifts(lengths: Sequence[int], least: int, shifts: int, seed: int) -> Array:
     """(shift, run) samples, evenly from ``least`` to the run's length less ``least``; each shift once while they last."""
     if shifts < 19:
@@ -88,7 +94,7 @@ def draw_shifts(lengths: Sequence[int], least: int, shifts: int, seed: int) -> A
     moves = []
     for run, length in enumerate(lengths):
         free = length - 2 * least + 1
-        if free < 20:
+        if free < _PLACES:
             raise HeschlError(
                 f"run {run} has {length} samples, and its null shifts it by {least} or more: "
                 "leave it out, or give longer runs or fewer lags"

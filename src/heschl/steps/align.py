@@ -33,7 +33,16 @@ from heschl.files import write_csv, write_json
 from heschl.run import Run, open_run
 from heschl.steps import align_files as files
 from heschl.steps import align_group as over
-from heschl.steps.align_fit import Listener, Response, Settings, in_areas, layer, listener, response
+from heschl.steps.align_fit import (
+    Listener,
+    Response,
+    Settings,
+    check_length,
+    in_areas,
+    layer,
+    listener,
+    response,
+)
 from heschl.steps.heard import Layers, layers, sounds
 from heschl.steps.workers import backend
 from heschl.types import Corpus, HeschlError
@@ -162,7 +171,9 @@ def _listeners(corpus: Corpus, settings: Settings) -> tuple[list[Listener], list
     found, left = [], [f"{item.where}: {item.why}" for item in corpus.skipped]
     for subject, own in by_subject.items():
         try:
-            found.append(listener(own, corpus, settings))
+            one = listener(own, corpus, settings)
+            check_length(one, settings)
+            found.append(one)
         except HeschlError as error:
             left.append(f"subject {subject} is left out: {error}")
     if not found:

@@ -11,8 +11,9 @@ import numpy as np
 
 from heschl.brain.ceiling import Ceiling, noise_ceiling
 from heschl.brain.encode import fit_encoding
+from heschl.brain.gram import lag_steps
 from heschl.brain.layers import LayerGain, layer_gain, partition, standard
-from heschl.brain.nulls import shift_null
+from heschl.brain.nulls import fewest_rows, shift_null
 from heschl.brain.readout import Readout
 from heschl.corpora import _brain_runs
 from heschl.corpora.brain import facts_of
@@ -189,6 +190,30 @@ def heard_again(one: Listener, rate: float) -> Ceiling | None:
     return noise_ceiling(np.concatenate([part[:least] for part in parts], axis=1))
 
 
+def response_lags(settings: Settings) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Seconds of the envelope's response that are shown, and those that are fitted."""
+    shown = (min(settings.lags[0], 0.0) - BASELINE, settings.lags[1])
+    return shown, (shown[0] - MARGIN, shown[1] + MARGIN)
+
+
+def check_length(one: Listener, settings: Settings) -> None:
+    """Refuses a subject whose recordings are too short to be folded, and shifted beyond the lags.
+
+    Raises
+    ------
+    HeschlError: says how long they would have to be.
+    """
+    cut = folding(one.stretches, settings.folds).cut
+    parts = apart([stretch.x for stretch in one.stretches], settings.folds, one.reach, cut)
+    shortest = min(len(part) for part in parts)
+    needed = fewest_rows(lag_steps(response_lags(settings)[1], settings.rate), settings.rate)
+    if shortest < needed:
+        raise HeschlError(
+            f"the shortest of its {len(parts)} {'parts' if cut else 'stretches'} of sound holds {shortest / settings.rate:.1f} s "
+            f"that no filter blurs into another, and {needed / settings.rate:.1f} s are needed: give longer ones, or fewer lags"
+        )
+
+
 def response(one: Listener, sound: Mapping[str, Array], settings: Settings) -> Response:
     """Recording against the sound's envelope alone, and against all acoustic features."""
     x, y = rows(sound, one.stretches)
@@ -196,8 +221,7 @@ def response(one: Listener, sound: Mapping[str, Array], settings: Settings) -> R
     x, y = (apart(runs, settings.folds, one.reach, cut) for runs in (x, y))
     x = standard(x)
     envelope = [run[:, :1] for run in x]
-    shown = (min(settings.lags[0], 0.0) - BASELINE, settings.lags[1])
-    lags = (shown[0] - MARGIN, shown[1] + MARGIN)
+    shown, lags = response_lags(settings)
     alphas = settings.alphas
     fitted = fit_encoding(envelope, y, settings.rate, lags, alphas, folds=folds)
     null = shift_null(envelope, y, settings.rate, lags, alphas, folds, settings.shifts)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
 import gc
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +35,7 @@ def border(command: Callable[P, R]) -> Callable[P, R]:
         from heschl.types import HeschlError
 
         try:
-            with warned():
+            with warned(), heard_stop():
                 return command(*args, **kwargs)
         except HeschlError as error:
             fail(str(error))
@@ -66,6 +69,33 @@ def warned() -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = before
+
+
+@contextmanager
+def heard_stop() -> Iterator[None]:
+    """Ctrl-C that falls into what Python cleans up is ignored there, and the command would go on: it is said again."""
+    before, over = sys.unraisablehook, threading.Event()
+
+    def again() -> None:
+        if over.wait(0.05):
+            return
+        if os.name == "posix":
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        else:
+            _thread.interrupt_main()
+
+    def lost(what: Any) -> None:
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            threading.Thread(target=again, daemon=True).start()
+        else:
+            before(what)
+
+    sys.unraisablehook = lost
+    try:
+        yield
+    finally:
+        over.set()
+        sys.unraisablehook = before
 
 
 def fail(sentence: str, status: int = 1) -> NoReturn:

@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -292,6 +293,26 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
     status, _, err = called("corpora", "table", tmp_path, "--pattern", "{speaker}_{label}.wav")
     one_sentence(status, err, "disk is full")
     assert [path.name for path in tmp_path.iterdir()] == ["a_yes.wav"]
+
+
+def test_an_interruption_that_python_swallows_is_heard_all_the_same():
+    """In what is called when an object goes, an exception is told and dropped."""
+    from heschl.cli_talk import border
+
+    class Gone:
+        def __del__(self):
+            raise KeyboardInterrupt
+
+    @border
+    def command():
+        gone = Gone()
+        del gone
+        time.sleep(20)
+
+    begun = time.monotonic()
+    with pytest.raises(typer.Exit) as ended:
+        command()
+    assert ended.value.exit_code == 130 and time.monotonic() - begun < 10
 
 
 def test_an_interruption_is_130(recipe, tmp_path, monkeypatch):

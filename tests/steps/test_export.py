@@ -111,7 +111,9 @@ def test_a_folder_for_the_hub(digits: Run, tmp_path: Path) -> None:
     assert config["id2label"]["3"] == digits.labels[3] and held["file"] == str(tmp_path / "hub")
     for name, value in load_file(tmp_path / "hub" / "model.safetensors").items():
         assert torch.equal(value, digits.weights()[name])
-    assert "synthetic speech" in (tmp_path / "hub" / "README.md").read_text(encoding="utf-8")
+    told = (tmp_path / "hub" / "README.md").read_text(encoding="utf-8")
+    assert "synthetic speech" in told and "\n.\n" not in told  # nobody wrote what this recipe is about
+    assert held["parameters"] == digits.origin["parameters"]
 
 
 def test_a_card_knows_nobody_where_speakers_are_unknown() -> None:

@@ -161,12 +161,13 @@ def _hub(run: Run, path: Path, progress: Progress | None) -> dict[str, Any]:
     write_json(path / "config.json", config)
     write_text(path / "recipe.yaml", read_text(run.folder / "recipe.yaml"))
     write_text(path / "README.md", card(run))
-    return {"parameters": sum(one.numel() for one in state.values())}
+    parameters = sum(one.numel() for one in run.model().parameters())  # running means in the state are none
+    return {"parameters": parameters}
 
 
 def card(run: Run) -> str:
     """A model card: what it is, what it heard, how good it is, and what it must not be used for."""
-    corpus = run.origin.get("corpus", {})
+    corpus, what = run.origin.get("corpus", {}), run.recipe.about.what
     lines = [
         "---",
         "library_name: heschl",
@@ -174,8 +175,7 @@ def card(run: Run) -> str:
         "---",
         f"# {run.recipe.name}",
         "",
-        run.recipe.about.what[:1].upper() + run.recipe.about.what[1:] + ".",
-        "",
+        *([what[:1].upper() + what[1:] + ".", ""] if what else []),
         f"- Network: `{run.recipe.model.use}`; answers: {', '.join(run.labels)}.",
         f"- It heard: {corpus.get('name')} ({corpus.get('licence')})"
         + (

@@ -102,6 +102,7 @@ def export_bids(run: Run, path: Path, progress: Progress | None) -> dict[str, An
         raw = raw_of(mne.EpochsArray(data, info, tmin=float(held[0].evoked.times[0])), GAP)
     fresh = path.with_name(f".{path.name}.tmp")
     shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
     written = write_bids(fresh, raw)
     rows = [_row(one.clip) for one in held]
     events = written.with_name(written.name.replace("_eeg.vhdr", "_events.tsv"))

@@ -303,3 +303,20 @@ def test_other_hdf5_and_changed_files(tmp_path):
         data["x"] = 1
     with pytest.raises(HeschlError, match="not a file of stored frames"):
         frames.read(tmp_path / "other.h5")
+
+
+def test_a_full_disk_is_told_before_anything_is_converted(tmp_path):
+    """HDF5 cannot close a file that grew until the disk was full, and ends the process."""
+    resource = pytest.importorskip("resource")
+    frames.write_tiny(tmp_path)
+    soft = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, soft[1]))
+    try:
+        with pytest.raises(HeschlError, match=r"frames\.h5 is larger than may be written here"):
+            frames.to_hdf5(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, soft)
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".npy"]
+    assert frames.to_hdf5(tmp_path).stat().st_size < frames._room(
+        [(part, path, list(rows)) for part, path, rows in frames._npy_parts(tmp_path)]
+    )

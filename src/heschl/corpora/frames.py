@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 
 from heschl.corpora._frames_unpickle import load
-from heschl.files import replacing
+from heschl.files import ROOM, replacing, reserve
 from heschl.types import Clip, Corpus, HeschlError, Skipped, Span
 
 RATE = 100.0
 # Names of a part's files, and the part.
 PARTS = {"train": "train", "dev": "validation", "val": "validation", "valid": "validation", "test": "test"}
 HDF5 = "frames.h5"
+_CHUNK, _LABELS_CHUNK = 1024, 4096  # frames that lie together in it
 
 
 def read(
@@ -128,15 +129,14 @@ def to_hdf5(folder: Path, out: Path | None = None) -> Path:
 
     Raises
     ------
-    HeschlError: as `read`; an utterance that `read` would skip stops the conversion.
+    HeschlError: as `read`; an utterance that `read` would skip stops the conversion; the disk is too full.
     """
-    import h5py
-
     folder = Path(folder)
     out = Path(out) if out is not None else folder / HDF5
-    with replacing(out) as temporary, h5py.File(temporary, "w") as file:
+    parts = [(part, signal, list(rows)) for part, signal, rows in _npy_parts(folder)]
+    with replacing(out) as temporary, _new_hdf5(temporary, _room(parts)) as file:
         width = None
-        for part, signal, rows in _npy_parts(folder):
+        for part, signal, rows in parts:
             lengths: list[int] = []
             features = labels = None
             for number, (values, told) in enumerate(rows):
@@ -145,12 +145,14 @@ def to_hdf5(folder: Path, out: Path | None = None) -> Path:
                 if features is None:
                     group = file.create_group(part)
                     features = group.create_dataset(
-                        "features", (0, width), "f4", maxshape=(None, width), chunks=(1024, width)
+                        "features", (0, width), "f4", maxshape=(None, width), chunks=(_CHUNK, width)
                     )
                     labels = (
                         None
                         if told is None
-                        else group.create_dataset("labels", (0,), "i4", maxshape=(None,), chunks=(4096,))
+                        else group.create_dataset(
+                            "labels", (0,), "i4", maxshape=(None,), chunks=(_LABELS_CHUNK,)
+                        )
                     )
                 for data, new in ((features, values), (labels, told)):
                     if data is not None and new is not None:
@@ -160,6 +162,24 @@ def to_hdf5(folder: Path, out: Path | None = None) -> Path:
             if features is not None:
                 group.create_dataset("lengths", data=np.array(lengths, np.int64))
     return out
+
+
+def _new_hdf5(path: Path, size: int) -> Any:
+    """A file to write so many bytes to, where the disk has them: it is asked before HDF5 meets its end."""
+    import h5py
+
+    reserve(path, size)
+    return h5py.File(path, "w")
+
+
+def _room(parts: Sequence[tuple[str, Path, Sequence[Any]]]) -> int:
+    """Bytes that the parts take at most: their numbers, what is left empty of their last chunks, HDF5's own account."""
+    size = 0
+    for _, _, rows in parts:
+        width = max((np.shape(features)[-1] for features, _ in rows if np.ndim(features)), default=0)
+        size += 4 * sum(np.size(features) + np.size(labels) for features, labels in rows)
+        size += 4 * (_CHUNK * width + _LABELS_CHUNK) + 8 * len(rows)
+    return size + size // 100 + ROOM
 
 
 # --- files -------------------------------------------------------------------------------------------

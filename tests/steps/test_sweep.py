@@ -48,6 +48,7 @@ def test_choices_are_read():
             "m={use: c.D, k: [1, 2]},null",
             "one=7",
             "p=1e-3,2e-3",
+            "take='7',01",
             "corpus.root=../data",
             "also.0.root=/x/take #2,/x/take #3",
         ]
@@ -60,6 +61,7 @@ def test_choices_are_read():
         "m": [{"use": "c.D", "k": [1, 2]}, None],
         "one": [7],
         "p": [1e-3, 2e-3],
+        "take": ["7", "01"],
         "corpus.root": ["../data"],
         "also.0.root": ["/x/take #2", "/x/take #3"],
     }

@@ -67,7 +67,6 @@ def parse_choices(texts: Sequence[str]) -> dict[str, list[Any] | Between]:
         low, dots, high = values.partition("..")
         if dots and len(parts) == 1 and not {"/", "\\"} & set(values):  # nor a folder, ../data
             ends = [parse_argument(end, where) for end in (low, high)]
-            ends = [float(end) if isinstance(end, str) and _is_number(end) else end for end in ends]
             if (
                 not all(isinstance(end, int | float) and not isinstance(end, bool) for end in ends)
                 or not ends[0] < ends[1]
@@ -77,16 +76,8 @@ def parse_choices(texts: Sequence[str]) -> dict[str, list[Any] | Between]:
                 )
             found[key] = Between(*ends)
         else:
-            found[key] = [float(p) if isinstance(p, str) and _is_number(p) else p for p in parts]
+            found[key] = parts
     return found
-
-
-def _is_number(text: str) -> bool:
-    """1e-4 is text to YAML 1.1, and a number to everyone else."""
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
 
 
 def _parted(text: str) -> list[str]:

@@ -246,15 +246,6 @@ def _guest(clip: Clip, name: str, same: bool) -> Clip:
 
 
 def _with(corpus: Corpus, **changes: Iterable[Any]) -> Corpus:
-    """A corpus with other clips, noise, skipped or notes; `replace` cannot, since by_id is made from them."""
-    parts = {
-        key: tuple(changes.get(key, getattr(corpus, key))) for key in ("clips", "noise", "skipped", "notes")
-    }
-    return Corpus(
-        name=corpus.name,
-        source=corpus.source,
-        licence=corpus.licence,
-        synthetic=corpus.synthetic,
-        recordings=corpus.recordings,
-        **parts,
-    )
+    """A corpus with other clips, noise, skipped or notes."""
+    given: dict[str, Any] = {key: tuple(values) for key, values in changes.items()}
+    return replace(corpus, **given)

@@ -257,6 +257,8 @@ def test_slips_are_told_before_anything_is_heard(run: Run, tmp_path: Path) -> No
         ({"noise": float("inf")}, "noise is inf dB"),
         ({"sensors": tmp_path / "broken.fif"}, "broken.fif holds no sensors"),
         ({"clips": ["nobody/said"]}, "neither a clip"),
+        ({"sensors": ["a/x.fif", "biosemi16", "b/x.fif"]}, "two of the sensors are called x"),
+        ({"sensors": ["biosemi16", "biosemi16", "c.fif"]}, "c.fif is not there"),
     ):
         with pytest.raises(HeschlError, match=words):
             place_run(run, **given)

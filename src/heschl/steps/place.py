@@ -98,9 +98,9 @@ def place_run(
         raise HeschlError(
             f"noise is {noise:g} dB: give a signal-to-noise ratio between -{LOUDEST:g} and {LOUDEST:g} dB"
         )
-    kinds = list(sensors) if isinstance(sensors, list | tuple) else [sensors]
+    kinds = _named(list(sensors) if isinstance(sensors, list | tuple) else [sensors])
     infos = {
-        _sensors_name(one): sensors_info(one) for one in kinds
+        label: sensors_info(one) for label, one in kinds.items()
     }  # before anything is heard: a slip costs nothing
     network = open_network(run)
     check_placeable(network)
@@ -314,6 +314,18 @@ def _write_courses(path: Path, found: ClipCourses, ids: Sequence[str], seconds: 
 
 
 # --- what is seen ------------------------------------------------------------------------------------------
+
+
+def _named(sensors: Sequence[Any]) -> dict[str, Any]:
+    """Each of the sensors once, by the name of its files."""
+    found: dict[str, Any] = {}
+    for one in sensors:
+        label = _sensors_name(one)
+        same = isinstance(one, str | Path) and str(one) == str(found.get(label))
+        if label in found and not same:
+            raise HeschlError(f"two of the sensors are called {label}, as their files would be: rename one")
+        found[label] = one
+    return found
 
 
 def _sensors_name(sensors: Any) -> str:

@@ -248,6 +248,7 @@ def test_bad_options_are_told() -> None:
         ({"folds": 2}, "folds is 2, which leaves one block"),
         ({"groups": [1, 2]}, None),
         ({"groups": [1, 2, 3]}, "groups are"),
+        ({"groups": [1, 1]}, "2 groups of one or one label for all"),
         ({"groups": [[0, 1], [1]]}, "groups are"),
         ({"alphas": [-1.0]}, "alphas are"),
         ({"alphas": np.ones((3, 3)), "groups": [0, 1]}, "alphas are of shape"),

@@ -107,7 +107,7 @@ def haufe(xx: Array, weights: Array, sources: Array | None = None) -> Array:
 
 def bands(groups: Any, width: int) -> Array:
     """The group of every input (input,), numbered from 0: from labels, one per input, from sizes in order, or from the
-    inputs of each group.
+    inputs of each group. Ones for all could be either, and are refused.
 
     >>> bands([1, 3], 4).tolist(), bands(["envelope", "mel", "mel"], 3).tolist(), bands([[0, 2], [1]], 3).tolist()
     ([0, 1, 1, 1], [0, 1, 1], [0, 1, 0])
@@ -122,6 +122,11 @@ def bands(groups: Any, width: int) -> Array:
     else:
         given = np.asarray(groups)
     if given.ndim == 1 and len(given) == width:
+        if width > 1 and given.dtype.kind in "iu" and (given == 1).all():
+            raise HeschlError(
+                f"groups are {groups!r} for {width} inputs, which may be {width} groups of one or one label for all: give "
+                f"labels such as {list(range(width))[:4]}, or each group's inputs"
+            )
         _, first, index = np.unique(given, return_index=True, return_inverse=True)
         return np.argsort(np.argsort(first))[index]  # in the order in which they first come
     if given.ndim == 1 and given.dtype.kind in "iu" and (given > 0).all() and given.sum() == width:

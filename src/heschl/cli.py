@@ -73,7 +73,9 @@ app.command(short_help="Set two runs side by side.")(cli_probe.compare)
 app.command(short_help="Test whether explanations are true.")(cli_faithful.faithful)
 app.command(short_help="Zero samples, scale voices: AudioMNIST's experiments.")(cli_faithful.manipulate)
 app.command(short_help="Accuracy and explanations in noise, rooms and bands.")(cli_faithful.robust)
-app.command(short_help="Show and play what a network relied on.")(cli_explain.explain)
+app.command(
+    short_help="Show and play what a network relied on.", context_settings={"allow_extra_args": True}
+)(cli_explain.explain)
 app.command(short_help="Lay a network's layers in a brain (illustrative).")(cli_brain.place)
 app.command(short_help="Ask whether brain recordings agree with a network.")(cli_align.align)
 app.command(short_help="Score a decoder of brains, with controls.")(cli_decode.decode)

@@ -19,13 +19,14 @@ TOP = 8  # rows of the summary that are said
 
 @border
 def explain(
+    context: typer.Context,
     run: RunFolder,
     part: Annotated[str, typer.Option("--part", help="test, validation or train.")] = "test",
     clips: Annotated[
-        list[str] | None, typer.Option("--clips", metavar="ID", help="Only this clip; may be repeated.")
+        list[str] | None, typer.Option("--clips", metavar="ID ...", help="Only these clips.")
     ] = None,
     file: Annotated[
-        list[Path] | None, typer.Option("--file", help="A recording of your own; may be repeated.")
+        list[Path] | None, typer.Option("--file", metavar="PATH ...", help="Recordings of your own.")
     ] = None,
     method: Annotated[
         str | None,
@@ -57,7 +58,7 @@ def explain(
     ] = None,
     listening_results: Annotated[
         list[Path] | None,
-        typer.Option("--listening-results", help="Result files of listeners to analyse; may be repeated."),
+        typer.Option("--listening-results", metavar="PATH ...", help="Result files of listeners to analyse."),
     ] = None,
     seed: Annotated[int, seed_of("Of chosen clips and of chance.")] = 0,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Processes on this machine.")] = 1,
@@ -76,6 +77,7 @@ def explain(
     from heschl.steps.explain import by_default, explain_run
     from heschl.steps.explain import compare as compared
 
+    clips, file, listening_results = _several(context.args, clips, file, listening_results)
     beside = {
         "--clips": clips,
         "--file": file,
@@ -154,6 +156,29 @@ def explain(
     say(f"All of it is in {held['folder']}")
     tested_next = not faithful and not file  # a model that came along has no test part to take apart
     say(next_line("heschl", "faithful" if tested_next else "report", run))
+
+
+def _several(
+    more: Sequence[str],
+    clips: list[str] | None,
+    file: list[Path] | None,
+    results: list[Path] | None,
+) -> tuple[list[str] | None, list[Path] | None, list[Path] | None]:
+    """The three options that take several values, with those that follow the first: ``--file a.wav b.wav``.
+
+    They may also be repeated. Where two of the options are given, nobody can say whose the others are.
+    """
+    from heschl.types import HeschlError
+
+    if more and sum(map(bool, (clips, file, results))) != 1:
+        raise HeschlError(
+            f"{more[0]} is behind no option: name one run, recordings behind --file and clips behind --clips; where two "
+            "of these options are given, repeat each before every value"
+        )
+    if clips:
+        return [*clips, *more], file, results
+    paths = [Path(one) for one in more]
+    return clips, [*(file or []), *paths] if file else file, [*results, *paths] if results else results
 
 
 def _alone(option: str, beside: dict[str, Any]) -> None:

@@ -133,3 +133,25 @@ def test_what_chooses_for_itself_takes_nothing_in_silence(option, beside):
     told = RUNNER.invoke(app, ["explain", "runs/x", *option, *beside])
     named = ", ".join(one for one in beside if one.startswith("--"))
     assert told.exit_code == 2 and f"{option[0]} does not take {named}: leave" in told.output, told.output
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["runs/x", "--clips", "a", "b", "c", "--no-audible"],
+        ["--clips", "a", "runs/x", "--clips", "b", "c", "--no-audible"],
+        ["runs/x", "--no-audible", "--clips", "a", "--clips", "b", "--clips", "c"],
+    ],
+)
+def test_an_option_takes_all_values_that_follow_as_a_shell_spreads_them(asked, given):
+    told = RUNNER.invoke(app, ["explain", *given])
+    assert told.exit_code == 0, told.output
+    assert asked[0]["clips"] == ["a", "b", "c"] and str(asked[0]["run"]) == "runs/x"
+    assert RUNNER.invoke(app, ["explain", "runs/x", "--file", "a.wav", "b.wav"]).exit_code == 0
+    assert [str(one) for one in asked[1]["files"]] == ["a.wav", "b.wav"]
+
+
+@pytest.mark.parametrize("given", [["b"], ["--clips", "a", "b", "--file", "c.wav"]])
+def test_a_value_that_belongs_to_no_option_is_refused(asked, given):
+    told = RUNNER.invoke(app, ["explain", "runs/x", *given])
+    assert told.exit_code == 1 and "b is behind no option" in told.output and not asked

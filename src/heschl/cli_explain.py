@@ -131,7 +131,7 @@ def explain(
     elif not method and not preset:
         names = by_default(run)
     several = compare is not None or len(names) > 1
-    with progress("explaining", "clips") as told:
+    with progress("explaining", "clips and pictures") as told:
         if several:
             held = compared(run, names, part, progress=told, **options)
         else:

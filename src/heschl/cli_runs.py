@@ -189,7 +189,7 @@ def _explained(run: Any) -> str:
         chosen = [row["id"] for _, group in telling(rows, 2) for row in group][:DEMO_CLIPS]
     else:
         chosen = list(dict.fromkeys(row["id"] for row in rows))[: DEMO_CLIPS // 2]
-    with progress("explaining", "clips") as told:
+    with progress("explaining", "clips and pictures") as told:
         explain_run(run, clips=chosen, progress=told)
     return str(chosen[0])
 

@@ -487,6 +487,20 @@ def test_a_split_without_folds_is_refused(tmp_path):
         crossval(DIGITS, train=train, runs=tmp_path)
 
 
+def test_crossval_goes_through_every_fold_and_says_so_where_one_is_named(tmp_path):
+    with pytest.raises(HeschlError, match=r"split\.fold: crossval goes through every fold: leave it out"):
+        crossval(FOLDS, {"split.fold": 2}, train=train, runs=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_where_every_fold_fails_none_is_said_to_be_kept(tmp_path):
+    def never(*_: object, **__: object) -> None:
+        raise HeschlError("it cannot be trained")
+
+    with pytest.raises(HeschlError, match=r"^3 of 3 folds failed; fold 0: it cannot be trained$"):
+        crossval({**FOLDS, "split": {"use": "kfold", "folds": 3}}, train=never, runs=tmp_path)  # type: ignore[arg-type]
+
+
 @pytest.mark.slow
 def test_folds_on_a_dask_cluster_of_two_local_workers_are_those_of_one_process(tmp_path):
     distributed = pytest.importorskip("distributed")

@@ -51,12 +51,16 @@ def crossval(
 
     Raises
     ------
-    HeschlError: the recipe's split has no folds, a fold fails (the others are finished first), or a worker is lost.
+    HeschlError: the recipe's split has no folds, one of them is named in ``overrides``, a fold fails (the others are finished first), or a worker is lost.
     """
     import joblib
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     overrides = dict(overrides or {})
+    if "split.fold" in overrides:
+        raise HeschlError(
+            "split.fold: crossval goes through every fold: leave it out, or train that fold alone"
+        )
     checked = load(recipe, overrides)
     source = recipe if isinstance(recipe, Mapping) else str(recipe)
     corpus = read_heard(checked.corpus, checked.folder)
@@ -87,9 +91,9 @@ def crossval(
     rows.sort(key=lambda row: row["fold"])
     failed = [row for row in rows if row["error"]]
     if failed:
+        others = " (the others are kept: mend it and run the same command again)" * (len(failed) < total)
         raise HeschlError(
-            f"{len(failed)} of {total} folds failed; fold {failed[0]['fold']}: {failed[0]['error']} "
-            "(the others are kept: mend it and run the same command again)"
+            f"{len(failed)} of {total} folds failed; fold {failed[0]['fold']}: {failed[0]['error']}{others}"
         )
     return _summary(checked, corpus, rows, Path(runs))
 

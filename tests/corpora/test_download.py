@@ -222,7 +222,8 @@ def test_from_local(fsdd: bytes, tmp_path: Path) -> None:
     with pytest.raises(HeschlError, match="is not the published speech-commands-v1"):
         download.fetch("speech-commands-v1", tmp_path, from_local=tmp_path / "a.zip", tell=lambda _: None)
     with pytest.raises(HeschlError, match="--from-local: .* is not there"):
-        download.fetch("fsdd", tmp_path, from_local=tmp_path / "none.zip", tell=lambda _: None)
+        download.fetch("fsdd", tmp_path / "new", from_local=tmp_path / "none.zip", tell=lambda _: None)
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_command_fetches_and_names_what_works_next(server: Server, fsdd: bytes, tmp_path: Path) -> None:

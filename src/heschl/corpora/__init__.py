@@ -165,7 +165,7 @@ def relabel(corpus: Corpus, labels: Mapping[str, Mapping[str, Any]]) -> Corpus:
         if strange := sorted(set(mapping) - there):
             raise HeschlError(
                 f"relabel.{name}.map: no clip of corpus {corpus.name} has {listed(strange)} as its {source}"
-                f"{nearest(strange[0], there)}"
+                f"{nearest(strange[0], there)}: it has {listed(sorted(there))}"
             )
         rest = rule.get("else")
 

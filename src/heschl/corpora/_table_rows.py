@@ -116,7 +116,8 @@ def _parquet(file: Path) -> list[dict[str, str]]:
         ) from None
     except (OSError, ValueError) as error:
         raise HeschlError(
-            f"{file} is not a Parquet file that can be read ({str(error).splitlines()[0][:80]})"
+            f"{file} is not a Parquet file that can be read ({str(error).splitlines()[0][:80]}): write it "
+            "again, or save it as CSV"
         ) from None
     if not frame.columns.is_unique:
         raise HeschlError(f"{file} has two columns of one name: rename one")

@@ -146,12 +146,12 @@ def fetch(
         tell(f"{target} is there already: nothing to do (remove the folder to fetch it again)")
         return target
     tell(f"{name}: {source.about}; licence {source.licence}; cite {source.citation}")
+    if from_local is not None and not Path(from_local).is_file():
+        raise HeschlError(f"--from-local: {from_local} is not there: name the archive that you downloaded")
     folder.mkdir(parents=True, exist_ok=True)
     file_name = f"{name}-{source.url.rpartition('/')[2]}"
     if from_local is not None:
         archive, where = Path(from_local), str(from_local)
-        if not archive.is_file():
-            raise HeschlError(f"--from-local: {archive} is not there: name the archive that you downloaded")
         found = _checked(archive, source, name)
     else:
         where = source.url if base_url is None else f"{base_url.rstrip('/')}/{source.url.rpartition('/')[2]}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 from heschl.brain.acoustics import acoustics
 from heschl.brain.encode import fit_encoding
+from heschl.brain.layers import LayerGain
 from heschl.corpora._brain_runs import Stretch
 from heschl.corpora.brain import read
 from heschl.files import read_csv, read_json, write_csv, write_json, write_wav
@@ -17,7 +20,7 @@ from heschl.report.align import align_section
 from heschl.steps.align import align
 from heschl.steps.align_files import unfinished
 from heschl.steps.align_fit import Response, Settings, check_length, heard_again, listener
-from heschl.steps.align_group import max_sign
+from heschl.steps.align_group import alike, group, max_sign
 from heschl.steps.heard import Folding, apart, folding, on_grid, rows, sounds
 from heschl.types import HeschlError
 
@@ -113,6 +116,29 @@ def test_max_sign_by_explicit_loops() -> None:
     largest = np.array([t(values * np.array(s)[:, None]).max() for s in product([1, -1], repeat=5)])
     expected = [(largest >= one - 1e-9).mean() for one in t(values)]
     np.testing.assert_allclose(max_sign(values), expected)
+
+
+def test_the_group_is_of_the_channels_that_most_subjects_have() -> None:
+    """The first subject lacks a channel that was bad; the group is that of the other three."""
+    rng = np.random.default_rng(4)
+    spots: list[Any] = [
+        SimpleNamespace(channels=tuple(own), info=None) for own in ("AC", "ABC", "ABC", "ABC")
+    ]
+    found = {}
+    for k, one in enumerate(spots):
+        gain, random = rng.random(len(one.channels)), rng.random((10, len(one.channels)))
+        zero = np.zeros(len(gain))
+        found[k, "late"] = LayerGain(
+            zero, zero, gain, np.zeros((2, len(gain))), zero, random, gain - random.mean(0), zero, zero,
+            np.zeros(len(gain), bool), 0.05,
+        )  # fmt: skip
+    assert alike(spots) == [1, 2, 3] and alike(spots[:2]) == [0]
+    told = group(spots, found, ["late"], Settings(seeds=10))
+    assert [(row["place"], row["subjects"]) for row in told.rows] == [("A", 3), ("B", 3), ("C", 3)]
+    gains = np.array([found[k, "late"].gain for k in (1, 2, 3)])
+    np.testing.assert_allclose([row["over_acoustics"] for row in told.rows], gains.mean(0))
+    np.testing.assert_allclose([row["over_acoustics_sd"] for row in told.rows], gains.std(0, ddof=1))
+    assert told.notes[0].startswith("3 of 4 subjects have the same channels")
 
 
 def test_a_response_that_goes_on_is_told() -> None:

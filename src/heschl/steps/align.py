@@ -155,7 +155,7 @@ def align(
         sync,
         ["subject", "recording", "audio", "verified", "offset_s", "drift_ppm", "residual_s", "r"],
     )
-    tested = result.get("group", []) if over.can_tell(len(spots), settings.level) else []
+    tested = result.get("group", []) if over.can_tell(len(over.alike(spots)), settings.level) else []
     result["pictures"] = files.draw(folder, listeners, answers, spots, found, parts, status, tested)
     write_json(folder / "align.json", result)
     return result

@@ -166,8 +166,8 @@ def draw(
     from heschl.figures.align import layers_figure, partition_figure, response_figure
     from heschl.figures.style import save
 
-    same = [k for k, one in enumerate(listeners) if one.channels == listeners[0].channels]
-    first = listeners[0]
+    same = over.alike(listeners)
+    first = listeners[same[0]]
     figure = response_figure(
         answers[0].lags,
         np.mean([answers[k].weights for k in same], axis=0),
@@ -185,7 +185,8 @@ def draw(
     if not found:
         return told
     names = list(dict.fromkeys(name for _, name in found))
-    alike = [k for k, one in enumerate(spots) if one.channels == spots[0].channels]
+    alike = over.alike(spots)
+    channels, info = spots[alike[0]].channels, spots[alike[0]].info
     gain = np.array([[found[k, name].gain for name in names] for k in alike])
     other = np.array([[found[k, name].gain_untrained.mean(0) for name in names] for k in alike])
     shown = None
@@ -194,14 +195,14 @@ def draw(
     elif group:
         beyond = {row["layer"] for row in group if row["beyond_both"]}
         shown = [name for name in names if name in beyond]
-    figure = layers_figure(gain, other, names, spots[0].channels, spots[0].info, status, shown)
+    figure = layers_figure(gain, other, names, channels, info, status, shown)
     save(figure, folder / "layers")
     told.append({"file": "layers.svg", "alt": title_of(figure)})
     whole = {
         what: np.array([[parts[k, name][what] for name in names] for k in alike])
         for what in ("acoustics_alone", "shared", "layer_alone")
     }
-    figure = partition_figure(whole, names, spots[0].channels, status)
+    figure = partition_figure(whole, names, channels, status)
     save(figure, folder / "partition")
     return [*told, {"file": "partition.svg", "alt": title_of(figure)}]
 

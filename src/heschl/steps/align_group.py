@@ -34,9 +34,9 @@ def group(
     names: Sequence[str],
     settings: Settings,
 ) -> Group:
-    """Over the subjects that have the first one's places."""
-    same = [k for k, one in enumerate(spots) if one.channels == spots[0].channels]
-    notes = []
+    """Over the subjects that have the same places, as many as there are."""
+    same = alike(spots)
+    first, notes = spots[same[0]], []
     if len(same) < len(spots):
         notes.append(f"{len(same)} of {len(spots)} subjects have the same channels: the group is theirs")
     if len(same) < 2:
@@ -68,16 +68,16 @@ def group(
             "beyond_both": bool(claimed[i, c]),
         }
         for i, name in enumerate(names)
-        for c, place in enumerate(spots[0].channels)
+        for c, place in enumerate(first.channels)
     ]
     marks = {
         (name, place): bool(claimed[i, c])
         for i, name in enumerate(names)
-        for c, place in enumerate(spots[0].channels)
+        for c, place in enumerate(first.channels)
     }
     return Group(
         rows,
-        _clusters(spots[0], np.minimum(over, beyond), names, settings),
+        _clusters(first, np.minimum(over, beyond), names, settings),
         _strongest(
             [spots[k] for k in same],
             {(n, name): found[k, name] for n, k in enumerate(same) for name in names},
@@ -86,6 +86,14 @@ def group(
         ),
         notes,
     )
+
+
+def alike(listeners: Sequence[Listener]) -> list[int]:
+    """Which subjects have the same channels: the most that do; of equals, the first one's."""
+    by_channels: dict[tuple[str, ...], list[int]] = {}
+    for k, one in enumerate(listeners):
+        by_channels.setdefault(one.channels, []).append(k)
+    return max(by_channels.values(), key=len)
 
 
 def can_tell(subjects: int, level: float) -> bool:

@@ -270,3 +270,10 @@ def test_text_is_no_file_of_weights(tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_text("hello this is text")
     with pytest.raises(HeschlError, match=r"a\.pt is no file of weights: give"):
         files.read_weights(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("text", ["[" * 200_000, "9" * 5000])
+def test_json_beyond_all_bounds_is_a_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(HeschlError, match=r"a\.json is nested too deeply, or holds too long a number"):
+        files.read_json(tmp_path / "a.json")

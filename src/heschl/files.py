@@ -157,11 +157,16 @@ def read_text(path: Path | str) -> str:
 
 
 def read_json(path: Path | str) -> Any:
+    text = read_text(path)
     try:
-        return json.loads(read_text(path))
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise HeschlError(
             f"{path} is not JSON (line {error.lineno}: {error.msg}): mend or remove it"
+        ) from None
+    except (RecursionError, ValueError):  # more brackets, or digits of a number, than anybody writes
+        raise HeschlError(
+            f"{path} is nested too deeply, or holds too long a number: mend or remove it"
         ) from None
 
 

@@ -310,6 +310,11 @@ def test_bad_recordings_are_skipped_with_their_sentence(tmp_path):
         ),
         (lambda root: (tone(root / "a.wav"), write(root / "a.phn", "")), {}, "has no phones"),
         (
+            lambda root: (tone(root / "a.wav"), write(root / "a.phn", f"0 {'9' * 5000} aa\n")),
+            {},
+            "must be finite, not negative and in",
+        ),
+        (
             lambda root: (tone(root / "a.wav"), write(root / "a.phn", "0.0 1600.0 aa\n")),
             {},
             "line 1: '0.0 1600.0 aa' has times that are no whole numbers, and this format counts in samples",

@@ -81,6 +81,8 @@ def test_faults(tree: Path, tmp_path: Path) -> None:
     assert corpus.clips[0].labels["gender"] == "" and any(
         "says nothing of 1 speakers (02)" in n for n in corpus.notes
     )
+    (tmp_path / audiomnist.META).write_text('{"²": {"age": 26}}', encoding="utf-8")
+    assert any("says nothing of 1 speakers (02)" in note for note in audiomnist.read(tmp_path).notes)
     for bad, message in (("[]", "not AudioMNIST's metadata"), ("{", "not JSON")):
         (tmp_path / audiomnist.META).write_text(bad, encoding="utf-8")
         with pytest.raises(HeschlError, match=message):
@@ -100,6 +102,7 @@ def test_faults(tree: Path, tmp_path: Path) -> None:
         (1234, ""),
         (0, ""),
         ("old", ""),
+        ("9" * 5000, ""),
         (None, ""),
     ],
 )

@@ -95,6 +95,9 @@ def test_lines_of_json_and_what_they_miss(tmp_path: Path) -> None:
     (tmp_path / "metadata.jsonl").write_text('{"word": "yes"}')
     with pytest.raises(HeschlError, match="no file_name"):
         hf.read(tmp_path)
+    (tmp_path / "metadata.jsonl").write_text("[" * 200_000)
+    with pytest.raises(HeschlError, match="no JSON, line by line"):
+        hf.read(tmp_path)
 
 
 @pytest.mark.parametrize("embedded", [True, False])

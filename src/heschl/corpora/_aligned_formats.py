@@ -31,7 +31,7 @@ def _samples(path: Path, rate: float, tier: str) -> list[Span]:
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if line.strip():
             start, stop, *symbol = _fields(path, number, line, 3, whole="samples")
-            spans.append(_span(path, number, " ".join(symbol), int(start) / rate, int(stop) / rate, tier))
+            spans.append(_span(path, number, " ".join(symbol), float(start) / rate, float(stop) / rate, tier))
     return spans
 
 
@@ -47,7 +47,7 @@ def lab(path: Path, rate: float, tiers: dict[str, str] | None = None) -> list[Sp
             continue
         start, stop, label = _fields(path, number, line, 3, whole="units of 100 ns")[:3]
         symbol, state = _hts_symbol(label)
-        span = _span(path, number, symbol, int(start) * 1e-7, int(stop) * 1e-7, "phone")
+        span = _span(path, number, symbol, float(start) * 1e-7, float(stop) * 1e-7, "phone")
         if (
             spans and state > states[-1] >= 0 and spans[-1].symbol == symbol
         ):  # the next state of the same phone

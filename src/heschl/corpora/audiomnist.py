@@ -153,7 +153,7 @@ def _metadata(root: Path, data: Path) -> tuple[dict[str, dict[str, str]], list[s
         raise HeschlError(f"{path} is not AudioMNIST's metadata (an object of speakers): fetch it again")
     people, mends = {}, []
     for key, row in value.items():
-        speaker = f"{int(key):02d}" if str(key).strip().isdigit() else str(key).strip()
+        speaker = f"{int(key):02d}" if str(key).strip().isdecimal() else str(key).strip()
         people[speaker], found = mended(row)
         mends += [(column, old, new, speaker) for column, old, new in found]
     notes = [
@@ -180,7 +180,7 @@ def mended(row: Mapping[str, Any]) -> tuple[dict[str, str], list[tuple[str, str,
         found = "" if raw is None else str(raw)
         name, value = column.strip(), found.strip()
         if name == "age" and value:
-            years = re.fullmatch(r"(\d+)(?:\.0)?", value)
+            years = re.fullmatch(r"(\d{1,9})(?:\.0)?", value)
             value = years[1] if years and 1 <= int(years[1]) <= OLDEST else ""
         elif name == "recordingroom":
             value = ROOMS.get(value, value)

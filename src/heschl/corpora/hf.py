@@ -281,9 +281,10 @@ def _metadata(table: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     if table.suffix == ".csv":
         rows = read_csv(table)
     else:
+        lines = [line for line in read_text(table).splitlines() if line.strip()]
         try:
-            rows = [json.loads(line) for line in read_text(table).splitlines() if line.strip()]
-        except json.JSONDecodeError as error:
+            rows = [json.loads(line) for line in lines]
+        except (ValueError, RecursionError) as error:
             raise HeschlError(f"{table} is no JSON, line by line ({error}): mend the line") from None
     for line, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not row.get("file_name"):

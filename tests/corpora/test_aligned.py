@@ -246,6 +246,22 @@ def test_tables_may_name_files_by_whole_paths_and_by_backslashes(tmp_path):
     assert [clip.id for clip in best.clips] == ["../elsewhere/1"]
 
 
+def test_a_table_that_says_two_things_of_a_recording_is_refused_and_a_table_of_phones_is_none_of_labels(
+    tmp_path,
+):
+    aligned.write_tiny(tmp_path / "a")
+    with (tmp_path / "a" / "index.csv").open("a", encoding="utf-8") as file:
+        file.write("s0/0.wav,s0,female\ns0/1.wav,s3,female\n")
+    with pytest.raises(
+        HeschlError, match=r"two rows for s0/1\.wav, whose speaker is 's0' and 's3': keep one"
+    ):
+        aligned.read(tmp_path / "a")
+    aligned.write_tiny(tmp_path / "b")
+    (tmp_path / "b" / "phones.csv").replace(tmp_path / "b" / "index.csv")
+    corpus = aligned.read(tmp_path / "b")
+    assert len(corpus.clips) == 24 and set(corpus.clips[0].labels) == {"text"}
+
+
 def test_own_table_of_symbols(tmp_path):
     csv_tree(tmp_path)
     corpus = aligned.read(tmp_path, columns=NAMED, symbols={"G": "K", "OW0": ""})

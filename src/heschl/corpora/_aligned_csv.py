@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -102,8 +102,13 @@ def spans_by_file(table: Path, columns: Mapping[str, str] | None) -> dict[str, l
     return {file: [*spans, *(span for _, span in words.get(file, []))] for file, spans in phones.items()}
 
 
-def labels_by_file(folder: Path, name: str | None, usual: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """Every column of the table of labels, by file; {} where there is none and none is named."""
+def labels_by_file(folder: Path, name: str | None, usual: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Every column of the table of labels, by file; {} where there is none and none is named.
+
+    Raises
+    ------
+    HeschlError: the table cannot be read, has no column of files, or says two things of one file.
+    """
     table = folder / name if name else next((folder / n for n in usual if (folder / n).exists()), None)
     if table is None:
         return {}
@@ -113,7 +118,15 @@ def labels_by_file(folder: Path, name: str | None, usual: tuple[str, ...]) -> di
         if name is None:
             return {}
         raise HeschlError(f"{table} has no column 'file', by which labels are joined: rename one")
-    return {_file(row[column]): {key: value for key, value in row.items() if key != column} for row in rows}
+    labels: dict[str, dict[str, str]] = {}
+    for row in rows:
+        file, own = _file(row[column]), {key: value for key, value in row.items() if key != column}
+        before = labels.setdefault(file, own)
+        if other := next((key for key in own if own[key] != before[key]), None):
+            raise HeschlError(
+                f"{table} has two rows for {file}, whose {other} is '{before[other]}' and '{own[other]}': keep one of them"
+            )
+    return labels
 
 
 def limits(

@@ -98,7 +98,8 @@ def read(
     if limits:
         paths, said = _aligned_csv.kept(paths, folder / str(quality), limits)
         notes += said
-    beside = _aligned_csv.labels_by_file(folder, labels, LABEL_TABLES)
+    usual = [name for name in LABEL_TABLES if kind != "csv" or folder / name != table]
+    beside = _aligned_csv.labels_by_file(folder, labels, usual)
     if kind == "csv" and beside and (absent := len(beside.keys() - sources.keys())):
         notes.append(f"{absent} of {len(beside)} recordings have no phone times: left out.")
     clips, skipped = [], []

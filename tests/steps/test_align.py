@@ -13,13 +13,14 @@ import torch
 from heschl.brain.acoustics import acoustics
 from heschl.brain.encode import fit_encoding
 from heschl.brain.layers import LayerGain
-from heschl.corpora._brain_runs import Stretch
+from heschl.brain.readout import Readout
+from heschl.corpora._brain_runs import Stretch, load_runs
 from heschl.corpora.brain import read
 from heschl.files import read_csv, read_json, write_csv, write_json, write_wav
 from heschl.report.align import align_section
 from heschl.steps.align import align
 from heschl.steps.align_files import unfinished
-from heschl.steps.align_fit import Response, Settings, check_length, heard_again, listener
+from heschl.steps.align_fit import Response, Settings, check_length, heard_again, in_areas, listener
 from heschl.steps.align_group import alike, group, max_sign
 from heschl.steps.heard import Folding, apart, folding, on_grid, rows, sounds
 from heschl.types import HeschlError
@@ -159,6 +160,25 @@ def test_rows_belong_together(folder: Path) -> None:
     assert len(x[0]) == len(y[0]) == 60 * RATE
     r = [np.corrcoef(x[0][:3000, 0], y[0][k : 3000 + k, 0])[0, 1] for k in range(12)]
     assert int(np.argmax(r)) == 5  # 78 ms
+
+
+def test_areas_are_read_from_sensors_in_volts(tmp_path: Path) -> None:
+    """Channels of very different size: an area is its weights times what was recorded, not times what is left of it in
+    units of each channel's own."""
+    rng = np.random.default_rng(3)
+    write_wav(tmp_path / "story.wav", (0.1 * rng.standard_normal(60 * 16000)).astype(np.float32), 16000)
+    data = 1e-6 * np.array([[1.0], [20.0], [5.0]]) * rng.standard_normal((3, 64 * 128))
+    np.savez(tmp_path / "sub-1.npz", data=data, rate=128, channels=np.array(["A", "B", "C"]), kind="ecog")
+    rows_ = [{"recording": "sub-1.npz", "start": 2, "stop": 62, "audio": "story.wav"}]
+    write_csv(tmp_path / "recordings.csv", rows_, list(rows_[0]))
+    corpus = read(tmp_path)
+    one = listener(corpus.recordings, corpus, QUICK)
+    weights = rng.standard_normal((2, 3))
+    read_in = Readout(("STG", "IFG"), weights, np.eye(2), (("STG",), ("IFG",)), np.eye(2))
+    (found,) = in_areas(one, read_in, read_in.groups).stretches
+    (volts,) = load_runs(corpus.recordings[0], corpus, 64, QUICK.band).stretches
+    right = volts.x @ weights.T
+    np.testing.assert_allclose(np.abs(found.x), np.abs(right / right.std(0)), rtol=1e-3, atol=1e-4)
 
 
 def test_a_subject_that_heard_too_little_is_left_out_by_name(folder: Path, tmp_path: Path) -> None:

@@ -61,8 +61,9 @@ class Settings:
 class Listener(NamedTuple):
     """One subject's recordings, ready to be fitted.
 
-    y: stretches in units of each channel's own deviation in its recording. places: what columns are called: channels,
-        or areas once `read_areas` was applied. minutes: that are used.
+    channels: what columns are called: channels, or areas once `in_areas` was applied.
+    stretches: in units of each channel's own deviation in its recording. scale: (channel,) that deviation, root mean
+        square over recordings, V or T. minutes: that are used.
     """
 
     subject: str
@@ -76,6 +77,7 @@ class Listener(NamedTuple):
     minutes: float
     notes: tuple[str, ...]
     syncs: list[dict[str, Any]]
+    scale: Array
 
 
 def listener(recordings: Sequence[Recording], corpus: Corpus, settings: Settings) -> Listener:
@@ -94,6 +96,7 @@ def listener(recordings: Sequence[Recording], corpus: Corpus, settings: Settings
     stretches: list[_brain_runs.Stretch] = []
     notes: list[str] = []
     syncs: list[dict[str, Any]] = []
+    scales: list[Array] = []
     reach = 0
     if len(channels) < len(first.channels):
         notes.append(
@@ -103,6 +106,7 @@ def listener(recordings: Sequence[Recording], corpus: Corpus, settings: Settings
         loaded = _brain_runs.load_runs(one, corpus, settings.rate, settings.band, power=settings.power)
         keep = [one.channels.index(name) for name in channels]
         scale = np.concatenate([s.x for s in loaded.stretches]).std(0)[keep]
+        scales.append(scale)
         stretches += [s._replace(x=(s.x[:, keep] / scale).astype(np.float32)) for s in loaded.stretches]
         notes += loaded.notes
         reach = max(reach, loaded.reach)
@@ -142,17 +146,22 @@ def listener(recordings: Sequence[Recording], corpus: Corpus, settings: Settings
         seconds / 60,
         tuple(notes),
         syncs,
+        np.sqrt(np.square(scales).mean(0)),
     )
 
 
 def in_areas(one: Listener, read: Readout, groups: Sequence[Sequence[str]]) -> Listener:
-    """The same subject with areas in place of sensors; areas that cannot be told apart are one."""
-    weights = np.stack([read.of(group) for group in groups])
+    """The same subject with areas in place of sensors; areas that cannot be told apart are one. Sensors are read in the
+    relation that they have in volts or tesla: what weights make of them in units of their own is no area."""
+    weights = np.stack([read.of(group) for group in groups]) * one.scale
     stretches = [s._replace(x=(s.x @ weights.T).astype(np.float32)) for s in one.stretches]
     scale = np.concatenate([s.x for s in stretches]).std(0)
     stretches = [s._replace(x=s.x / scale) for s in stretches]
     return one._replace(
-        channels=tuple(" and ".join(group) for group in groups), stretches=stretches, positions=None
+        channels=tuple(" and ".join(group) for group in groups),
+        stretches=stretches,
+        positions=None,
+        scale=scale,
     )
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import joblib
@@ -15,7 +16,8 @@ import pytest
 from heschl.steps.workers import backend
 from heschl.types import HeschlError
 
-pytest.importorskip("dask_jobqueue")
+if find_spec("dask_jobqueue") is None:
+    pytest.skip("dask_jobqueue is not there (extra cluster)", allow_module_level=True)
 
 FILE = """\
 jobs: 2
@@ -26,6 +28,15 @@ interface: lo
 job_extra_directives: [--exclusive]
 job_script_prologue: [export HESCHL_SEEN=yes]
 """
+
+
+def test_ctrl_c_stays_with_whom_it_was() -> None:
+    """dask_jobqueue takes it on import."""
+    own = (
+        "import signal; from heschl.steps.workers import jobqueue; before = signal.getsignal(signal.SIGINT); "
+    )
+    text = own + "jobqueue(); assert callable(before) and signal.getsignal(signal.SIGINT) is before"
+    subprocess.run([sys.executable, "-c", text], check=True)
 
 
 @pytest.mark.parametrize(

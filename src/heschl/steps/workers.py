@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -109,6 +111,15 @@ def _on(client: Any) -> Any:
     return Cluster(client=client)
 
 
+def jobqueue() -> Any:
+    """dask_jobqueue. On import it takes Ctrl-C for itself, to end in silence with status 0: it is given back."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        return importlib.import_module("dask_jobqueue")
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def queue(path: Path) -> Any:
     """The cluster that a file describes, with its jobs asked for.
 
@@ -116,8 +127,7 @@ def queue(path: Path) -> Any:
     ------
     HeschlError: a key is missing, or dask-jobqueue does not take one.
     """
-    import dask_jobqueue
-
+    dask_jobqueue = jobqueue()
     keys = dict(read_yaml(path))
     use, jobs = keys.pop("use", "SLURMCluster"), keys.pop("jobs", None)
     known = [name for name in dir(dask_jobqueue) if name.endswith("Cluster") and name != "JobQueueCluster"]

@@ -32,10 +32,14 @@ job_script_prologue: [export HESCHL_SEEN=yes]
 
 def test_ctrl_c_stays_with_whom_it_was() -> None:
     """dask_jobqueue takes it on import."""
-    own = (
-        "import signal; from heschl.steps.workers import jobqueue; before = signal.getsignal(signal.SIGINT); "
-    )
-    text = own + "jobqueue(); assert callable(before) and signal.getsignal(signal.SIGINT) is before"
+    text = """
+import signal
+from heschl.steps.workers import jobqueue
+own = signal.default_int_handler
+signal.signal(signal.SIGINT, own)
+jobqueue()
+assert signal.getsignal(signal.SIGINT) is own
+"""
     subprocess.run([sys.executable, "-c", text], check=True)
 
 

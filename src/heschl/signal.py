@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from heschl.types import HeschlError
+from heschl.types import HeschlError, Resampler
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -311,10 +311,16 @@ def resample_fft(wave: Tensor, samples: int) -> Tensor:
     return resampled
 
 
-def resample_recording(wave: NDArray[np.float32], rate_in: int, rate_out: int) -> NDArray[np.float32]:
-    """Resamples a (time,) array read from a file, by soxr's high-quality filter (no gradient)."""
+def resample_recording(
+    wave: NDArray[np.float32], rate_in: int, rate_out: int, by: Resampler = "soxr"
+) -> NDArray[np.float32]:
+    """Resamples a (time,) array read from a file (no gradient): by soxr's high-quality filter, or by the spectrum of the
+    whole wave (see `resample_fft`), ceil(time * rate_out / rate_in) samples either way."""
     if rate_in == rate_out:
         return wave
+    if by == "fft":
+        samples = -(-wave.shape[-1] * rate_out // rate_in)
+        return np.asarray(resample_fft(torch.from_numpy(wave), samples), dtype=np.float32)
     import soxr
 
     return np.asarray(soxr.resample(wave, rate_in, rate_out, quality="HQ"), dtype=np.float32)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     import torch
 
 
+Resampler = Literal["soxr", "fft"]  # soxr's filter, or the spectrum of the whole wave
+
+
 class HeschlError(ValueError):
     """Bad input, told to a person: one sentence that says what was found, where, and what to do."""
 

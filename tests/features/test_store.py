@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 import soxr
 import torch
@@ -87,6 +88,11 @@ def test_parts_of_a_file_and_other_rates(tmp_path):
     original, _ = soundfile.read(whole.signal, start=12000, stop=36000, dtype="float32")
     assert np.array_equal(packed.read([0])[0][0], soxr.resample(original, 48000, 16000, quality="HQ"))
     assert packed.resampled == {48000: 1} and packed.dtype == "float32"
+    by_spectrum = pack_waves([part], 16000, tmp_path, by="fft").read([0])[0][0]
+    assert np.allclose(by_spectrum, scipy.signal.resample(original, 8000), atol=1e-6)
+    assert (
+        np.abs(by_spectrum - packed.read([0])[0][0].numpy()).max() > 1e-3
+    )  # at its ends, where it wraps round
     assert told == ["clips are resampled to 16000 Hz: 1 from 48000 Hz (of 1)"]
     assert pack_waves([part], 48000, tmp_path).dtype == "int16"
     shorter = Clip("part", whole.signal, 48000, {}, start=0.25, stop=0.5)

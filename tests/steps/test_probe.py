@@ -99,7 +99,7 @@ def test_times_are_the_clips_own_where_the_network_hears_a_part_of_it(digits):
         for at in (0.3, 0.6):
             wave = np.float32(1e-3) * np.random.default_rng(0).standard_normal(round(rate)).astype(np.float32)
             wave[round(at * rate)] = 1.0
-            patch.setattr(inner, "read_wave", lambda *_, wave=wave: wave)
+            patch.setattr(type(network), "read", lambda *_, wave=wave: wave)
             (one,) = inside(network, [clip], [])
             times, values = one.areas["stem"]
             moving = np.abs(values - np.median(values, 0)).sum(1) * ((times > 0.15) & (times < 0.85))

@@ -103,14 +103,14 @@ def test_validation_scores_are_those_of_the_kept_network(recipe: Recipe, tmp_pat
 
     from heschl.features.waveform import fit_length
     from heschl.run import hear
-    from heschl.training.survey import read_wave
+    from heschl.steps.networks import read_wave
 
     run = train(recipe(train=short(epochs=2, ema=0.5)), runs=tmp_path, quiet=True)
     corpus, feature, model, task = run.corpus(), run.feature(), run.model(), run.task()
     truth, guess, losses = [], [], []
     for one in run.split.validation:
         clip = corpus.by_id[one]
-        wave = read_wave(clip, 8000)[None]
+        wave = torch.from_numpy(read_wave(clip, 8000))[None]
         wave, _ = fit_length(wave, torch.tensor([wave.shape[1]]), 2000, "centre", "centre")
         with torch.no_grad():
             logits = hear(feature, model, wave)

@@ -25,7 +25,7 @@ from heschl.features.packing import (
 from heschl.features.waveform import fit_length
 from heschl.files import cache_folder, read_audio
 from heschl.signal import resample_recording
-from heschl.types import Clip, HeschlError, Skipped
+from heschl.types import Clip, HeschlError, Resampler, Skipped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -144,6 +144,7 @@ def pack_waves(
     folder: Path | None = None,
     progress: Progress | None = None,
     say: Say | None = None,
+    by: Resampler = "soxr",
 ) -> WaveStore:
     """Reads every clip once, resamples it where its rate differs, and packs it; or opens what was packed before.
 
@@ -153,6 +154,7 @@ def pack_waves(
     folder: where caches lie (None: `cache_folder`).
     progress: is called with (done, total) after each clip.
     say: is told, once each, that clips are resampled, and that a damaged cache is built again.
+    by: how they are resampled (see `resample_recording`).
 
     The cache is named after the clips (id, path, size, time of change, start, stop) and the rate. Samples are
     kept as int16 where every one of them is a whole 16-bit number, else as float32. Clips that cannot be read,
@@ -162,15 +164,18 @@ def pack_waves(
     ------
     HeschlError: no clip can be used, the disk is full, or the folder may not be written to.
     """
-    final = (folder or cache_folder()) / f"waves-{fingerprint(clips, rate)}"
-    store = cached(final, lambda private: _write_waves(private, clips, rate, progress), WaveStore, say)
+    key = fingerprint(clips, rate if by == "soxr" else [rate, by])
+    final = (folder or cache_folder()) / f"waves-{key}"
+    store = cached(final, lambda private: _write_waves(private, clips, rate, progress, by), WaveStore, say)
     if say and store.resampled:
         rates = ", ".join(f"{count} from {source} Hz" for source, count in sorted(store.resampled.items()))
         say(f"clips are resampled to {rate} Hz: {rates} (of {len(store)})")
     return store
 
 
-def _write_waves(folder: Path, clips: Sequence[Clip], rate: int, progress: Progress | None) -> None:
+def _write_waves(
+    folder: Path, clips: Sequence[Clip], rate: int, progress: Progress | None, by: Resampler
+) -> None:
     ids, lengths, skipped = [], [], []
     resampled: dict[int, int] = {}
     dtype = "int16"
@@ -192,7 +197,7 @@ def _write_waves(folder: Path, clips: Sequence[Clip], rate: int, progress: Progr
                     progress(done, len(clips))
             if source != rate:
                 resampled[source] = resampled.get(source, 0) + 1
-                wave = resample_recording(wave, source, rate)
+                wave = resample_recording(wave, source, rate, by)
             if dtype == "int16":
                 whole = wave * np.float32(32768)
                 if np.array_equal(whole, np.rint(whole)) and whole.min() >= -32768 and whole.max() <= 32767:

@@ -16,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 
+from heschl.types import Resampler
+
 FORMAT = 1
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true", "bf16-true"]
 
@@ -142,6 +144,10 @@ class ClipLength(_Section):
     )
     short: Literal["centre", "end", "random", "refuse"] = Field(
         default="centre", description="where shorter clips are padded"
+    )
+    resample: Resampler = Field(
+        default="soxr",
+        description="how recordings of another rate are brought to the feature's: soxr's filter, or the whole wave's spectrum",
     )
 
 

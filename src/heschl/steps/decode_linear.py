@@ -15,7 +15,7 @@ import torch
 
 from heschl.run import Run
 from heschl.steps.groups import block_of
-from heschl.steps.networks import Network, beside, logits_of, read_wave, scores_among
+from heschl.steps.networks import Network, beside, logits_of, scores_among
 from heschl.tasks.linear_decode import band_power, fit_lda, fit_ridge
 from heschl.tasks.retrieval import Scores, scorer
 from heschl.types import Clip, Corpus
@@ -74,7 +74,7 @@ def scores_with(held: Decoded, clips: Sequence[Clip], change: Change, batch: int
 
 def _waves(held: Decoded, clips: Sequence[Clip], change: Change | None) -> list[np.ndarray]:
     network = held.network
-    waves = [read_wave(clip, network.sample_rate, None, network.sensors) for clip in clips]
+    waves = [network.read(clip, counted=False) for clip in clips]
     return waves if change is None else [change(wave, clip) for wave, clip in zip(waves, clips)]
 
 

@@ -17,7 +17,7 @@ from heschl.files import read_json, write_json, write_wav
 from heschl.steps.explaining import Input, Picture, is_wave, picture_of, segments_in, sounds_of
 from heschl.steps.inputs import explained
 from heschl.steps.methods import BAND, WINDOW
-from heschl.steps.networks import Network, read_wave
+from heschl.steps.networks import Network
 from heschl.types import HeschlError
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _seen(network: Network, one: Input, seen: Picture) -> Seen:
 def _wave(network: Network, one: Input) -> tuple[np.ndarray | None, float]:
     if one.clip.form == "frames":
         return None, 1.0
-    return read_wave(one.clip, network.sample_rate), network.sample_rate
+    return network.read(one.clip, counted=False), network.sample_rate
 
 
 def _words(row: Mapping[str, Any], tiers: Collection[str]) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from heschl.signal import resample_recording
 from heschl.steps import networks
 from heschl.steps.inputs import explained
 from heschl.steps.methods import Method, relevance_of
-from heschl.steps.networks import Network, frame_times, read_wave, refuse_brain
+from heschl.steps.networks import Network, frame_times, refuse_brain
 from heschl.types import Clip, HeschlError
 
 FLOOR = 60.0  # dB under a wave's loudest cell, below which its picture is blank
@@ -61,7 +61,7 @@ def read_input(network: Network, clip: Clip) -> Input:
     HeschlError: it cannot be read, or is shorter than one frame.
     """
     refuse_brain(clip)
-    wave = torch.from_numpy(read_wave(clip, network.sample_rate, network.counts))[None]
+    wave = torch.from_numpy(network.read(clip))[None]
     start = 0.0
     if network.seconds is not None and not network.frames:
         n, lengths = round(network.seconds * network.sample_rate), torch.tensor([wave.shape[-1]])
@@ -266,7 +266,7 @@ def sounds_of(network: Network, one: Input, picture: Picture, target: Tensor) ->
     )
     given: dict[str, Sound] = {}
     for name, part in parts.items():
-        heard = resample_recording(part.numpy(), rate, round(network.sample_rate))
+        heard = resample_recording(part.numpy(), rate, round(network.sample_rate), network.resample)
         logits = torch.from_numpy(networks.logits_of(network, [heard])[0][0])
         logits = logits[: len(target)] if network.frames else logits
         best = "" if network.frames else network.labels[int(logits.argmax())]

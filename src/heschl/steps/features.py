@@ -154,7 +154,9 @@ def _unit(recipe: Recipe, clips: list[Clip]) -> list[tuple[str, Datum | str]]:
     feature = build(recipe.feature, "feature", folder=recipe.folder).eval().double()
     for clip in clips:
         try:
-            wave = torch.from_numpy(read_wave(clip, int(feature.sample_rate)))[None].double()
+            wave = torch.from_numpy(read_wave(clip, int(feature.sample_rate), by=recipe.clip.resample))[
+                None
+            ].double()
         except HeschlError as error:
             made.append((clip.id, str(error)))
             continue

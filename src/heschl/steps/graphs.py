@@ -18,7 +18,7 @@ from heschl.corpora import spoken
 from heschl.features.waveform import fit_length
 from heschl.files import replacing
 from heschl.run import Run, hear, open_run
-from heschl.steps.networks import Network, Progress, open_network, read_wave
+from heschl.steps.networks import Network, Progress, open_network
 from heschl.types import Clip, HeschlError
 
 TOLERANCE = 1e-4  # of the logits, relative to the largest of them where that is above one
@@ -227,7 +227,7 @@ def clips_of(run: Run | Path | str, most: int) -> list[Clip]:
 
 def fitted(network: Network, clip: Clip) -> np.ndarray:
     """A clip's wave (sample,) at the length that the network takes; whole where it takes any."""
-    wave = read_wave(clip, network.sample_rate)
+    wave = network.read(clip, counted=False)
     if network.seconds is None or network.frames:
         return np.ascontiguousarray(wave)
     n = round(network.seconds * network.sample_rate)

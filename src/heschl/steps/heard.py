@@ -77,7 +77,7 @@ def layers(
         times: dict[str, list[Array]] = {}
         for clip in clips:
             wave, sample_rate = read_audio(clip.signal, clip.start, clip.stop)
-            wave = resample_recording(wave, sample_rate, round(network.sample_rate))
+            wave = resample_recording(wave, sample_rate, round(network.sample_rate), network.resample)
             with warnings.catch_warnings():  # what it warns of is among its notes, which are told in order
                 warnings.filterwarnings("ignore", message=".* answers for clips")
                 found = record_long(

@@ -18,7 +18,7 @@ from heschl.features.context import context_windows
 from heschl.features.stored import Stored
 from heschl.features.waveform import fit_length, placement
 from heschl.run import Run, hear
-from heschl.steps.networks import Network, read_wave, refuse_brain
+from heschl.steps.networks import Network, refuse_brain
 from heschl.types import Clip, HeschlError, Skipped, Span
 
 TOGETHER = 16  # clips at once
@@ -131,7 +131,7 @@ def inputs(
         for clip in clips[first : first + together]:
             try:
                 refuse_brain(clip)
-                waves.append(read_wave(clip, network.sample_rate, network.counts))
+                waves.append(network.read(clip))
                 kept.append(clip)
             except HeschlError as error:
                 if skipped is None:

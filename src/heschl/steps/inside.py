@@ -15,7 +15,7 @@ from heschl.features.waveform import fit_length, placement
 from heschl.models.timing import compose
 from heschl.recipe.parts import build
 from heschl.run import Run
-from heschl.steps.networks import Network, Progress, read_wave, refuse_brain
+from heschl.steps.networks import Network, Progress, refuse_brain
 from heschl.types import Activity, Clip, HeschlError, Skipped
 
 _BATCH = 16
@@ -80,7 +80,7 @@ def inside(
         for clip in clips[k : k + _BATCH]:
             try:
                 refuse_brain(clip)
-                heard.append((clip, read_wave(clip, network.sample_rate, network.counts)))
+                heard.append((clip, network.read(clip)))
             except HeschlError as error:
                 skipped.append(Skipped(clip.id, str(error)))
         # clips of one length at a time: where lengths differ, what lies beyond a clip's end must not reach it

@@ -11,7 +11,7 @@ import numpy as np
 
 from heschl.files import audio_info
 from heschl.run import Run
-from heschl.steps.networks import Network, Progress, logits_of, open_network, read_wave
+from heschl.steps.networks import Network, Progress, logits_of, open_network
 from heschl.tasks.scores import softmax
 from heschl.types import Clip, HeschlError
 
@@ -110,7 +110,7 @@ def _windows(network: Network, file: Path, hop: float, progress: Progress | None
         if round(start * info.rate) >= info.frames:  # windows farther apart than they are long
             break
         stop = min(total, (first * step + (per_block - 1) * step + n) / rate)
-        wave = read_wave(Clip("listen", file, info.rate, {}, start=start, stop=stop), rate)
+        wave = network.read(Clip("listen", file, info.rate, {}, start=start, stop=stop), counted=False)
         wave = np.pad(wave, (0, max(0, n - len(wave))))
         starts = range(0, len(wave) - n + 1, step)
         cut = np.stack([wave[at : at + n] for at in starts])

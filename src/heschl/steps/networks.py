@@ -20,7 +20,7 @@ from heschl.files import read_audio, read_json
 from heschl.run import Run, hear, open_run
 from heschl.signal import resample_recording
 from heschl.tasks.retrieval import Scores, scorer
-from heschl.types import Clip, Corpus, HeschlError, Skipped
+from heschl.types import Clip, Corpus, HeschlError, Resampler, Skipped
 
 BATCH = 64
 Progress = Callable[[int, int], None]  # (done, of)
@@ -52,6 +52,7 @@ class Network:
     scales: of recordings, where training fitted them.
     counts: what was done to clips that were too long or too short, and to other rates ("cropped", "resampled").
     speech: finds speech, where the recipe cuts silence (see `heard_part`).
+    resample: how recordings of another rate are brought to the feature's.
     """
 
     model: nn.Module
@@ -66,6 +67,7 @@ class Network:
     scales: Mapping[str, Any] | None = None
     pointing: bool = False
     speech: Speech | None = None
+    resample: Resampler = "soxr"
 
     def heard_part(self, path: Path, seconds: float) -> tuple[float, float]:
         """What of a recording the network is given, seconds: all of it or, where the recipe cuts silence, from the first speech
@@ -80,6 +82,11 @@ class Network:
     @property
     def sample_rate(self) -> float:
         return float(self.feature.sample_rate)  # type: ignore[arg-type]
+
+    def read(self, clip: Clip, counted: bool = True) -> np.ndarray:
+        """A clip's samples, as `read_wave` gives them. counted: another rate is told of in `counts`."""
+        counts = self.counts if counted else None
+        return read_wave(clip, self.sample_rate, counts, self.sensors, self.resample)
 
 
 def open_network(run: Run | Path | str, which: str = "best") -> Network:
@@ -100,6 +107,7 @@ def open_network(run: Run | Path | str, which: str = "best") -> Network:
         frames,
         scales=scales,
         speech=run.speech(),
+        resample=clip.resample,
     )
 
 
@@ -154,7 +162,7 @@ def answers(
         heard: list[tuple[Clip, np.ndarray]] = []
         for clip in chosen:
             try:
-                wave = read_wave(clip, network.sample_rate, network.counts, network.sensors)
+                wave = network.read(clip)
                 heard.append((clip, wave))
             except HeschlError as error:
                 if skipped is None:
@@ -220,7 +228,11 @@ def refuse_brain(clip: Clip) -> None:
 
 
 def read_wave(
-    clip: Clip, rate: float, counts: dict[str, int] | None = None, sensors: Sensors | None = None
+    clip: Clip,
+    rate: float,
+    counts: dict[str, int] | None = None,
+    sensors: Sensors | None = None,
+    by: Resampler = "soxr",
 ) -> np.ndarray:
     """A clip's samples (time,) at a rate in Hz, or its stored frames (feature, time), as training is given them; of a
     trial of a brain (sensor, ..., time)."""
@@ -231,7 +243,7 @@ def read_wave(
     if found != rate:
         if counts is not None:
             counts[f"resampled from {found} Hz"] = counts.get(f"resampled from {found} Hz", 0) + 1
-        wave = resample_recording(wave, found, round(rate))
+        wave = resample_recording(wave, found, round(rate), by)
     return wave
 
 

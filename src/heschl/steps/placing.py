@@ -13,7 +13,7 @@ import torch
 from heschl.brain.activity import record
 from heschl.steps.inputs import fitted
 from heschl.steps.inside import check_areas
-from heschl.steps.networks import Network, Progress, read_wave, refuse_brain
+from heschl.steps.networks import Network, Progress, refuse_brain
 from heschl.types import Activity, Clip, HeschlError, Skipped
 
 _BATCH = 16
@@ -56,7 +56,7 @@ def recorded(
         for clip in clips[first : first + _BATCH]:
             try:
                 refuse_brain(clip)
-                wave = read_wave(clip, network.sample_rate, network.counts)
+                wave = network.read(clip)
             except HeschlError as error:
                 skipped.append(Skipped(clip.id, str(error)))
                 continue

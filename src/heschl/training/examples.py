@@ -78,7 +78,8 @@ class Examples:
                 store = pack_frames(clips, load, progress=told, say=voice, key=key)
         else:
             with voice.counting("packing", "clips") as told:
-                store = pack_waves(clips, int(made.feature.sample_rate), progress=told, say=voice)
+                rate, by = int(made.feature.sample_rate), self.recipe.clip.resample
+                store = pack_waves(clips, rate, progress=told, say=voice, by=by)
         self.skipped = [*made.skipped, *(Skipped(*one) for one in store.skipped)]
         if strict and store.skipped:
             where, why = store.skipped[0]

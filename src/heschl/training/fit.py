@@ -238,7 +238,8 @@ class _Training:
             schedule = lambda step: float(moves(step, steps, epoch_steps, **options))  # noqa: E731
         augment = self.made.augment()
         if any(getattr(one, "needs_noise", False) for one in augment):
-            store = pack_waves(self.made.corpus.noise, int(self.made.feature.sample_rate), say=self.voice)
+            rate, by = int(self.made.feature.sample_rate), self.recipe.clip.resample
+            store = pack_waves(self.made.corpus.noise, rate, say=self.voice, by=by)
             noise = [store.read([k])[0][0] for k in range(len(store.ids))]
             for one in augment:
                 if getattr(one, "needs_noise", False):

@@ -285,7 +285,7 @@ def _first_read(made: Survey, clips: Sequence[Clip]) -> tuple[Clip, Tensor]:
     wrong: HeschlError | None = None
     for clip in clips:
         try:
-            return clip, read_wave(clip, made.feature.sample_rate, made.sensors)
+            return clip, _read_wave(made, clip)
         except HeschlError as error:
             wrong = wrong or error
     assert wrong is not None
@@ -303,10 +303,12 @@ def sample_count(made: Survey) -> int:
     return max(1, round(float(seconds) * float(rate)))
 
 
-def read_wave(clip: Clip, rate: float, sensors: Sensors | None = None) -> Tensor:
-    """One clip (time,) at ``rate`` Hz; of stored frames (feature, time), of a brain's trial (sensor, ..., time)."""
+def _read_wave(made: Survey, clip: Clip) -> Tensor:
+    """One clip (time,) at the feature's rate; of stored frames (feature, time), of a brain's trial (sensor, ..., time)."""
     if clip.form == "frames":
-        frames = load_frames(clip) if sensors is None else sensors.load(clip)
+        frames = load_frames(clip) if made.sensors is None else made.sensors.load(clip)
         return torch.tensor(frames).movedim(0, -1)
     wave, found = read_audio(clip.signal, clip.start, clip.stop)
-    return torch.from_numpy(resample_recording(wave, found, int(rate)))
+    return torch.from_numpy(
+        resample_recording(wave, found, int(made.feature.sample_rate), made.recipe.clip.resample)
+    )

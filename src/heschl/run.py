@@ -186,6 +186,11 @@ class Run:
         """
         return hashlib.sha256(self._weights_file("best").read_bytes()).hexdigest()[:16]
 
+    def current(self, held: Mapping[str, Any]) -> bool:
+        """Whether a result (what its JSON file holds) was told of the best weights as they are: a training may have gone on
+        since. One that names no weights was written before they were named, and passes."""
+        return held.get("weights") in (None, self.weights_id)
+
     def _weights_file(self, which: str) -> Path:
         path = self.held / "checkpoints" / f"{which}.safetensors"
         if not path.exists():

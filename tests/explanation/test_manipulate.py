@@ -92,7 +92,16 @@ def test_bad_input_is_one_sentence(x):
         (lambda: zeroed(x, 1.5), "from 0 to 1"),
         (lambda: zeroed(x, 0.5, "relevance"), "relevance is none"),
         (lambda: zeroed(x, 0.5, "size"), "choose random"),
-        (lambda: scale_frequency(x[:, None], 0.0), "above zero"),
+        (
+            lambda: zeroing_curve(nn.Flatten(), x, torch.zeros(len(x), dtype=torch.long), ()),
+            "fractions are none",
+        ),
+        (
+            lambda: zeroing_curve(nn.Flatten(), x, torch.zeros(len(x), dtype=torch.long), (0.5,), draws=0),
+            "draws is 0",
+        ),
+        (lambda: scale_frequency(x.reshape(4, 4, 5), 0.0), "above zero"),
+        (lambda: scale_frequency(x[:, None], 2.0), "two frequencies or more"),
         (lambda: scale_frequency(x.reshape(4, 4, 5), 1.0, torch.zeros(4)), "ascending"),
         (lambda: scale_wave(x, -1.0), "above zero"),
     ):

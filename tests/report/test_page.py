@@ -352,6 +352,17 @@ def test_explanations_of_other_weights_are_not_shown_as_these(run, tmp_path):
         write_json(own.folder / "explain" / name / "explain.json", {**held, "weights": weights})
     assert [one.folder.name for one in explanations(own)] == ["a"] and outdated(own) == ["heschl explain"]
     assert "told of it before its training went on is of other weights" in write_page(own).read_text("utf-8")
+    (own.folder / "explain" / "b" / "explain.json").unlink()
+    assert not outdated(own)
+    for verb, file in (
+        ("faithful", "explain/faithful/test/scores.json"),
+        ("place", "place/a/summary.json"),
+        ("align", "align/a/align.json"),
+    ):  # what they hold beyond it is not read
+        write_json(own.folder / file, {"weights": "of another epoch"})
+        assert outdated(own) == [f"heschl {verb}"]
+        assert f"What heschl {verb} told of it before" in write_page(own).read_text("utf-8")
+        (own.folder / file).unlink()
 
 
 def test_the_methods_tell_what_it_began_with_and_what_joined_it(tmp_path, monkeypatch):

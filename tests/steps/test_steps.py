@@ -264,9 +264,10 @@ def test_long_recordings_are_heard_in_windows_and_bad_ones_named(digits, tmp_pat
 
 
 def test_whatever_cannot_be_heard_is_named(digits, tmp_path):
-    """Names with a number sign, links that lead nowhere, names that are no text."""
+    """Names with a number sign, links that lead nowhere, names that are no text, clicks that training would leave out."""
     sound(tmp_path / "take #1.wav", 0.4)
     (tmp_path / "take #2.wav").write_text("no sound", encoding="utf-8")
+    sound(tmp_path / "brief.wav", 0.005)
     (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
     if sys.platform == "linux":
         sound(tmp_path / "x.wav", 0.4).rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
@@ -274,7 +275,8 @@ def test_whatever_cannot_be_heard_is_named(digits, tmp_path):
         assert "caf\\udce9.wav has a name that is no UTF-8 text" in told
         next(tmp_path.glob("caf*")).unlink()
     table = predict(digits, [tmp_path]).set_index("file")["error"]
-    assert len(table) == 3 and table[str(tmp_path / "take #1.wav")] == ""
+    assert len(table) == 4 and table[str(tmp_path / "take #1.wav")] == ""
+    assert "less than 10 ms: take it out" in table[str(tmp_path / "brief.wav")]
     assert "not audio" in table[str(tmp_path / "take #2.wav")]
     assert "gone.wav is not there" in table[str(tmp_path / "gone.wav")]
 

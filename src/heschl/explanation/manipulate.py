@@ -78,7 +78,15 @@ def zeroing_curve(
     """Whether the network is right with each fraction of samples zeroed: (batch, k), 0 or 1; the mean is accuracy.
 
     ``draws`` random choices are averaged. Of a network over frames, the share of frames that are right.
+
+    Raises
+    ------
+    HeschlError: no fraction, or no draw, is asked for; else as `zeroed` does.
     """
+    if not fractions:
+        raise HeschlError("fractions are none: give shares from 0 to 1")
+    if draws < 1:
+        raise HeschlError(f"draws is {draws}: one random choice is the least")
     model, x = prepared(model, x)
     target = check_target(target, x)
     seeds = range(seed, seed + draws) if by == "random" else (seed,)
@@ -121,8 +129,12 @@ def scale_frequency(
 
     Raises
     ------
-    HeschlError: a factor that is not above zero, or frequencies that do not fit.
+    HeschlError: a factor that is not above zero, frequencies that do not fit, or fewer than two of them.
     """
+    if x.ndim < 3 or x.shape[-2] < 2:
+        raise HeschlError(
+            f"x is {tuple(x.shape)}: give (batch, ..., frequency, time) of two frequencies or more"
+        )
     factors = torch.as_tensor(factor, dtype=torch.float64, device=x.device).expand(len(x))
     if not bool((factors > 0).all()) or not bool(torch.isfinite(factors).all()):
         raise HeschlError(f"factor is {factor}: frequencies are multiplied by a number above zero")

@@ -30,7 +30,7 @@ from heschl.types import Clip, HeschlError, Resampler, Skipped
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["FeatureStore", "WaveStore", "pack_features", "pack_frames", "pack_waves"]
+__all__ = ["FeatureStore", "WaveStore", "pack_features", "pack_frames", "pack_waves", "read_sound"]
 
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
@@ -138,6 +138,21 @@ class FeatureStore(_Packed):
 # --- packing -----------------------------------------------------------------------------------------
 
 
+def read_sound(clip: Clip) -> tuple[NDArray[np.float32], int]:
+    """A clip's samples (time,) at the rate of its file, Hz.
+
+    Raises
+    ------
+    HeschlError: it cannot be read, or is too short to be a recording of anything.
+    """
+    wave, rate = read_audio(clip.signal, clip.start, clip.stop)
+    if len(wave) < _SHORTEST * rate:
+        raise HeschlError(
+            f"{clip.signal} holds only {len(wave)} samples at {rate} Hz, less than 10 ms: take it out"
+        )
+    return wave, rate
+
+
 def pack_waves(
     clips: Sequence[Clip],
     rate: int,
@@ -184,11 +199,7 @@ def _write_waves(
     try:
         for done, clip in enumerate(clips, start=1):
             try:
-                wave, source = read_audio(clip.signal, clip.start, clip.stop)
-                if len(wave) < _SHORTEST * source:
-                    raise HeschlError(
-                        f"{clip.signal} holds only {len(wave)} samples at {source} Hz, less than 10 ms: take it out"
-                    )
+                wave, source = read_sound(clip)
             except HeschlError as error:
                 skipped.append((clip.id, str(error)))
                 continue

@@ -39,13 +39,13 @@ def align_section(run: Run, pseudonyms: bool = False) -> Any:
     import markupsafe
 
     made = sorted((run.folder / "align").glob("*/align.json"), key=lambda path: path.stat().st_mtime)
-    if not made:
+    found = [(path.parent, held) for path in made if run.current(held := read_json(path))]
+    if not found:
         return ""
+    folder, held = found[-1]
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     return markupsafe.Markup(
-        environment.from_string(_TEXT).render(
-            _facts(made[-1].parent, _disguised(read_json(made[-1]), pseudonyms))
-        )
+        environment.from_string(_TEXT).render(_facts(folder, _disguised(held, pseudonyms)))
     )
 
 

@@ -29,9 +29,10 @@ def brain_section(run: Run, audio: bool = True, pseudonyms: bool = False) -> Any
     from heschl.figures.style import escaped
 
     made = sorted((run.folder / "place").glob("*/summary.json"), key=lambda path: path.stat().st_mtime)
-    if not made:
+    found = [(path.parent, held) for path in made if run.current(held := read_json(path))]
+    if not found:
         return ""
-    folder, held = made[-1].parent, read_json(made[-1])
+    folder, held = found[-1]
     template = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     text = read_text(Path(__file__).with_name("brain.html"))
     facts = brain_facts(folder, held)

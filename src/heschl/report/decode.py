@@ -20,12 +20,7 @@ def decoding(run: Run) -> dict[str, Any] | None:
     """What RUN/decode/scores.json holds; None where nothing was decoded by these weights."""
     path = run.folder / "decode" / "scores.json"
     held: dict[str, Any] | None = read_json(path) if path.exists() else None
-    return held if held and of_these_weights(run, held) else None
-
-
-def of_these_weights(run: Run, held: Mapping[str, Any]) -> bool:
-    """Whether a result was told of the run's best weights as they are; None: it was written before that was told."""
-    return held.get("weights") is None or held["weights"] == run.weights_id
+    return held if held and run.current(held) else None
 
 
 def decode_score(held: Mapping[str, Any]) -> dict[str, Any]:

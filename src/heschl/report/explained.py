@@ -15,7 +15,6 @@ import numpy as np
 from heschl.explanation.summary import LEAST, OUTSIDE
 from heschl.figures.faithful import TIERS, named
 from heschl.files import read_audio, read_csv, read_json
-from heschl.report.decode import of_these_weights
 from heschl.report.disguise import Names
 from heschl.report.methods import called
 from heschl.report.pictures import seconds_of
@@ -57,30 +56,35 @@ class _Page(NamedTuple):
     sounds: str
 
 
+# where each command leaves what the page shows of it
+_TOLD = {
+    "explain": "explain/*/explain.json",
+    "faithful": "explain/faithful/*/scores.json",
+    "place": "place/*/summary.json",
+    "align": "align/*/align.json",
+    "decode": "decode/scores.json",
+}
+
+
 def explanations(run: Run) -> list[Found]:
     """All that was explained of these weights, what the page shows first: the network's own answers, and most clips."""
     found = _found(run)
     return sorted(
-        (one for one in found if of_these_weights(run, one.held)),
+        (one for one in found if run.current(one.held)),
         key=lambda one: (one.held["target"] != "predicted", -one.held["clips"], str(one.folder)),
     )
 
 
 def _found(run: Run) -> list[Found]:
-    return [Found(path.parent, read_json(path)) for path in (run.folder / "explain").glob("*/explain.json")]
+    return [Found(path.parent, read_json(path)) for path in run.folder.glob(_TOLD["explain"])]
 
 
 def outdated(run: Run) -> list[str]:
     """The commands that asked about other weights than the run has now: its training went on."""
-    decoded = run.folder / "decode" / "scores.json"
-    told = {
-        "explain": [one.held for one in _found(run)],
-        "decode": [read_json(decoded)] if decoded.is_file() else [],
-    }
     return [
         f"heschl {name}"
-        for name, some in told.items()
-        if not all(of_these_weights(run, held) for held in some)
+        for name, files in _TOLD.items()
+        if not all(run.current(read_json(path)) for path in run.folder.glob(files))
     ]
 
 
@@ -319,8 +323,8 @@ def _also(one: Found) -> str:
 
 
 def _agreement(run: Run) -> list[dict[str, Any]]:
-    found = sorted((run.folder / "explain").glob("compare-*/compare.json"))
-    held = read_json(found[0]) if found else {}
+    found = map(read_json, sorted((run.folder / "explain").glob("compare-*/compare.json")))
+    held: dict[str, Any] = next((one for one in found if run.current(one)), {})
     tiers = held.get("tiers", TIERS)
     return [
         {**row, "method": named(row["method"], tiers), "other": named(row["other"], tiers)}
@@ -331,7 +335,7 @@ def _agreement(run: Run) -> list[dict[str, Any]]:
 
 def _faithful(run: Run) -> dict[str, Any] | None:
     """How true the methods are over speakers, as `heschl faithful` measured it."""
-    paths = sorted((run.folder / "explain" / "faithful").glob("*/scores.json"))
+    paths = [one for one in sorted(run.folder.glob(_TOLD["faithful"])) if run.current(read_json(one))]
     path = next((one for one in paths if one.parent.name == "test"), paths[0] if paths else None)
     if path is None:
         return None

@@ -93,7 +93,7 @@ def page_facts(
     names, decoded, card = names or Names(run), decoding(run), card_of(run)
     corpus = run.origin.get("corpus", {})
     held = read_json(folder / "scores.json") if folder else None
-    stale = bool(held) and (held or {}).get("weights") not in (None, run.weights_id)
+    stale = bool(held) and not run.current(held or {})
     if stale:
         folder, held = None, None
     found = explanations(run)

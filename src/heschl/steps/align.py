@@ -109,6 +109,7 @@ def align(
     answers: list[Response] = [responses[k] for k in range(len(listeners))]
     result: dict[str, Any] = {
         "run": ACOUSTICS if trained is None else trained.name,
+        "weights": None if trained is None else trained.weights_id,
         "recordings": corpus.name,
         "status": status,
         "subjects": [one.subject for one in listeners],

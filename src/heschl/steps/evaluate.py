@@ -142,7 +142,7 @@ def scores_of(run: Run, part: str, strict: bool = False) -> dict[str, Any]:
     """What `evaluate` told of these very weights, or tells now: a run may have been scored before its training ended."""
     path = run.folder / "evaluate" / part / "scores.json"
     kept = read_json(path) if path.exists() else None
-    if kept is not None and kept.get("weights") in (None, run.weights_id):  # None: written before it was told
+    if kept is not None and run.current(kept):
         return dict(kept)
     return evaluate(run, part, strict=strict)
 

@@ -159,7 +159,7 @@ def draw_comparison(run: Run, held: Mapping[str, Mapping[str, Any]], folder: Pat
         for file in files.values():
             file.close()
     result = {"folder": str(folder), "clips": len(ids), "agreement": rows, "methods": list(held)}
-    result["tiers"] = first["tiers"]
+    result |= {"tiers": first["tiers"], "weights": first["weights"]}
     write_json(folder / "compare.json", result)
     return result
 

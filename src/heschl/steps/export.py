@@ -186,7 +186,7 @@ def card(run: Run) -> str:
     ]
     for scores in sorted((run.folder / "evaluate").glob("*/scores.json")):
         held = read_json(scores)
-        if held.get("weights") not in (None, run.weights_id):
+        if not run.current(held):
             continue  # scored before its training went on
         lines.append(f"- {scores.parent.name}: {_told(held)}")
     lines += ["- It must not be used to identify people, or to decide anything about them.", ""]

@@ -117,6 +117,7 @@ def faithful(
     for name in cells:
         if name not in CELLS:
             raise HeschlError(f"there are no cells '{name}': choose among {', '.join(CELLS)}")
+    weights = run.weights_id
     network, skipped = open_network(run), list[Skipped]()
     picked, groups, by = chosen(run, part, clips, seed)
     model = explained(network)
@@ -153,6 +154,7 @@ def faithful(
         raise HeschlError(f"no clip could be heard; the first was skipped because {skipped[0].why}")
     held = {
         "run": run.name,
+        "weights": weights,
         "part": part,
         "corpus": run.origin["corpus"].get("name", ""),
         "synthetic": bool(run.origin["corpus"].get("synthetic", False)),

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from heschl.files import audio_info
+from heschl.files import audio_info, read_audio
 from heschl.run import Run
+from heschl.signal import resample_recording
 from heschl.steps.networks import Network, Progress, logits_of, open_network
 from heschl.tasks.scores import softmax
-from heschl.types import Clip, HeschlError
+from heschl.types import HeschlError
 
 BLOCK = 60.0  # seconds of the file in memory at once
 QUIET = ("silence", "_silence_", "unknown", "_unknown_", "SIL")  # classes that are no event
@@ -110,7 +111,7 @@ def _windows(network: Network, file: Path, hop: float, progress: Progress | None
         if round(start * info.rate) >= info.frames:  # windows farther apart than they are long
             break
         stop = min(total, (first * step + (per_block - 1) * step + n) / rate)
-        wave = network.read(Clip("listen", file, info.rate, {}, start=start, stop=stop), counted=False)
+        wave = resample_recording(*read_audio(file, start, stop), round(rate), network.resample)
         wave = np.pad(wave, (0, max(0, n - len(wave))))
         starts = range(0, len(wave) - n + 1, step)
         cut = np.stack([wave[at : at + n] for at in starts])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from heschl.steps.inputs import Hearing, Inputs, chosen, explained, inputs
 from heschl.steps.networks import Network, Progress, open_network
 from heschl.tasks.intervals import mean_over
 from heschl.tasks.scores import mean_and_sd
-from heschl.types import HeschlError, Skipped
+from heschl.types import Clip, HeschlError, Skipped
 
 FRACTIONS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95)
 WAYS: tuple[By, ...] = ("random", "amplitude", "relevance")
@@ -79,7 +79,7 @@ def manipulate(
             if progress:
                 progress(before + done, of)
 
-        found.append(_one(run, own, groups, fractions, seed, skipped, told))
+        found.append(_one(_Asked(run, own, groups, fractions, seed), skipped, told))
         before += len(own)
     zeroing = {
         way: [_cell([one.zeroing[way][:, k] for one in found], found) for k in range(len(fractions))]
@@ -112,6 +112,16 @@ def manipulate(
     return held
 
 
+class _Asked(NamedTuple):
+    """What one run is asked: about which clips, of whom, with which shares of their samples zeroed."""
+
+    run: Run
+    clips: Sequence[Clip]
+    groups: dict[str, str] | None
+    fractions: Sequence[float]
+    seed: int
+
+
 class _Fold:
     """One run's answers: way -> (clip, fraction), and of scaled clips (right before, right after)."""
 
@@ -128,34 +138,18 @@ class _NoRule(HeschlError):
     """LRP cannot explain the network, or one of its clips."""
 
 
-def _one(
-    run: Run,
-    clips: Sequence[Any],
-    groups: dict[str, str] | None,
-    fractions: Sequence[float],
-    seed: int,
-    skipped: list[Skipped],
-    told: Any,
-) -> _Fold:
+def _one(asked: _Asked, skipped: list[Skipped], told: Callable[[int], None]) -> _Fold:
     """One run's answers, all by LRP, or else all by gradient x input."""
     before = len(skipped)
     try:
-        return _by(LRP, run, clips, groups, fractions, seed, skipped, told)
+        return _by(LRP, asked, skipped, told)
     except _NoRule:
         del skipped[before:]
-        return _by("gradient x input", run, clips, groups, fractions, seed, skipped, told)
+        return _by("gradient x input", asked, skipped, told)
 
 
-def _by(
-    by: str,
-    run: Run,
-    clips: Sequence[Any],
-    groups: dict[str, str] | None,
-    fractions: Sequence[float],
-    seed: int,
-    skipped: list[Skipped],
-    told: Any,
-) -> _Fold:
+def _by(by: str, asked: _Asked, skipped: list[Skipped], told: Callable[[int], None]) -> _Fold:
+    run, clips, groups, fractions, seed = asked
     network, fold = open_network(run), _Fold(run, by)
     if isinstance(network.feature, Stored):
         raise HeschlError(f"{run} hears stored frames: there are no samples to zero without their sound")

@@ -15,6 +15,7 @@ from torch import nn
 from heschl.corpora.frames import load_frames
 from heschl.corpora.sensors import Sensors, sensors_of
 from heschl.features.speech import Speech
+from heschl.features.store import read_sound
 from heschl.features.waveform import fit_length
 from heschl.files import read_audio, read_json
 from heschl.run import Run, hear, open_run
@@ -235,11 +236,16 @@ def read_wave(
     by: Resampler = "soxr",
 ) -> np.ndarray:
     """A clip's samples (time,) at a rate in Hz, or its stored frames (feature, time), as training is given them; of a
-    trial of a brain (sensor, ..., time)."""
+    trial of a brain (sensor, ..., time).
+
+    Raises
+    ------
+    HeschlError: it cannot be read, or is shorter than training takes.
+    """
     if clip.form == "frames":
         frames = load_frames(clip) if sensors is None else sensors.load(clip)
         return np.ascontiguousarray(np.moveaxis(frames, 0, -1))
-    wave, found = read_audio(clip.signal, clip.start, clip.stop)
+    wave, found = read_sound(clip)
     if found != rate:
         if counts is not None:
             counts[f"resampled from {found} Hz"] = counts.get(f"resampled from {found} Hz", 0) + 1

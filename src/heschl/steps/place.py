@@ -102,6 +102,7 @@ def place_run(
     infos = {
         label: sensors_info(one) for label, one in kinds.items()
     }  # before anything is heard: a slip costs nothing
+    weights = run.weights_id
     network = open_network(run)
     check_placeable(network)
     if not isinstance(areas, dict):
@@ -123,6 +124,7 @@ def place_run(
         write_csv(folder / "skipped.csv", [one._asdict() for one in skipped], Skipped._fields)
     summary = {
         "run": run.name,
+        "weights": weights,
         "folder": str(folder),
         "status": STATUS,
         "caveat": CAVEAT,

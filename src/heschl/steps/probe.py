@@ -77,6 +77,7 @@ def probe(
     HeschlError: the network has no areas with times, the part has fewer than three speakers, or nothing to probe.
     """
     run = open_run(run)
+    weights = run.weights_id
     corpus, network = run.corpus(), open_network(run)
     check_areas(network.model)
     asked = chosen_clips(_clips(run, corpus, part), clips, seed)
@@ -106,6 +107,7 @@ def probe(
     folder = run.folder / "probe"
     held: dict[str, Any] = {
         "run": run.name,
+        "weights": weights,
         "corpus": corpus.name,
         "synthetic": corpus.synthetic,
         "part": part,

@@ -70,6 +70,7 @@ def robust(
     """
     run = open_run(run)
     way = method_of(method, folder=run._parts, trusted_only=run._trusted_only)
+    weights = run.weights_id
     network, skipped = open_network(run), list[Skipped]()
     if isinstance(network.feature, Stored):
         raise HeschlError(f"{run} hears stored frames: they cannot be disturbed without their sound")
@@ -106,6 +107,7 @@ def robust(
     folder = run.folder / "explain" / "robust" / part
     held: dict[str, Any] = {
         "run": run.name,
+        "weights": weights,
         "part": part,
         "corpus": run.origin["corpus"].get("name", ""),
         "synthetic": bool(run.origin["corpus"].get("synthetic", False)),

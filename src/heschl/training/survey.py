@@ -20,7 +20,7 @@ from heschl.corpora._headers import counted
 from heschl.corpora.frames import load_frames
 from heschl.corpora.sensors import Sensors, flat_sensors, sensors_of
 from heschl.corpora.split import PARTS, Split, check_disjoint, extend_training
-from heschl.files import read_audio
+from heschl.features.store import read_sound
 from heschl.recipe import Recipe
 from heschl.recipe.parts import build
 from heschl.recipe.plain import nearest
@@ -308,7 +308,7 @@ def _read_wave(made: Survey, clip: Clip) -> Tensor:
     if clip.form == "frames":
         frames = load_frames(clip) if made.sensors is None else made.sensors.load(clip)
         return torch.tensor(frames).movedim(0, -1)
-    wave, found = read_audio(clip.signal, clip.start, clip.stop)
+    wave, found = read_sound(clip)
     return torch.from_numpy(
         resample_recording(wave, found, int(made.feature.sample_rate), made.recipe.clip.resample)
     )

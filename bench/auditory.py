@@ -21,10 +21,11 @@ import mne
 import numpy as np
 
 from heschl.brain.anatomy import HEMISPHERES, to_mni305
-from heschl.brain.areas import patch, read_areas
+from heschl.brain.areas import read_areas
 from heschl.brain.coregister import Fit, fit_template
 from heschl.brain.forward import forward_solution
 from heschl.brain.inverse import METHODS, cross_talk, estimate, inverse_operator, peak
+from heschl.brain.patch import patch
 from heschl.files import write_text
 from heschl.types import BrainMap
 

@@ -121,8 +121,9 @@ def test_recorded_times_are_the_middles_of_what_a_step_hears():
 def test_sensors_see_what_mnes_own_forward_says_at_the_maps_own_times():
     mne = pytest.importorskip("mne")
     from heschl.brain.anatomy import template
-    from heschl.brain.areas import patch, read_areas
+    from heschl.brain.areas import read_areas
     from heschl.brain.forward import leadfield
+    from heschl.brain.patch import patch
 
     torch.manual_seed(0)
     activity = heschl.record(CRNN((129, 71), 31), torch.randn(1, 129, 71), 16000 / 224, start=0.008)

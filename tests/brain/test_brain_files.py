@@ -15,11 +15,12 @@ import torch
 import heschl
 from heschl.brain import convert
 from heschl.brain.anatomy import subject_anatomy, template
-from heschl.brain.areas import Area, patch, read_areas
+from heschl.brain.areas import Area, read_areas
 from heschl.brain.coregister import fit_template
 from heschl.brain.forward import leadfield
 from heschl.brain.inverse import estimate, inverse_operator, peak
 from heschl.brain.noise import trials, white_covariance
+from heschl.brain.patch import patch
 from heschl.brain.place import clip_courses, courses, topographies
 from heschl.models.crnn import CRNN
 from heschl.types import Activity, BrainMap, HeschlError

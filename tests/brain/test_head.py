@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 import heschl
-from heschl.brain import areas, forward
+from heschl.brain import forward
+from heschl.brain import patch as patches
 from heschl.brain.anatomy import Anatomy, template
-from heschl.brain.areas import Area, patch, read_areas
+from heschl.brain.areas import Area, read_areas
 from heschl.brain.bem import icosphere, inside
 from heschl.brain.forward import forward_solution, leadfield, project, sphere
 from heschl.brain.inverse import cross_talk, inverse_operator, peak, point_spread
+from heschl.brain.patch import patch
 from heschl.brain.sensors import sensor_distances, sensors_info
 from heschl.files import cache_folder
 from heschl.types import BrainMap, HeschlError
@@ -318,8 +320,12 @@ def test_patches_are_discs_along_the_cortex(head: Anatomy) -> None:
 def test_a_kept_patch_is_the_measured_one(head: Anatomy) -> None:
     area = replace(read_areas().area("IFG"), radius=0.0123)  # no other test's
     for _ in range(2):  # made, and read
-        np.testing.assert_array_equal(areas._round_sources(area, head), areas._measured_sources(area, head))
-    assert len(areas._round_sources(replace(area, radius=0.02), head)) > len(areas._round_sources(area, head))
+        np.testing.assert_array_equal(
+            patches._round_sources(area, head), patches._measured_sources(area, head)
+        )
+    assert len(patches._round_sources(replace(area, radius=0.02), head)) > len(
+        patches._round_sources(area, head)
+    )
 
 
 def test_areas_that_are_nowhere_are_refused_by_name() -> None:
@@ -371,11 +377,11 @@ def test_a_damaged_cache_is_made_anew() -> None:
     sensors = "biosemi16"
     whole = leadfield(sensors, conductor="sphere")
     area = read_areas().area("STG")
-    sources = areas._round_sources(area, template())
+    sources = patches._round_sources(area, template())
     folder = cache_folder() / "brain"
     key = forward._key(sensors_info(sensors, forward.HEAD_POSITION), template(), "sphere")
     for damage in (b"", b"\x93NUMPY no more", (folder / f"leadfield-{key}.npy").read_bytes()[:200]):
         for path in (folder / f"leadfield-{key}.npy", folder / f"{key}-fwd.fif", *folder.glob("patch-*.npy")):
             path.write_bytes(damage)
         np.testing.assert_array_equal(leadfield(sensors, conductor="sphere"), whole)
-        np.testing.assert_array_equal(areas._round_sources(area, template()), sources)
+        np.testing.assert_array_equal(patches._round_sources(area, template()), sources)

@@ -82,7 +82,8 @@ def test_areas_that_read_each_other_upside_down_are_seen_as_one() -> None:
 
 @pytest.mark.slow
 def test_areas_are_read_from_sensors_of_another_head(tmp_path: Path) -> None:
-    from heschl.brain.areas import patch, read_areas
+    from heschl.brain.areas import read_areas
+    from heschl.brain.patch import patch
     from heschl.brain.readout import electrodes_by_area, readout
     from heschl.corpora._brain_runs import load_runs
     from heschl.corpora.brain import facts_of, read

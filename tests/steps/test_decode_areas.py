@@ -42,7 +42,8 @@ def test_an_area_takes_its_own_and_leaves_its_rivals() -> None:
     """Of the fields of single sources of the template, at 28 electrodes: an estimate without rivals takes most of any of them."""
     pytest.importorskip("mne")
     pytest.importorskip("nilearn")
-    from heschl.brain.areas import patch, read_areas
+    from heschl.brain.areas import read_areas
+    from heschl.brain.patch import patch
 
     table = read_areas().areas
     left, right = (
@@ -208,7 +209,8 @@ def test_where_nothing_is_exchanged_nothing_is_lost(tmp_path: Path) -> None:
 
 def auditory(side: str) -> list[np.ndarray]:
     pytest.importorskip("nilearn")
-    from heschl.brain.areas import patch, read_areas
+    from heschl.brain.areas import read_areas
+    from heschl.brain.patch import patch
 
     return [patch(read_areas().areas[f"{name}{side}"]).sources for name in ("HG", "STG", "HG", "STG")]
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
-from heschl.brain.areas import patch, read_areas
+from heschl.brain.areas import read_areas
 from heschl.brain.inverse import estimate, inverse_operator
+from heschl.brain.patch import patch
 from heschl.brain.place import place
 from heschl.files import read_audio, read_json, write_text, write_wav
 from heschl.run import Run

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from heschl.brain.anatomy import Anatomy, need_mne, quiet, template
-from heschl.brain.areas import Patch
 from heschl.brain.forward import forward_solution, leadfield, signal_info
 from heschl.brain.noise import white_covariance
+from heschl.brain.patch import Patch
 from heschl.types import BrainMap, HeschlError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def cross_talk(
 
     Parameters
     ----------
-    patches: of `heschl.brain.areas.patch`; every source of a patch is active alike, out of the cortex.
+    patches: of `heschl.brain.patch.patch`; every source of a patch is active alike, out of the cortex.
     info: of signals, as in `inverse_operator`, which ``operator`` is from; None makes one.
     gain: (sensor, source) that makes the signals; None is the head's own lead field.
     """

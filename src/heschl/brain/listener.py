@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from heschl.brain.anatomy import need_mne, quiet, template
-from heschl.brain.areas import patch, read_areas
+from heschl.brain.areas import read_areas
 from heschl.brain.bem import CONDUCTIVITY
 from heschl.brain.coregister import moved, scaled_template
 from heschl.brain.forward import leadfield, signal_info
 from heschl.brain.noise import coloured
+from heschl.brain.patch import patch
 from heschl.brain.sensors import sensors_info
 from heschl.corpora import spoken
 from heschl.files import read_audio, write_csv, write_json, write_wav

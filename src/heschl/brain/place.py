@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from heschl.brain.anatomy import Anatomy, template
-from heschl.brain.areas import AreaTable, Patch, assign, patch
+from heschl.brain.areas import AreaTable, assign
 from heschl.brain.forward import Conductor, leadfield
+from heschl.brain.patch import Patch, patch
 from heschl.types import Activity, BrainMap, HeschlError
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heschl.brain.anatomy import quiet, template, to_mni305
-from heschl.brain.areas import Patch
 from heschl.brain.forward import signal_info
 from heschl.brain.inverse import inverse_operator, joined
+from heschl.brain.patch import Patch
 from heschl.brain.place import topographies
 from heschl.types import HeschlError
 

@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from heschl.brain.areas import assign, patch, read_areas
+from heschl.brain.areas import assign, read_areas
 from heschl.brain.inverse import CrossTalk, joined
 from heschl.brain.layers import LEAST_SEEDS, LayerGain
+from heschl.brain.patch import patch
 from heschl.brain.readout import Readout, electrodes_by_area, readout
 from heschl.corpora.brain import read
 from heschl.files import write_csv, write_json

@@ -61,8 +61,9 @@ def areas_that_drive(held: Decoded, folder: Path, of: str, seed: int = 0) -> dic
     why = _impossible(held, sensors, recordings)
     if why is not None or sensors is None:
         return empty | {"notes": [f"which areas drive retrieval is left out: {why}"]}
-    from heschl.brain.areas import patch, read_areas
+    from heschl.brain.areas import read_areas
     from heschl.brain.inverse import cross_talk, inverse_operator, joined
+    from heschl.brain.patch import patch
     from heschl.figures.decode_areas import areas_figure
     from heschl.figures.style import save_both
 

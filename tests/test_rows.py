@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "heschl"
 
 ROWS = [
-    {"types", "signal", "files"},
+    {"types", "signal", "files", "wording"},
     {"corpora", "features", "models"},
     {"tasks", "explanation", "brain"},
     {"recipe"},

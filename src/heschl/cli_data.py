@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from heschl.cli_talk import border, fail, give, next_line, progress, say, show_blocks
+from heschl.wording import counted
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for machines.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Whatever would be skipped is an error.")]
@@ -163,7 +164,7 @@ def _described(corpus: Any) -> list[str]:
     clips = corpus.clips
     seconds = sum(clip.stop - clip.start for clip in clips if clip.stop is not None)
     lines = [
-        f"{corpus.name}: {len(clips):,} clips, {seconds / 60:.1f} min ({corpus.source}; {corpus.licence})"
+        f"{corpus.name}: {counted(len(clips), 'clip')}, {seconds / 60:.1f} min ({corpus.source}; {corpus.licence})"
     ]
     for label in sorted({key for clip in clips for key in clip.labels}):
         values = {clip.labels[label] for clip in clips if clip.labels.get(label)}
@@ -210,7 +211,7 @@ def corpora_table(
             }
         )
         return
-    say(f"{target}: {len(rows):,} recordings, columns {', '.join(rows[0])}")
+    say(f"{target}: {counted(len(rows), 'recording')}, columns {', '.join(rows[0])}")
     for path, why in left[:10]:
         say(f"  left out: {path} ({why})")
     if len(left) > 10:
@@ -239,7 +240,7 @@ def corpora_speak(
     if json:
         give({"root": str(root), "clips": len(corpus.clips), "speakers": len(speakers), "synthetic": True})
         return
-    say(f"{root}: {len(corpus.clips):,} clips by {len(speakers)} synthetic speakers")
+    say(f"{root}: {counted(len(corpus.clips), 'clip')} by {counted(len(speakers), 'synthetic speaker')}")
     for note in corpus.notes:
         say(note)
     say(next_line("heschl", "corpora", "check", root, "--use", "spoken"))

@@ -10,6 +10,7 @@ import typer
 
 from heschl.cli_data import Json, Overrides, RecipeName, Strict
 from heschl.cli_talk import border, give, next_line, progress, say, show_table
+from heschl.wording import counted
 
 Runs = Annotated[Path, typer.Option("--runs", help="The folder that holds the run folders.")]
 RunFolder = Annotated[
@@ -317,7 +318,10 @@ def predict(
         sys.stdout.write(text)
     else:
         write_text(out, text)
-        say(f"{out}: {table['file'].nunique() - len(bad):,} files, {len(good):,} rows", json_wanted=json)
+        say(
+            f"{out}: {counted(table['file'].nunique() - len(bad), 'file')}, {counted(len(good), 'row')}",
+            json_wanted=json,
+        )
     for row in bad.itertuples():
         say(f"heschl: {row.error}", json_wanted=True)
     if len(bad):

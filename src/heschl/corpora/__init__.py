@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from heschl.corpora._headers import counted, listed, nearest
 from heschl.types import Clip, Corpus, HeschlError
+from heschl.wording import counted, listed, nearest
 
 __all__ = ["available", "fingerprint", "merge", "read_corpus", "refuse_skipped", "relabel"]
 

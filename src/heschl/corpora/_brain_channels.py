@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from heschl.corpora._brain_files import AUDIO_NAME, KINDS, quiet, tsv
-from heschl.corpora._headers import counted
 from heschl.types import HeschlError
+from heschl.wording import counted
 
 _MODALITY = re.compile(r"(_split-\d+)?_(eeg|meg|ieeg)$")
 _LATER = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 import re
@@ -127,21 +126,3 @@ def seconds_of(text: str, what: str) -> float:
     if not math.isfinite(value):
         raise HeschlError(f"{what} is '{text}': give seconds as a number")
     return value
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    """`1 clip`, `2 clips`."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
-def nearest(word: str, names: Iterable[str]) -> str:
-    """` (did you mean x?)`, or nothing where no name is near."""
-    close = difflib.get_close_matches(word, list(names), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
-def listed(names: Iterable[str], most: int = 8) -> str:
-    """`a, b, c`, or the first few and how many more there are."""
-    names = list(names)
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

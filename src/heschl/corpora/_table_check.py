@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from heschl.corpora._headers import counted, listed
 from heschl.types import Clip, Skipped
+from heschl.wording import counted, listed
 
 # A column with more values than this, or than half the clips, or with another one for each, is no class (text).
 MOST_CLASSES = 200

@@ -13,6 +13,7 @@ from typing import Any
 from heschl.corpora import _headers
 from heschl.files import AudioInfo, read_csv
 from heschl.types import Clip, HeschlError, Skipped
+from heschl.wording import nearest
 
 TABLES = (".csv", ".parquet")
 # The names under which a column is found where the recipe does not name it, best first.
@@ -149,7 +150,7 @@ def find_columns(file: Path, header: Sequence[str], named: Mapping[str, str | No
         if wanted is not None:
             if wanted not in header:
                 raise HeschlError(
-                    f"{file} has no column '{wanted}' for {role}{_headers.nearest(wanted, header)}: "
+                    f"{file} has no column '{wanted}' for {role}{nearest(wanted, header)}: "
                     f"it has {', '.join(header)}"
                 )
             columns[role] = wanted

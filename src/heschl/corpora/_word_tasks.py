@@ -28,9 +28,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from heschl.corpora import _headers
 from heschl.corpora.manifest import sha256_of_manifest
 from heschl.types import Clip, HeschlError
+from heschl.wording import counted, nearest
 
 SILENCE, UNKNOWN = "silence", "unknown"
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
@@ -47,7 +47,7 @@ SILENCE_SECONDS = 1.0
 def check_name(task: str) -> None:
     if task not in TASKS:
         raise HeschlError(
-            f"there is no word task {task!r}{_headers.nearest(str(task), TASKS)}: use one of {', '.join(TASKS)}"
+            f"there is no word task {task!r}{nearest(str(task), TASKS)}: use one of {', '.join(TASKS)}"
         )
 
 
@@ -72,7 +72,7 @@ def apply(
     known = Counter(clip.labels["split"] for clip in kept)
     notes = []
     if outside := sorted(there - set(words)):
-        notes.append(f"task {task} leaves out {_headers.counted(len(outside), 'word')}: {', '.join(outside)}")
+        notes.append(f"task {task} leaves out {counted(len(outside), 'word')}: {', '.join(outside)}")
     if task in WITH_UNKNOWN:
         kept += unknown_clips(
             [clip for clip in clips if clip.labels["word"] in set(words) - set(wanted)], known
@@ -107,7 +107,7 @@ def silence_clips(root: Path, noise: Sequence[Clip], need: dict[str, int]) -> li
         if number and not any(room):
             raise HeschlError(
                 f"{root / '_background_noise_'} has no {part} stretch longer than {SILENCE_SECONDS} s to cut silence from "
-                f"({_headers.counted(len(noise), 'recording')}): put recordings of 20 s or more there, "
+                f"({counted(len(noise), 'recording')}): put recordings of 20 s or more there, "
                 "or choose a task without silence"
             )
         starts: Counter[str] = Counter()

@@ -25,6 +25,7 @@ from typing import Any
 from heschl.corpora import _headers, _tiny
 from heschl.files import read_json, write_text
 from heschl.types import Clip, Corpus, HeschlError, Skipped
+from heschl.wording import counted, listed
 
 META = "audioMNIST_meta.txt"
 COLUMNS = ("accent", "age", "gender", "native speaker", "origin", "recordingdate", "recordingroom")
@@ -98,10 +99,10 @@ def read(root: Path) -> Corpus:
         )
     there = {clip.labels["speaker"] for clip in clips}
     if missing := [speaker for speaker in SPEAKERS if speaker not in there]:
-        notes.append(f"{len(missing)} of the 60 speakers have no recordings: {_headers.listed(missing)}")
+        notes.append(f"{len(missing)} of the 60 speakers have no recordings: {listed(missing)}")
     if people and (without := sorted(there - set(people))):
         notes.append(
-            f"{META} says nothing of {len(without)} speakers ({_headers.listed(without)}): their labels are unknown"
+            f"{META} says nothing of {len(without)} speakers ({listed(without)}): their labels are unknown"
         )
     return Corpus(
         name="audiomnist",
@@ -162,9 +163,7 @@ def _metadata(root: Path, data: Path) -> tuple[dict[str, dict[str, str]], list[s
         if old.strip() != new
     ]
     if trimmed := sorted({speaker for _, old, new, speaker in mends if old.strip() == new}):
-        notes.append(
-            f"{META}: spaces around values taken off for {_headers.counted(len(trimmed), 'speaker')}"
-        )
+        notes.append(f"{META}: spaces around values taken off for {counted(len(trimmed), 'speaker')}")
     return people, notes
 
 

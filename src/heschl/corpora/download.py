@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from heschl.corpora._headers import nearest
 from heschl.corpora._unpack import unpack
 from heschl.files import told, write_csv, write_json
 from heschl.types import HeschlError
+from heschl.wording import nearest
 
 _GOOGLE = "https://storage.googleapis.com/download.tensorflow.org/data"
 _CC_BY = "CC BY 4.0 (Google)"

@@ -22,12 +22,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from heschl.corpora._headers import counted
 from heschl.corpora.sensors import places
 from heschl.corpora.trial_files import Known, kept, write_trials
 from heschl.corpora.trials import corpus_parts, left_out, lone_words, runs
 from heschl.files import disk_full
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
+from heschl.wording import counted
 
 CHANNELS = ("F3", "FC5", "AF3", "F7", "T7", "P7", "O1", "O2", "P8", "T8", "F8", "AF4", "FC6", "F4")
 RATE = 256.0

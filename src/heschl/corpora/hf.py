@@ -24,6 +24,7 @@ from heschl.corpora import _headers, _tiny
 from heschl.corpora._table_rows import PART_NAMES, _text
 from heschl.files import AudioInfo, cache_folder, read_csv, read_text, write_bytes, write_csv
 from heschl.types import Clip, Corpus, HeschlError, Skipped
+from heschl.wording import listed, nearest
 
 AUDIO = ("audio", "file", "path", "speech", "wav", "file_name")
 SPEAKERS = ("speaker", "speaker_id", "client_id", "spk_id", "subject")
@@ -88,7 +89,7 @@ def _clip(row: Row, info: AudioInfo, speaker: str | None) -> Clip:
     labels = dict(row.labels)
     if speaker is not None and speaker not in labels:
         raise HeschlError(
-            f"the data set has no column '{speaker}' for speaker{_headers.nearest(speaker, labels)}: "
+            f"the data set has no column '{speaker}' for speaker{nearest(speaker, labels)}: "
             f"it has {', '.join(labels)}"
         )
     whose = speaker or next((name for name in SPEAKERS if labels.get(name)), None)
@@ -103,7 +104,7 @@ def _notes(clips: Sequence[Clip], rows: Sequence[Row]) -> Iterator[str]:
         yield NO_SPEAKER
     left_out = sorted({name for row in rows for name in row.left_out})
     if left_out:
-        yield f"columns that hold lists or tables are no labels and were left out: {_headers.listed(left_out)}"
+        yield f"columns that hold lists or tables are no labels and were left out: {listed(left_out)}"
 
 
 def _rows(root: Path, audio: str | None) -> Iterator[Row]:
@@ -189,7 +190,7 @@ def _audio_column(root: Path, table: Any, wanted: str | None) -> str:
     if wanted is not None:
         if wanted not in columns:
             raise HeschlError(
-                f"{root} has no column '{wanted}' for audio{_headers.nearest(wanted, columns)}: it has {', '.join(columns)}"
+                f"{root} has no column '{wanted}' for audio{nearest(wanted, columns)}: it has {', '.join(columns)}"
             )
         return wanted
     for name, kind in table.features.items():

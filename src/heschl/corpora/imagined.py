@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from heschl.corpora._headers import counted
 from heschl.corpora.sensors import places
 from heschl.corpora.trial_files import kept, usable
 from heschl.corpora.trials import Kind, clips_of, lone_words, numbered, opened, runs
 from heschl.files import read_text, replacing
 from heschl.types import Clip, Corpus, Heard, HeschlError, Recording, Skipped
+from heschl.wording import counted
 
 Names = Sequence[str] | str | Path | None
 Progress = Callable[[int, int], None]

@@ -25,11 +25,11 @@ import numpy as np
 
 from heschl.corpora import _tiny, brain
 from heschl.corpora._brain_runs import load_runs
-from heschl.corpora._headers import counted
 from heschl.corpora.trial_files import Known, kept, write_trials
 from heschl.corpora.trials import corpus_parts, left_out
 from heschl.files import disk_full, write_csv
 from heschl.types import Clip, Corpus, HeschlError, Recording, Skipped
+from heschl.wording import counted
 
 
 def read(

@@ -12,7 +12,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from heschl.corpora._headers import listed, nearest
 from heschl.corpora.audiomnist import fold_speakers
 from heschl.corpora.manifest import (
     PARTS,
@@ -25,6 +24,7 @@ from heschl.corpora.manifest import (
     write_split,
 )
 from heschl.types import Corpus, HeschlError
+from heschl.wording import listed, nearest
 
 __all__ = [
     "PARTS",

@@ -20,6 +20,7 @@ from heschl.corpora._table_pattern import from_pattern, unmatched
 from heschl.corpora._table_rows import clips_of, find_columns, find_table, read_rows
 from heschl.files import audio_info, read_audio, write_csv
 from heschl.types import Clip, Corpus, HeschlError, Skipped
+from heschl.wording import counted
 
 __all__ = ["check", "find_table", "first_class", "from_pattern", "read", "unmatched", "write_tiny"]
 
@@ -72,7 +73,7 @@ def _notes(clips: Sequence[Clip]) -> list[str]:
     without = sum(not clip.labels.get("speaker") for clip in clips)
     if without == len(clips):
         return [NO_SPEAKER]
-    return [f"{_headers.counted(without, 'row has', 'rows have')} no speaker"] if without else []
+    return [f"{counted(without, 'row has', 'rows have')} no speaker"] if without else []
 
 
 def check(path: Path | str, **options: str | None) -> list[str]:

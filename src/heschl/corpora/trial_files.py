@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from heschl.corpora._headers import counted
 from heschl.files import ROOM, cache_folder, replacing, reserve
 from heschl.types import HeschlError
+from heschl.wording import counted
 
 FORMAT = 4
 # A change no larger than so much of a channel's largest value, or of the trial's largest change, is rounding.

@@ -23,6 +23,7 @@ from pathlib import Path
 from heschl.corpora import _headers, _tiny, _word_tasks
 from heschl.files import AudioInfo, read_text, write_text
 from heschl.types import Clip, Corpus, HeschlError, Skipped
+from heschl.wording import counted
 
 NOISE = "_background_noise_"
 ARCHIVE_CLASSES = {"_silence_": _word_tasks.SILENCE, "_unknown_": _word_tasks.UNKNOWN}
@@ -149,12 +150,12 @@ def _scan(root: Path, prefix: str, archive: bool) -> _Found:
             clips.append(_clip(prefix + stem, root / name, info, labels))
     if missing:
         notes.append(
-            f"the official lists name {_headers.counted(len(missing), 'recording')} that this copy does not have"
+            f"the official lists name {counted(len(missing), 'recording')} that this copy does not have"
         )
     unnamed = sum("speaker" not in clip.labels for clip in clips)
     if unnamed:
         notes.append(
-            f"{_headers.counted(unnamed, 'clip has', 'clips have')} no speaker in the name (`<speaker>_nohash_<take>`): "
+            f"{counted(unnamed, 'clip has', 'clips have')} no speaker in the name (`<speaker>_nohash_<take>`): "
             "each counts as a speaker of its own, and the same voice may be on both sides of a split"
         )
     return _Found(clips, noise, skipped, notes)
@@ -193,7 +194,7 @@ def _recordings(root: Path, archive: bool) -> tuple[list[str], list[Skipped], li
         if len(names) == before:
             skipped.append(Skipped(folder.name, f"{folder.path} holds no recordings"))
     notes = [
-        f"{_headers.counted(n, 'file')} among the recordings not read, since {suffix} is not audio"
+        f"{counted(n, 'file')} among the recordings not read, since {suffix} is not audio"
         for suffix, n in sorted(others.items())
     ]
     return names, skipped, notes

@@ -373,4 +373,6 @@ def _write_frames(
 def _nothing_usable(skipped: Sequence[tuple[str, str]]) -> str:
     if not skipped:
         return "there are no clips to pack: check the corpus"
-    return f"none of the {len(skipped)} clips can be used; the first: {skipped[0][1]}"
+    if len(skipped) == 1:
+        return f"the only clip cannot be used: {skipped[0][1]}"
+    return f"none of the {len(skipped):,} clips can be used; the first: {skipped[0][1]}"

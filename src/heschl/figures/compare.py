@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heschl.figures.style import BLUE, INK, LINE, ORANGE, PAPER, TEXT, legible, new_figure, percent, styled
+from heschl.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +53,7 @@ def compared_figure(
             axis.set_yticks(place, [str(row["speaker"]) for row in rows])
         else:
             axis.set_yticks([])
-            axis.set_ylabel(f"{len(rows)} speakers")
+            axis.set_ylabel(counted(len(rows), "speaker"))
         axis.set_xlim(0, 1)
         percent(axis, "x")
         spoken = " (synthetic speech)" if held.get("synthetic") else ""
@@ -93,6 +94,8 @@ def _title(held: Mapping[str, Any], names: tuple[str, str]) -> str:
         return f"{names[1]} against {names[0]}: {points} points, of one speaker"
     said = f"{value:+.1f} points [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]".replace("-", "−")
     if found["low"] <= 0 <= found["high"]:
-        return f"{names[1]} and {names[0]} cannot be told apart: {said}, {held['n_speakers']} speakers"
+        return f"{names[1]} and {names[0]} cannot be told apart: {said}, {counted(held['n_speakers'], 'speaker')}"
     better = "more" if value > 0 else "less"
-    return f"{names[1]} understands {better} than {names[0]}: {said}, {held['n_speakers']} speakers"
+    return (
+        f"{names[1]} understands {better} than {names[0]}: {said}, {counted(held['n_speakers'], 'speaker')}"
+    )

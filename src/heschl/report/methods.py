@@ -8,9 +8,9 @@ from typing import Any
 
 from heschl.report.decode import UNITS
 from heschl.report.disguise import Names
-from heschl.report.scores import counted
 from heschl.run import Run
 from heschl.tasks.intervals import by_t
+from heschl.wording import counted
 
 REFERENCES = {
     "audiomnist": "Becker S, Vielhaben J, Ackermann M, Müller K-R, Lapuschkin S, Samek W (2024). AudioMNIST: Exploring "

@@ -20,10 +20,11 @@ from heschl.report.explained import explained_facts, explanations, outdated
 from heschl.report.frames import heard_lines
 from heschl.report.methods import methods
 from heschl.report.pictures import both
-from heschl.report.scores import apart, counted, main_scores, match_depth, score_facts
+from heschl.report.scores import apart, main_scores, match_depth, score_facts
 from heschl.report.sounds import heard_groups
 from heschl.run import Run, open_run
 from heschl.types import HeschlError
+from heschl.wording import counted
 
 NAMED = 12  # labels that the lead names; more are read off the confusion matrix
 

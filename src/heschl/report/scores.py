@@ -12,6 +12,7 @@ from heschl.report.pictures import both
 from heschl.tasks.intervals import by_t
 from heschl.tasks.scores import loose, told
 from heschl.types import HeschlError
+from heschl.wording import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,10 +33,6 @@ FULL_ON_PHONE = 16  # a larger confusion matrix is shown on wide screens only
 def main_scores(held: Mapping[str, Any]) -> Mapping[str, Any]:
     main: Mapping[str, Any] = held["scores"] if held["kind"] == "clips" else held["scores"]["all"]
     return main
-
-
-def counted(n: int, what: str) -> str:
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
 
 
 def score_facts(held: Mapping[str, Any], folder: Path, names: Names) -> dict[str, Any]:

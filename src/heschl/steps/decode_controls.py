@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-from heschl.corpora._headers import counted
 from heschl.files import write_csv
 from heschl.steps.decode_linear import Decoded, Powers, linear_scores, powers, scores_with, shuffled
 from heschl.steps.groups import block_of
@@ -31,6 +30,7 @@ from heschl.tasks.clusters import FEWEST, cluster_test
 from heschl.tasks.retrieval import Scores, hits, ranks
 from heschl.tasks.scores import told
 from heschl.types import Clip, HeschlError
+from heschl.wording import counted
 
 Scored = Callable[
     [Scores, np.ndarray], dict[str, Any]

@@ -21,7 +21,6 @@ import torch
 
 from heschl.brain.activity import record
 from heschl.checkpoints import save_weights
-from heschl.corpora._headers import counted
 from heschl.files import read_json, read_text, replacing, write_json, write_text
 from heschl.recipe.parts import find_part
 from heschl.run import Run, open_run
@@ -29,6 +28,7 @@ from heschl.steps.export_brain import export_bids, export_mne
 from heschl.steps.graphs import clips_of, fitted, write_onnx, write_torch_export
 from heschl.steps.networks import Network, Progress, answers, open_network
 from heschl.types import Activity, Clip, HeschlError
+from heschl.wording import counted
 
 _BATCH = 32  # clips at once
 

@@ -55,7 +55,7 @@ def simulated(run: Run, progress: Progress | None = None) -> Iterator[Simulated]
     clips, *_ = chosen(run, "test" if run.split.test else "train", CLIPS, 0)
     parts = list(recorded(network, clips, skipped, progress))
     if not parts:
-        raise HeschlError(f"none of {len(clips)} clips could be read, the first because: {skipped[0].why}")
+        raise HeschlError(f"no clip of {len(clips):,} could be read, the first because: {skipped[0].why}")
     courses = clip_courses(_joined(parts))  # all at once: an area's moments are to one scale
     seconds = [one for part in parts for one in part.seconds]
     for k, clip in enumerate(clip for part in parts for clip in part.clips):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from heschl.corpora._headers import counted
 from heschl.tasks.intervals import by_t
 from heschl.types import Clip
+from heschl.wording import counted
 
 
 class Over(NamedTuple):
@@ -27,7 +27,7 @@ def over_trials(trials: Sequence[Clip]) -> Over:
     names = [block_of(clip) for clip in trials]
     if len(set(names)) > 2:
         subjects = len({clip.labels.get("subject", "") for clip in trials})
-        of = f"{len(set(names))} blocks of {counted(subjects, 'subject')}"
+        of = f"{counted(len(set(names)), 'block')} of {counted(subjects, 'subject')}"
         return Over(names, "block", f"{of}{by_t(len(set(names)))}")
     return Over(None, "clip", "trials")
 

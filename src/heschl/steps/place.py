@@ -239,7 +239,7 @@ def _placed(
                 shown = _heard(network, one, wanted)
         if not ids:
             raise HeschlError(
-                f"none of {len(clips)} clips could be read, the first because: {skipped[0].why}"
+                f"no clip of {len(clips):,} could be read, the first because: {skipped[0].why}"
                 if skipped
                 else "there is no clip to place"
             )

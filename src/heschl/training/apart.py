@@ -11,10 +11,10 @@ import dataclasses
 
 import numpy as np
 
-from heschl.corpora._headers import counted
 from heschl.corpora.manifest import Split, check_disjoint
 from heschl.features.neural import purged
 from heschl.types import Corpus, Skipped
+from heschl.wording import counted
 
 
 def kept_apart(corpus: Corpus, split: Split) -> tuple[Split, list[Skipped]]:

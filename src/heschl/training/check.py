@@ -15,7 +15,6 @@ from torch import nn
 from heschl.contract import broken, check_feature, check_model, check_task, verbs
 from heschl.contract.verbs import needed
 from heschl.corpora import Progress
-from heschl.corpora._headers import counted
 from heschl.explanation.lrp import lrp
 from heschl.recipe import CorpusPart, Part, Recipe, load
 from heschl.recipe.parts import check_part
@@ -23,6 +22,7 @@ from heschl.recipe.schema import Machine
 from heschl.training.start import describe, put_weights, read_start
 from heschl.training.survey import Survey, survey
 from heschl.types import HeschlError
+from heschl.wording import counted
 
 
 class Finding(NamedTuple):

@@ -258,6 +258,6 @@ def check_lengths(length: ClipLength, samples: Integers, rate: int, ids: Sequenc
             seconds = samples[found[0]] / rate
             raise HeschlError(
                 f"clip {ids[found[0]]} is {seconds:.3f} s long, {what} than clip.seconds {length.seconds} "
-                f"({len(found)} clips are): set clip.{'long' if what == 'longer' else 'short'} to another policy, or leave them out"
+                f"({len(found):,} of {len(samples):,} clips): set clip.{'long' if what == 'longer' else 'short'} to another policy, or leave them out"
             )
     return {"cut": len(long), "padded": len(short)}

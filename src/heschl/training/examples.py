@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from heschl.corpora._headers import counted
 from heschl.corpora.frames import load_frames
 from heschl.features.store import pack_features, pack_frames, pack_waves
 from heschl.recipe import ClipLength
@@ -19,6 +18,7 @@ from heschl.training.progress import Voice
 from heschl.training.streamed import StreamedTrials
 from heschl.training.survey import Survey
 from heschl.types import Clip, HeschlError, Skipped
+from heschl.wording import counted
 
 NAMED = 3  # things left out that are told one by one
 

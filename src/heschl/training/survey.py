@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from heschl.corpora import Progress, merge
-from heschl.corpora._headers import counted
 from heschl.corpora.frames import load_frames
 from heschl.corpora.sensors import Sensors, flat_sensors, sensors_of
 from heschl.corpora.split import PARTS, Split, check_disjoint, extend_training
@@ -30,6 +29,7 @@ from heschl.tasks.loss import logits_of
 from heschl.training.apart import kept_apart
 from heschl.training.scaling import scaled
 from heschl.types import Clip, Corpus, HeschlError, Skipped
+from heschl.wording import counted
 
 MONITORS = ("loss", "accuracy", "balanced_accuracy")
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+import inspect
 import pickle
 import zipfile
 from pathlib import Path
@@ -9,11 +11,12 @@ import h5py
 import numpy as np
 import pytest
 
-from heschl.corpora import feis, imagined, read_corpus
+from heschl.corpora import available, feis, imagined, read_corpus
 from heschl.corpora.frames import load_frames
 from heschl.corpora.sensors import places
 from heschl.corpora.trial_files import Known, usable, write_trials
 from heschl.corpora.trials import corpus_parts, left_out, lone_words, runs, trials
+from heschl.recipe import load
 from heschl.types import HeschlError
 
 
@@ -296,12 +299,22 @@ def test_the_published_tree_of_feis(tmp_path: Path) -> None:
     (tmp_path / "experiments" / "01").rename(tmp_path / "experiments" / "chinese-1")
     with pytest.raises(HeschlError, match="neither"):
         feis.read(tmp_path)
-    assert [one.subject for one in feis.read(tmp_path, speech="chinese").recordings] == ["chinese-1"]
+    assert [one.subject for one in feis.read(tmp_path, language="chinese").recordings] == ["chinese-1"]
     (tmp_path / "experiments" / "chinese-1").rename(tmp_path / "experiments" / "01")
     with pytest.raises(HeschlError, match="choose stimuli"):
         feis.read(tmp_path, phase="dreaming")
     with pytest.raises(HeschlError, match="neither"):
         feis.read(tmp_path, phase="speaking")
+
+
+def test_only_readers_that_lay_windows_have_an_option_that_recipes_keep_for_themselves() -> None:
+    """`corpus.relabel`, `share` and `speech` are heschl's own keys: a reader's option of that name could not be given."""
+    kept = {"relabel", "share", "speech"}
+    readers = {name: importlib.import_module(f"heschl.corpora.{name}").read for name in available()}
+    taken = {name for name, read in readers.items() if kept & set(inspect.signature(read).parameters)}
+    assert taken == {"listening"}
+    recipe = load("feis-thinking", {"corpus.language": "chinese"})
+    assert recipe.corpus.args["language"] == "chinese" and recipe.corpus.speech is None
 
 
 def test_an_epoch_of_feis_that_broke_off_is_left_out_and_told(tmp_path: Path) -> None:

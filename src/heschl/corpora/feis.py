@@ -36,7 +36,7 @@ PHASES = ("stimuli", "thinking", "speaking", "fixations", "resting", "articulato
 
 
 def read(
-    root: Path, phase: str = "thinking", blocks: int = 10, speech: Literal["english", "chinese"] = "english"
+    root: Path, phase: str = "thinking", blocks: int = 10, language: Literal["english", "chinese"] = "english"
 ) -> Corpus:
     """Trials as clips, one recording a person; each table is turned into a file of trials in the cache once.
 
@@ -47,7 +47,7 @@ def read(
     ----------
     root: a folder of .npz files, or the published tree (or its ``experiments``).
     phase: of the published tree: stimuli (hearing), thinking, speaking, fixations, ...
-    speech: of it too: "english", 21 people and 16 phonemes, or "chinese", two people and 16 syllables.
+    language: of it too: "english", 21 people and 16 phonemes, or "chinese", two people and 16 syllables.
 
     Raises
     ------
@@ -59,13 +59,13 @@ def read(
         top = root / "experiments" if (root / "experiments").is_dir() else root
         if phase not in PHASES:
             raise HeschlError(f"feis.phase is '{phase}': choose {', '.join(PHASES)}")
-        if speech not in ("english", "chinese"):
-            raise HeschlError(f"feis.speech is '{speech}': choose english or chinese")
+        if language not in ("english", "chinese"):
+            raise HeschlError(f"feis.language is '{language}': choose english or chinese")
         for suffix in (".zip", ".csv"):
             there = {name for _, name in sources}
             found = sorted(top.glob(f"*/{phase}{suffix}"))
             sources += [(path, path.parent.name) for path in found if path.parent.name not in there]
-        sources = [one for one in sources if one[1].lower().startswith("chinese") == (speech == "chinese")]
+        sources = [one for one in sources if one[1].lower().startswith("chinese") == (language == "chinese")]
     if not sources:
         raise HeschlError(f"{root} holds neither NN.npz nor experiments/NN/{phase}.zip: check the folder")
     clips: list[Clip] = []

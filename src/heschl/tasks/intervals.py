@@ -2,9 +2,9 @@
 
 They are percentile intervals by bootstrap over *groups* (speakers): whole ones are drawn with replacement, since an
 interval over clips would be too narrow (Efron and Tibshirani 1993, chapter 8.5; Field and Welsh 2007).
-A bootstrap of fewer than `FEW` groups has no tails: of four it holds the truth 80 times in 100. There the interval is the
-value and Student's t times the jackknife's standard error over groups, and never narrower than that over clips, since
-four groups may be alike by luck; so it holds the truth 93 to 98 times in 100 (tests/tasks/test_coverage.py).
+A bootstrap of fewer than `FEW` groups has no tails: of three to seven it holds the truth 72 to 88 times in 100. There the interval
+is the value and Student's t times the jackknife's standard error over groups, and never narrower than that over clips, since
+four groups may be alike by luck; so it holds the truth 94 to 99 times in 100 (tests/tasks/test_coverage.py).
 """
 
 from __future__ import annotations

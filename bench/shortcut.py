@@ -237,10 +237,11 @@ def table(tone: Sequence[dict], plain: Sequence[dict]) -> str:
 def zeros(zero: dict, others: dict[str, dict]) -> str:
     """What becomes of the shares where zero is not silence: one training each."""
     named = {"log(1 + power) (silence is zero)": zero} | others
+    least = min(one["score"]["scores"]["accuracy"]["value"] for one in named.values())
     lines = [
         "Which zero? Some methods count from zero, whatever it stands for, others from a baseline that they are given, here "
-        "the lowest value of the clip. Networks on the same clips with another input, one training each; all are right on at least "
-        f"{100 * min(one['score']['scores']['accuracy']['value'] for one in named.values()):.0f} %.",
+        "the lowest value of the clip. Networks on the same clips with another input, one training each; all are right on "
+        f"{'every clip' if least == 1 else f'at least {100 * least:.0f} %'}.",
         "",
         "| share of positive relevance in the tone's cells | " + " | ".join(named) + " |",
         "|---|" + "---:|" * len(named),
@@ -250,8 +251,8 @@ def zeros(zero: dict, others: dict[str, dict]) -> str:
         lines.append(f"| {name} | {shown} |")
     lines += [
         "",
-        "In a plain logarithm silence is the largest number, and LRP, gradient x input and SmoothGrad x input point at it. Where "
-        "each row's mean is taken off, the tone lowers its whole row beside it, so that its cells are no longer all that tells it.",
+        "In a plain logarithm silence is the number farthest from zero, and LRP, gradient x input and SmoothGrad x input point at "
+        "it. Where each row's mean is taken off, the tone lowers its whole row beside it, so that its cells are no longer all that tells it.",
     ]
     return "\n".join(lines)
 

@@ -58,8 +58,8 @@ print(f"the same clips without the tones: {100 * np.mean(right):.0f} % of {len(r
 #
 # The share of positive relevance that lies in the tone's cells, over clips of the test part that the network gets right;
 # beside it, the share of the picture that those cells take up: what pointing at random would give. The network's input is
-# log(1 + power), so that silence is zero, from which every method counts. In a plain logarithm silence is the largest number,
-# and LRP and gradient x input then point at it: `bench/shortcut.py` has the shares.
+# log(1 + power), so that silence is zero, from which every method counts. In a plain logarithm silence is the number farthest
+# from zero, and LRP and gradient x input then point at it: `bench/shortcut.py` has the shares.
 
 # %%
 corpus, feature = run.corpus(), run.feature()

@@ -122,7 +122,7 @@ def test_fetch_and_read(server: Server, fsdd: bytes, tmp_path: Path) -> None:
     root = download.fetch(
         "fsdd", tmp_path / "data", base_url=server.url, tell=told.append, progress=lambda *s: steps.append(s)
     )
-    assert "about 30 MB; licence CC BY-SA 4.0" in told[0] and not server.seen[1:]
+    assert "about 20 MB; licence CC BY-SA 4.0" in told[0] and not server.seen[1:]
     assert hashlib.sha256(fsdd).hexdigest() in told[-1]
     assert steps[-1] == (len(fsdd), len(fsdd)) and server.seen[0][0] == "/data/master.zip"
     corpus = read_corpus("table", root)
@@ -237,7 +237,7 @@ def test_the_command_fetches_and_names_what_works_next(server: Server, fsdd: byt
     asked = ["corpora", "fetch", "fsdd", "--to", str(tmp_path), "--base-url", server.url]
     said = CliRunner().invoke(app, asked)
     assert said.exit_code == 0, said.stderr
-    assert "about 30 MB" in said.stdout and "CC BY-SA 4.0" in said.stdout  # before it starts
+    assert "about 20 MB" in said.stdout and "CC BY-SA 4.0" in said.stdout  # before it starts
     following = shlex.split(said.stdout.splitlines()[-1].removeprefix("next: heschl "))
     assert CliRunner().invoke(app, following).exit_code == 0
     again = CliRunner().invoke(app, [*asked, "--json"])

@@ -95,7 +95,7 @@ SOURCES = {
         "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.zip",
         None,
         None,
-        "about 30 MB",
+        "about 20 MB",
         "CC BY-SA 4.0",
         "Z. Jackson et al., Free Spoken Digit Dataset, doi:10.5281/zenodo.1342401",
         "table",

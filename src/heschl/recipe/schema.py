@@ -194,7 +194,8 @@ class Train(_Section):
         default=None, ge=1, description="also keep the weights of every n-th epoch"
     )
     init: str | None = Field(
-        default=None, description="start from these weights: a run, a .safetensors or a plain state dict"
+        default=None,
+        description="start from these weights: a run, a .safetensors, a plain state dict, or phones-8k or phones-16k, which come along",
     )
     freeze: list[str] = Field(
         default_factory=list, description="parameters that stay as they are, by leading name"

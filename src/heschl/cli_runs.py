@@ -278,7 +278,11 @@ def _matched(held: dict[str, Any]) -> list[str]:
 @border
 def predict(
     run: Annotated[
-        Path, typer.Argument(metavar="RUN|MODEL", help="A run folder, or weights in its checkpoints.")
+        Path,
+        typer.Argument(
+            metavar="RUN|MODEL",
+            help="A run folder, a model of `heschl models`, or weights in a run's checkpoints.",
+        ),
     ],
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Recordings, or folders of them.")

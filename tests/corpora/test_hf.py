@@ -124,6 +124,27 @@ def test_parts_saved_to_disk_and_in_parquet(tiny: Path, tmp_path: Path) -> None:
     assert sum(c.labels["split"] == "train" for c in stored.clips) == 16
 
 
+def test_no_decoder_is_asked_of_any_column_and_no_format_hides_one(tiny: Path, tmp_path: Path) -> None:
+    """A translated sound and a picture beside the recording, saved as tensors, with some of the columns shown."""
+    datasets = pytest.importorskip("datasets")
+    table = table_of(tiny)
+    other = table.rename_columns({"audio": "translated"}).select_columns("translated")
+    picture = datasets.Dataset.from_dict(
+        {"picture": [{"bytes": b"no picture", "path": "a.png"}] * len(table)}
+    )
+    table = datasets.concatenate_datasets([table, other, picture], axis=1)
+    for name, kind in (
+        ("audio", datasets.Audio()),
+        ("translated", datasets.Audio()),
+        ("picture", datasets.Image()),
+    ):
+        table = table.cast_column(name, kind)
+    table.with_format("numpy", columns=["audio", "word"]).save_to_disk(str(tmp_path / "saved"))
+    corpus = hf.read(tmp_path / "saved")
+    assert words(corpus) == words(hf.read(tiny))
+    assert "notes, picture, translated" in corpus.notes[0]
+
+
 def test_what_is_no_sound_is_told(tiny: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     sound = (tiny / "s0" / "one.flac").read_bytes()
@@ -150,6 +171,10 @@ def test_bad_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.parquet").write_bytes(b"not a table")
     with pytest.raises(HeschlError):
         hf.read(tmp_path / "x.parquet")
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "dataset_dict.json").write_text("[]")
+    with pytest.raises(HeschlError, match="save the data set again"):
+        hf.read(tmp_path / "saved")
     import builtins
 
     there = builtins.__import__

@@ -64,6 +64,17 @@ def test_ways_along_a_sphere_are_great_circles() -> None:
     assert np.isinf(geodesic(surface_graph(points, faces), 7, limit=0.02)[found > 0.021]).all()
 
 
+def test_corners_of_three_and_four_triangles_by_closed_forms() -> None:
+    """A tetrahedron, whose corners are all an edge apart, and an octahedron, whose ends are two triangles apart."""
+    corners = np.array([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(8)
+    faces = np.array([[0, 1, 2], [0, 3, 1], [0, 2, 3], [1, 3, 2]])
+    assert np.allclose(geodesic(surface_graph(corners, faces), 0), [0, 1, 1, 1])
+    corners = np.concatenate([np.eye(3), -np.eye(3)]) / np.sqrt(2)
+    faces = np.array([[x, y, z] for x in (0, 3) for y in (1, 4) for z in (2, 5)])
+    found = geodesic(surface_graph(corners, faces), 0)
+    assert np.allclose(found, [0, 1, 1, np.sqrt(3), 1, 1])
+
+
 def test_a_fold_is_longer_than_a_jump() -> None:
     """Two walls of a sulcus: 2 mm apart through the air, 40 mm along the surface."""
     down = np.stack([np.zeros(21), np.zeros(21), np.linspace(0, -0.02, 21)], 1)

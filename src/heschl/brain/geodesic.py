@@ -25,13 +25,16 @@ def surface_graph(points: NDArray[np.float64], faces: NDArray[np.int64]) -> Any:
     shared = np.flatnonzero((edges[1:] == edges[:-1]).all(1))
     across = _unfolded(points, edges[shared], corner[shared], corner[shared + 1])
     first = np.r_[True, (edges[1:] != edges[:-1]).any(1)]
-    i, j = edges[first].T
-    rows, columns = np.r_[i, across[0]], np.r_[j, across[1]]
-    lengths = np.r_[np.linalg.norm(points[i] - points[j], axis=1), across[2]]
+    pairs = np.sort(np.concatenate([edges[first], np.stack(across[:2], 1)]), axis=1)
+    straight = np.linalg.norm(points[edges[first, 0]] - points[edges[first, 1]], axis=1)
+    lengths = np.concatenate([straight, across[2]])
+    # about a corner of three or four triangles two ways join one pair: the shorter is it, and a sparse matrix would add them
+    order = np.lexsort((lengths, pairs[:, 1], pairs[:, 0]))
+    pairs, lengths = pairs[order], lengths[order]
+    shortest = np.r_[True, (pairs[1:] != pairs[:-1]).any(1)]
+    (i, j), lengths = pairs[shortest].T, lengths[shortest]
     n = len(points)
-    return coo_array(
-        (np.r_[lengths, lengths], (np.r_[rows, columns], np.r_[columns, rows])), shape=(n, n)
-    ).tocsr()
+    return coo_array((np.r_[lengths, lengths], (np.r_[i, j], np.r_[j, i])), shape=(n, n)).tocsr()
 
 
 def geodesic(graph: Any, start: int, limit: float = np.inf) -> NDArray[np.float64]:

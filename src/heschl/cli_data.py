@@ -231,16 +231,31 @@ def corpora_speak(
 
     Example: heschl corpora speak left right stop --voices 20
     """
-    from heschl.corpora.spoken import read
+    from heschl.corpora.spoken import PACKAGED, read
 
     with progress("speaking", "speakers") as told:
         corpus = read(words=words, sentences=[], voices=voices, seed=seed, progress=told)
     root = corpus.clips[0].signal.parent.parent
     speakers = {clip.labels["speaker"] for clip in corpus.clips}
     if json:
-        give({"root": str(root), "clips": len(corpus.clips), "speakers": len(speakers), "synthetic": True})
+        give(
+            {
+                "root": str(root),
+                "clips": len(corpus.clips),
+                "speakers": len(speakers),
+                "synthetic": True,
+                "left_out": [item._asdict() for item in corpus.skipped],
+            }
+        )
         return
     say(f"{root}: {counted(len(corpus.clips), 'clip')} by {counted(len(speakers), 'synthetic speaker')}")
+    for item in corpus.skipped[:10]:
+        say(f"  left out: {item.where} ({item.why})")
+    if len(corpus.skipped) > 10:
+        say(f"  and {len(corpus.skipped) - 10:,} more are left out")
+    if root == PACKAGED:
+        alone = f"{{use: spoken, words: {quoted(words)}, sentences: [], voices: {voices}}}"
+        say(f"they come with heschl, and lie there among other words and speakers; alone: corpus: {alone}")
     for note in corpus.notes:
         say(note)
     say(next_line("heschl", "corpora", "check", root, "--use", "spoken"))

@@ -330,3 +330,25 @@ def test_the_command_speaks_words_and_names_what_works_next() -> None:
     assert CliRunner().invoke(app, following).exit_code == 0
     again = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
     assert (again["clips"], again["speakers"], again["synthetic"]) == (4, 2, True)
+
+
+@needs_espeak
+def test_the_command_tells_what_it_left_out_and_what_lies_among_others() -> None:
+    import json
+
+    import yaml
+    from typer.testing import CliRunner
+
+    from heschl.cli import app
+
+    asked = ["corpora", "speak", "banana", "...", "--voices", "1"]
+    said = CliRunner().invoke(app, asked)
+    assert "1 clip by 1 synthetic speaker" in said.stdout
+    assert "  left out: s000/... ('...' holds nothing that can be said: give words)" in said.stdout
+    told = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
+    assert [item["where"] for item in told["left_out"]] == ["s000/..."]
+
+    shipped = CliRunner().invoke(app, ["corpora", "speak", "yes", "no", "--voices", "2"]).stdout
+    assert f"{spoken.PACKAGED}: 4 clips" in shipped and "left out" not in shipped
+    options = yaml.safe_load(shipped.split("alone: corpus: ")[1].splitlines()[0])
+    assert options.pop("use") == "spoken" and len(spoken.read(**options).clips) == 4

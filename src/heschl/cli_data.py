@@ -402,7 +402,9 @@ def features(
     if json:
         give(result)
         return
-    say(f"{result['folder']}: {result['clips']:,} files, {result['skipped']:,} clips skipped")
+    say(
+        f"{result['folder']}: {counted(result['clips'], 'file')}, {counted(result['skipped'], 'clip')} skipped"
+    )
     for item in result["left_out"][:10]:
         say(f"  left out: {item['where']} ({item['why']})")
     if result["skipped"] > 10:

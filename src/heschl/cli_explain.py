@@ -10,6 +10,7 @@ import typer
 
 from heschl.cli_data import Json, seed_of
 from heschl.cli_talk import border, give, next_line, progress, say, show_table
+from heschl.wording import counted
 
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, or a model of `heschl models`.")
@@ -247,7 +248,7 @@ def _say_answers(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _say_comparison(held: dict[str, Any]) -> None:
-    say(f"{held['clips']:,} clip{'s' * (held['clips'] != 1)} by {len(held['methods'])} methods")
+    say(f"{counted(held['clips'], 'clip')} by {counted(len(held['methods']), 'method')}")
     columns = {
         "method": "method",
         "other": "and",

@@ -10,6 +10,7 @@ import typer
 from heschl.cli_data import Json
 from heschl.cli_runs import RunFolder
 from heschl.cli_talk import border, give, next_line, progress, say, show_table
+from heschl.wording import counted
 
 
 @border
@@ -38,7 +39,7 @@ def export(
     say(f"{held['file']}: {held['bytes'] / 1e6:.2f} MB")
     if "largest_difference" in held:
         say(
-            f"It takes {held['takes']}; on {held['clips']} clips{' of synthetic speech' * held['synthetic']} its logits "
+            f"It takes {held['takes']}; on {counted(held['clips'], 'clip')}{' of synthetic speech' * held['synthetic']} its logits "
             "differ from torch's by at most "
             f"{held['largest_difference']:.1e} (the largest is {held['largest_logit']:.1f})"
         )
@@ -47,7 +48,7 @@ def export(
             "It holds sounds made of the recordings: publish it only where their licence and speakers allow it."
         )
     if held["to"] in ("mne", "bids"):
-        say(f"{CAVEAT} {held['clips']} clips, simulated without noise.")
+        say(f"{CAVEAT} {counted(held['clips'], 'clip')}, simulated without noise.")
 
 
 @border

@@ -9,6 +9,7 @@ import typer
 
 from heschl.cli_data import Json, seed_of
 from heschl.cli_talk import border, give, next_line, progress, say, show_table
+from heschl.wording import counted
 
 RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder, or a model of `heschl models`.")
@@ -99,7 +100,7 @@ def faithful(
     for name, why in held["refused"].items():
         say(f"  {name} was left out: {why}")
     if held["skipped"]:
-        say(f"  {held['skipped']:,} clips could not be used: skipped.csv says why")
+        say(f"  {counted(held['skipped'], 'clip')} could not be used: skipped.csv says why")
     say(f"Tables and the picture are in {held['folder']}")
     say(next_line("heschl", "robust", run))
 
@@ -194,8 +195,8 @@ def robust(
 
 def _about(held: dict[str, Any]) -> str:
     speech = " of synthetic speech" if held["synthetic"] else ""
-    who = f", {held['speakers']} {held['group']}{'s' * (held['speakers'] != 1)}" if held["speakers"] else ""
-    return f"{held['corpus']}, {held['part']}: {held['clips']:,} clips{speech}{who}"
+    who = f", {counted(held['speakers'], held['group'])}" if held["speakers"] else ""
+    return f"{held['corpus']}, {held['part']}: {counted(held['clips'], 'clip')}{speech}{who}"
 
 
 def _interval(held: dict[str, Any]) -> str:

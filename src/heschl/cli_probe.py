@@ -10,6 +10,7 @@ import typer
 from heschl.cli_data import Json, seed_of
 from heschl.cli_runs import RunFolder
 from heschl.cli_talk import border, give, next_line, progress, say, show_table
+from heschl.wording import counted
 
 
 @border
@@ -57,9 +58,9 @@ def probe(
         give(held)
         return
     speech = " of synthetic speech" if held["synthetic"] else ""
-    who = f"{held['speakers']} speakers" if held["speakers_known"] else "speakers not known"
+    who = counted(held["speakers"], "speaker") if held["speakers_known"] else "speakers not known"
     say(
-        f"{held['corpus']}, {held['part']}: {held['clips']:,} clips{speech}, {who}, {held['phones']:,} phones"
+        f"{held['corpus']}, {held['part']}: {counted(held['clips'], 'clip')}{speech}, {who}, {counted(held['phones'], 'phone')}"
     )
     show_table(
         [_row(row, held["speakers_known"]) for row in held["probes"]],
@@ -78,7 +79,7 @@ def probe(
             f"  {name}: {sum(rare.values()):,} samples of {len(rare)} rare class{'es' * (len(rare) > 1)} were left out ({', '.join(list(rare)[:8])})"
         )
     if held["skipped"]:
-        say(f"  {held['skipped']:,} clips could not be heard: skipped.csv says why")
+        say(f"  {counted(held['skipped'], 'clip')} could not be heard: skipped.csv says why")
     say(f"Tables and pictures are in {held['folder']}")
     say(next_line("heschl", "report", run))
 
@@ -144,14 +145,15 @@ def compare(
         return
     speech = " of synthetic speech" if held["synthetic"] else ""
     say(
-        f"{held['part']}: {held['clips']:,} shared clips{speech}, {held['n_speakers']} speaker{'s' * (held['n_speakers'] != 1)}"
+        f"{held['part']}: {counted(held['clips'], 'shared clip')}{speech}, {counted(held['n_speakers'], 'speaker')}"
     )
     from heschl.figures.compare import called
 
     names = dict(zip(("one", "other"), called(held)))
     for which, name in names.items():
         if alone := held[f"only_{which}"]:
-            say(f"  {alone:,} clips were asked of {name} alone, and take no part")
+            asked = counted(alone, "clip was", "clips were")
+            say(f"  {asked} asked of {name} alone, and {'takes' if alone == 1 else 'take'} no part")
     for which, name in names.items():
         say(f"  {name:<20} {100 * held[which]['accuracy']:.1f} % {_spread(held[which])}".rstrip())
     few = by_t(held["n_speakers"])

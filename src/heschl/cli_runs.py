@@ -171,9 +171,9 @@ def evaluate(
         say(f"  not scored, as the network does not know it: {name} ({n})")
     for what, n in held["counts"].items():
         if n:
-            say(f"  {n:,} clips {what}")
+            say(f"  {counted(n, 'clip')} {what}")
     if held["skipped"]:
-        say(f"  {held['skipped']:,} clips could not be used: skipped.csv says why")
+        say(f"  {counted(held['skipped'], 'clip')} could not be used: skipped.csv says why")
     say(f"Tables and pictures are in {held['folder']}")
     scored = Path(held["folder"]).name
     say(next_line("heschl", "report", run, *(["--part", scored] if scored != "test" else [])))
@@ -222,11 +222,9 @@ def _sentence(held: dict[str, Any]) -> str:
     speech = " of synthetic speech" if held["synthetic"] else ""
     if held.get("brains"):
         speech = " of simulated brains" if held["synthetic"] else ""
-    groups = (
-        f", {main['n_groups']} {main['group']}{'s' * (main['n_groups'] != 1)}" if main["n_groups"] else ""
-    )
+    groups = f", {counted(main['n_groups'], main['group'])}" if main["n_groups"] else ""
     lines = [
-        f"{held['corpus']}, {held['part']}: {main['n']:,} {main['unit']}s{speech}{groups}, {main['classes']} classes"
+        f"{held['corpus']}, {held['part']}: {counted(main['n'], main['unit'])}{speech}{groups}, {main['classes']} classes"
     ]
     if "retrieval" in held:
         return "\n".join([lines[0].removesuffix(" classes") + " stretches of speech", *_matched(held)])

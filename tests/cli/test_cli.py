@@ -210,7 +210,7 @@ def test_features_leave_out_what_cannot_be_read_and_refuse_lengths_before_they_w
     soundfile.write(bad, np.where(np.arange(9600) == 5, np.nan, 0.1), 48000, subtype="FLOAT")
     status, out, err = called(*words)
     assert status == 0, err
-    assert "1 clips skipped" in out and "left out: 02/3_02_0" in out and "NaN" in out
+    assert "1 clip skipped" in out and "left out: 02/3_02_0" in out and "NaN" in out
     names = {path.name for path in (tmp_path / "out" / "digit").iterdir()}
     assert len(names) == 89 and "AlexNet_3_02_0.hdf5" not in names
     for text in (tmp_path / "out").glob("*.txt"):

@@ -26,7 +26,7 @@ HELD = {
         {"kind": "band", "name": "0 to 300 Hz", "relevance": 0.1, "area": 0.2, "difference": -0.1, "speakers": 7,
          "p_holm": None},
     ],
-    "summary_note": "1 of 2 regions have no test",
+    "summary_note": "1 of 2 regions has no test",
     "skipped": 3,
     "folder": "runs/x/explain/lrp-epsilon_plus-predicted",
 }  # fmt: skip
@@ -60,7 +60,7 @@ def test_a_person_reads_sentences_and_a_machine_json(asked):
         "S",
         "40 %",
         "0.02",
-        "1 of 2 regions have no test.",
+        "1 of 2 regions has no test.",
         "3 clips could not be explained: skipped.csv says why",
         "a: it hears “yes” (80 %)",
         "b: it hears “yes” (60 %, it was “no”)",

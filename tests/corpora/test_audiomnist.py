@@ -79,10 +79,10 @@ def test_faults(tree: Path, tmp_path: Path) -> None:
     (tmp_path / audiomnist.META).write_text('{"26": {"gender": "female", "age": 26}}', encoding="utf-8")
     corpus = audiomnist.read(tmp_path)
     assert corpus.clips[0].labels["gender"] == "" and any(
-        "says nothing of 1 speakers (02)" in n for n in corpus.notes
+        "says nothing of 1 speaker (02)" in n for n in corpus.notes
     )
     (tmp_path / audiomnist.META).write_text('{"²": {"age": 26}}', encoding="utf-8")
-    assert any("says nothing of 1 speakers (02)" in note for note in audiomnist.read(tmp_path).notes)
+    assert any("says nothing of 1 speaker (02)" in note for note in audiomnist.read(tmp_path).notes)
     for bad, message in (("[]", "not AudioMNIST's metadata"), ("{", "not JSON")):
         (tmp_path / audiomnist.META).write_text(bad, encoding="utf-8")
         with pytest.raises(HeschlError, match=message):

@@ -169,7 +169,7 @@ def test_unknown_speakers() -> None:
     found = split.fractions(parts, seed=0)
     assert set(found.groups.values()) == {f"f{i}" for i in range(5)}  # the parts of a recording stay together
     some = corpus_of(["a", "a", "", "b", "c", "d"])
-    assert any("1 clips have no speaker" in note for note in split.fractions(some, seed=0).notes)
+    assert any("1 clip has no speaker" in note for note in split.fractions(some, seed=0).notes)
     with pytest.raises(HeschlError, match=r"no label 'speakr' \(did you mean speaker"):
         split.fractions(some, seed=0, group="speakr")
     assert split.fractions(some, seed=0, group="clip").by == "clip"

@@ -92,7 +92,7 @@ def test_too_few_speakers_are_refused_in_a_sentence():
     assert all(row["p"] is None and row["p_holm"] is None for row in rows) and "too few" in sentence
     clips = [*_clips(8, 0.5), ("v0", [Region("phone", "zh", 0.9, 0.1)])]
     rows, sentence = summarise(clips)
-    assert "1 of 4 regions have no test" in sentence
+    assert "1 of 4 regions has no test" in sentence
     assert [row["name"] for row in rows if row["p"] is None] == ["zh"]
 
 

@@ -101,7 +101,9 @@ def read(
     usual = [name for name in LABEL_TABLES if kind != "csv" or folder / name != table]
     beside = _aligned_csv.labels_by_file(folder, labels, usual)
     if kind == "csv" and beside and (absent := len(beside.keys() - sources.keys())):
-        notes.append(f"{absent} of {len(beside)} recordings have no phone times: left out.")
+        notes.append(
+            f"{absent} of {len(beside)} recordings {'has' if absent == 1 else 'have'} no phone times: left out."
+        )
     clips, skipped = [], []
     for (name, path), info in zip(paths.items(), headers(list(paths.values()))):
         try:

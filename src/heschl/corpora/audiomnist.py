@@ -99,10 +99,12 @@ def read(root: Path) -> Corpus:
         )
     there = {clip.labels["speaker"] for clip in clips}
     if missing := [speaker for speaker in SPEAKERS if speaker not in there]:
-        notes.append(f"{len(missing)} of the 60 speakers have no recordings: {listed(missing)}")
+        notes.append(
+            f"{len(missing)} of the 60 speakers {'has' if len(missing) == 1 else 'have'} no recordings: {listed(missing)}"
+        )
     if people and (without := sorted(there - set(people))):
         notes.append(
-            f"{META} says nothing of {len(without)} speakers ({listed(without)}): their labels are unknown"
+            f"{META} says nothing of {counted(len(without), 'speaker')} ({listed(without)}): their labels are unknown"
         )
     return Corpus(
         name="audiomnist",

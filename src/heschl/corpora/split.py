@@ -24,7 +24,7 @@ from heschl.corpora.manifest import (
     write_split,
 )
 from heschl.types import Corpus, HeschlError
-from heschl.wording import listed, nearest
+from heschl.wording import counted, listed, nearest
 
 __all__ = [
     "PARTS",
@@ -238,7 +238,8 @@ def audiomnist_folds(
     parts = {clip: part_of[g] for clip, g in groups.items() if g in part_of}
     if len(parts) < len(groups):
         notes.append(
-            f"{len(groups) - len(parts):,} clips of speakers outside the published sets are in no part"
+            counted(len(groups) - len(parts), "clip is", "clips are")
+            + " in no part, of speakers outside the published sets"
         )
     return _made(parts, groups, by, notes, seed, limit)
 
@@ -274,7 +275,9 @@ def _groups(corpus: Corpus, group: str) -> tuple[dict[str, str], str, list[str]]
         note = "split by recording: the same speaker may be in two parts, and intervals are over clips"
         return {clip.id: recording_of(clip) for clip in corpus.clips}, "clip", [note]
     notes = (
-        [f"{lacking:,} clips have no {group}: each recording among them is a group of its own"]
+        [
+            f"{counted(lacking, 'clip has', 'clips have')} no {group}: each recording among them is a group of its own"
+        ]
         if lacking
         else []
     )

@@ -109,9 +109,10 @@ def read(
     notes: tuple[str, ...] = NOTES
     if stated is not None:
         kept = [clip for clip in clips if clip.labels.get(stated)]
+        silent = len(clips) - len(kept)
         notes = (
             *NOTES,
-            f"{len(clips) - len(kept)} of {len(clips)} clips do not state their {stated}: left out.",
+            f"{silent} of {len(clips)} clips {'does not state its' if silent == 1 else 'do not state their'} {stated}: left out.",
         )
         clips = kept
     if not clips:

@@ -144,8 +144,8 @@ def summarise(
         sentence = _too_few(len(speakers), " in all")
     elif few:
         sentence = (
-            f"{few} of {len(rows)} regions have no test: fewer than {LEAST} speakers said them, and then no "
-            "p can lie below 0.05"
+            f"{few} of {len(rows)} regions {'has' if few == 1 else 'have'} no test: fewer than {LEAST} speakers said "
+            f"{'it' if few == 1 else 'them'}, and then no p can lie below 0.05"
         )
     elif blind:
         sentence = f"with {len(speakers)} speakers, {' and '.join(blind)}: explain clips of more speakers"

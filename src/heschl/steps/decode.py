@@ -46,6 +46,7 @@ from heschl.steps.networks import (
 from heschl.tasks.retrieval import Scores, by_group, ranks, retrieval_scores
 from heschl.tasks.triplets import triplet_table, triplet_tests
 from heschl.types import HeschlError, Skipped
+from heschl.wording import counted
 
 PERMUTATIONS = 1000
 
@@ -174,7 +175,9 @@ def _designs(held: Decoded) -> list[str]:
         at.setdefault(clip.labels.get(label, ""), set()).add(clip.labels.get("block", ""))
     lone = sum(len(blocks) == 1 for blocks in at.values())
     if lone and len(set().union(*at.values())) > 1:
-        return [f"{lone} words were heard in one block only: a decoder may know the block, and not the word"]
+        return [
+            f"{counted(lone, 'word was', 'words were')} heard in one block only: a decoder may know the block, and not the word"
+        ]
     return []
 
 

@@ -171,7 +171,11 @@ def _body(held: Decoded, power: Sequence[Powers], notes: list[str]) -> list[tupl
         notes.append("no channel is named as one of eyes, muscles or heart, so that control is left out")
         return []
     if len(chosen) < len(power):
-        notes.append(f"{len(power) - len(chosen)} subjects have no such channel and guess in that control")
+        without = len(power) - len(chosen)
+        notes.append(
+            f"{counted(without, 'subject has', 'subjects have')} no such channel and "
+            f"{'guesses' if without == 1 else 'guess'} in that control"
+        )
     return [(f"{', '.join(sorted(names)[:6])} alone", "linear", linear_scores(held, chosen))]
 
 

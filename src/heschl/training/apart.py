@@ -38,7 +38,7 @@ def kept_apart(corpus: Corpus, split: Split) -> tuple[Split, list[Skipped]]:
     if not lost:
         return dataclasses.replace(split, notes=(*split.notes, *notes)) if notes else split, []
     gone = {one.where for one in lost}
-    note = f"{counted(len(gone), 'trial')} that share samples with a tested or validated one are left out"
+    note = f"{counted(len(gone), 'trial that shares', 'trials that share')} samples with a tested or validated one {'is' if len(gone) == 1 else 'are'} left out"
     apart = dataclasses.replace(
         split,
         train=tuple(one for one in split.train if one not in gone),

@@ -9,6 +9,7 @@ import numpy as np
 from heschl.corpora.sensors import Sensors
 from heschl.features.neural import fit_recordings
 from heschl.types import Clip, HeschlError
+from heschl.wording import counted
 
 UNIT = {"centre": [0.0], "spread": [1.0]}  # of a recording of which the split holds nothing
 
@@ -54,7 +55,8 @@ def scaled(sensors: Sensors, parts: Mapping[str, Sequence[Clip]]) -> tuple[Senso
     notes = []
     if strangers:
         notes.append(
-            f"{len(strangers)} recordings (such as {strangers[0]}) are not in training and are scaled by their own trials, "
+            f"{counted(len(strangers), 'recording is', 'recordings are')} not in training (such as {strangers[0]}), and scaled by "
+            f"{'its' if len(strangers) == 1 else 'their'} own trials, "
             "without labels"
         )
     scales = {

@@ -306,6 +306,12 @@ def test_check_says_what_is_wrong(folder: Path) -> None:
     assert table.first_class(lines) == "word"
 
 
+def test_clips_that_are_all_alike_are_not_told_as_from_one_to_another(folder: Path) -> None:
+    write(folder / "t.csv", "path,word,speaker", "a/1.wav,yes,ann", "a/2.wav,no,bob")
+    text = "\n".join(table.check(folder / "t.csv"))
+    assert "clips of 1.00 s, at 8000 Hz" in text and "speakers: 2, 1 clip each" in text
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("root", "clips", "speakers"),

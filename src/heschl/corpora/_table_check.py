@@ -58,9 +58,11 @@ def _seconds(clip: Clip) -> float:
 def _sound(clips: Sequence[Clip]) -> str:
     seconds = sorted(_seconds(clip) for clip in clips)
     rates = sorted({clip.rate for clip in clips})
+    shortest, longest = f"{seconds[0]:.2f}", f"{seconds[-1]:.2f}"
+    half = f" to {longest} s (half are shorter than {statistics.median(seconds):.2f} s)"
     return (
-        f"sound: {sum(seconds) / 60:.1f} min in all, clips of {seconds[0]:.2f} to {seconds[-1]:.2f} s "
-        f"(half are shorter than {statistics.median(seconds):.2f} s), at {listed(f'{rate:g}' for rate in rates)} Hz"
+        f"sound: {sum(seconds) / 60:.1f} min in all, clips of {shortest}{half if shortest != longest else ' s'}, at "
+        f"{listed(f'{rate:g}' for rate in rates)} Hz"
     )
 
 
@@ -129,7 +131,9 @@ def _speakers(clips: Sequence[Clip]) -> list[str]:
     numbers = sorted(counts.values())
     without = len(clips) - sum(numbers)
     more = f", {counted(without, 'clip')} without" if without else ""
-    return [f"speakers: {len(counts):,}, {numbers[0]} to {numbers[-1]} clips each{more}"]
+    least, most = numbers[0], numbers[-1]
+    each = counted(most, "clip") if least == most else f"{least} to {most} clips"
+    return [f"speakers: {len(counts):,}, {each} each{more}"]
 
 
 def _crossing(clips: Sequence[Clip]) -> list[str]:

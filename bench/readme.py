@@ -142,7 +142,11 @@ def spread(values: list[dict[str, float]]) -> str:
     """87.5 [80.8, 93.3], or the standard deviation over folds where there is no interval."""
     first, middle = (
         values[0],
-        {key: 100 * mean(one[key] for one in values) for key in values[0] if values[0][key] is not None},
+        {  # the same share by two sums is told as one number
+            key: round(100 * mean(one[key] for one in values), 6)
+            for key in values[0]
+            if values[0][key] is not None
+        },
     )
     if "low" in first:
         return f"{middle['value']:.1f} [{middle['low']:.1f}, {middle['high']:.1f}]"

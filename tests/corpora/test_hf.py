@@ -124,6 +124,40 @@ def test_parts_saved_to_disk_and_in_parquet(tiny: Path, tmp_path: Path) -> None:
     assert sum(c.labels["split"] == "train" for c in stored.clips) == 16
 
 
+@pytest.mark.parametrize(
+    "layout",
+    [
+        ("data/train-00000-of-00002", "data/train-00001-of-00002", "data/test-00000-of-00001"),
+        ("default/train/0000", "default/train/0001", "default/test/0000"),
+        ("clean [1]/train.100-00000-of-00001", "clean [1]/train.360-00000-of-00001", "clean [1]/test"),
+    ],
+)
+def test_parts_of_parquet_in_each_layout_of_the_hub(
+    tiny: Path, tmp_path: Path, layout: tuple[str, ...]
+) -> None:
+    table = table_of(tiny)
+    for k, place in enumerate(layout):
+        table.select(range(8 * k, 8 * k + 8)).to_parquet(str(tmp_path / f"{place}.parquet"))
+    corpus = hf.read(tmp_path)
+    assert words(corpus) == words(hf.read(tiny))
+    held = [clip.labels["split"] for clip in corpus.clips]
+    assert (held.count("train"), held.count("test")) == (16, 8)
+    assert [clip.id for clip in corpus.clips][7:9] == ["test/000007", "train/000000"]
+
+
+def test_files_of_parquet_that_are_of_two_tables(tiny: Path, tmp_path: Path) -> None:
+    table = table_of(tiny)
+    table.to_parquet(str(tmp_path / "a.parquet"))
+    table.rename_column("word", "said").to_parquet(str(tmp_path / "b.parquet"))
+    with pytest.raises(
+        HeschlError, match=r"b.parquet and .*a.parquet are not of one table \(said, word in one"
+    ):
+        hf.read(tmp_path)
+    (tmp_path / "b.parquet").write_bytes(b"not a table")
+    with pytest.raises(HeschlError, match=r"b.parquet is not a Parquet file"):
+        hf.read(tmp_path)
+
+
 def test_no_decoder_is_asked_of_any_column_and_no_format_hides_one(tiny: Path, tmp_path: Path) -> None:
     """A translated sound and a picture beside the recording, saved as tensors, with some of the columns shown."""
     datasets = pytest.importorskip("datasets")

@@ -13,9 +13,11 @@ Licence: that of the data set, which its card tells; give it as ``licence``.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,7 +120,7 @@ def _rows(root: Path, audio: str | None) -> Iterator[Row]:
     if (root / "dataset_dict.json").exists() or (root / "state.json").exists():
         yield from _tables(root, _from_disk(root), audio)
     elif parquet := ([root] if root.is_file() else sorted(root.rglob("*.parquet"))):
-        yield from _tables(root, _from_parquet(parquet), audio)
+        yield from _tables(root, _from_parquet(root, parquet), audio)
     else:
         yield from _audiofolder(root)
 
@@ -146,15 +148,19 @@ def _from_disk(root: Path) -> dict[str, Any]:
     return dict(held) if isinstance(held, dict) else {"": held}
 
 
-def _from_parquet(files: Sequence[Path]) -> dict[str, Any]:
-    """Part -> its table; files are called after their part, as on the hub (train-00000-of-00002.parquet)."""
-    datasets, parts = _datasets(), dict[str, list[str]]()
+def _from_parquet(root: Path, files: Sequence[Path]) -> dict[str, Any]:
+    """Part -> its table."""
+    datasets, parts = _datasets(), dict[str, list[Path]]()
     for path in files:
-        parts.setdefault(part_of(path.stem.split("-")[0]), []).append(str(path))
+        parts.setdefault(_part_of_file(root, path), []).append(path)
+    for own in parts.values():
+        _refuse_unlike(own)
     kept, before = str(cache_folder() / "hf" / "tables"), datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        return {part: datasets.Dataset.from_parquet(own, cache_dir=kept) for part, own in parts.items()}
+        # to `datasets` each name is a pattern
+        named = {part: [glob.escape(str(path)) for path in own] for part, own in parts.items()}
+        return {part: datasets.Dataset.from_parquet(own, cache_dir=kept) for part, own in named.items()}
     except Exception as error:
         raise HeschlError(
             f"{files[0]} is not a Parquet file that can be read ({str(error).splitlines()[0][:80]})"
@@ -162,6 +168,34 @@ def _from_parquet(files: Sequence[Path]) -> dict[str, Any]:
     finally:
         if not before:
             datasets.enable_progress_bars()
+
+
+def _part_of_file(root: Path, path: Path) -> str:
+    """The part that a Parquet file is called after, or a folder it lies in, as on the hub; else "".
+
+    train-00000-of-00002.parquet, train.clean.100-00000-of-00001.parquet, train/0000.parquet
+    """
+    folders = path.relative_to(root).parts[-2::-1]
+    return next(filter(None, map(part_of, (re.split(r"[-._ 0-9]", path.stem)[0], *folders))), "")
+
+
+def _refuse_unlike(files: Sequence[Path]) -> None:
+    """Refuses files of one part that have not the same columns, or no table at all."""
+    from pyarrow.parquet import read_schema
+
+    columns: list[set[str]] = []
+    for path in files:
+        try:
+            columns.append(set(read_schema(path).names))
+        except (OSError, ValueError) as error:
+            raise HeschlError(
+                f"{path} is not a Parquet file that can be read ({str(error).splitlines()[0][:80]}): copy it again"
+            ) from None
+        if lone := columns[-1] ^ columns[0]:
+            raise HeschlError(
+                f"{path} and {files[0]} are not of one table ({listed(sorted(lone))} in one alone): name the folder or "
+                "file of one"
+            )
 
 
 def part_of(name: str) -> str:

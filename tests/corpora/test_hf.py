@@ -88,10 +88,18 @@ def test_lines_of_json_and_what_they_miss(tmp_path: Path) -> None:
     for name in ("a.wav", "b.wav"):
         soundfile.write(tmp_path / name, np.zeros(160), 16000)
     lines = [{"file_name": "a.wav", "age": 31, "word": "yes"}, {"file_name": "gone.wav", "word": "no"}]
+    lines[0]["times"] = [0.1, 0.2]
     (tmp_path / "metadata.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     corpus = hf.read(tmp_path)
     assert [dict(clip.labels) for clip in corpus.clips] == [{"age": "31", "word": "yes"}]
     assert {one.where for one in corpus.skipped} == {"b", "gone"}
+    assert "were left out: times" in corpus.notes[1]
+    lines = [lines[0], {**lines[0], "word": "no"}]  # the last row would win
+    (tmp_path / "metadata.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    with pytest.raises(
+        HeschlError, match=r"metadata.jsonl, row 2: a.wav is listed before, with other labels"
+    ):
+        hf.read(tmp_path)
     (tmp_path / "metadata.jsonl").write_text('{"word": "yes"}')
     with pytest.raises(HeschlError, match="no file_name"):
         hf.read(tmp_path)

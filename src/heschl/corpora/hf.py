@@ -294,18 +294,33 @@ def _cached(data: bytes) -> Path | str:
 # --- folders of recordings ---------------------------------------------------------------------------------
 
 
+class _Told(NamedTuple):
+    """What a table says of a recording: labels, and the names of columns that are none."""
+
+    labels: dict[str, str]
+    left_out: tuple[str, ...]
+
+
 def _audiofolder(root: Path) -> Iterator[Row]:
     parts = {entry.name: part_of(entry.name) for entry in _headers.entries(root) if entry.is_dir()}
     named = {name: part for name, part in parts.items() if part}
     tables = sorted(path for name in METADATA for path in root.rglob(name))
-    listed = {path: (own, table) for table in tables for path, own in _metadata(table)}
-    for path in sorted({*listed, *(p for p in root.rglob("*") if _headers.looks_like_audio(p.name))}):
+    known: dict[Path, _Told] = {}
+    for table in tables:
+        for line, (path, told) in enumerate(_metadata(table), 1):
+            if known.setdefault(path, told) != told:
+                raise HeschlError(
+                    f"{table}, row {line}: {path.name} is listed before, with other labels: keep one of the rows"
+                )
+    for path in sorted({*known, *(p for p in root.rglob("*") if _headers.looks_like_audio(p.name))}):
         inside = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
         part = named.get(inside.parts[0], "") if len(inside.parts) > 1 else ""
         labels: dict[str, str] = {}
+        left_out: tuple[str, ...] = ()
         signal: Path | str = path
-        if path in listed:
-            labels = dict(listed[path][0])
+        if path in known:
+            told = known[path]
+            labels, left_out = dict(told.labels), told.left_out
         elif tables:
             signal = f"it is not in {tables[0]}: add a line, or remove it"
         else:
@@ -313,11 +328,11 @@ def _audiofolder(root: Path) -> Iterator[Row]:
             labels = {"label": "/".join(classes)} if classes else {}
         if part:
             labels["split"] = part
-        yield Row(signal, _headers.without_suffix(inside.as_posix()), labels)
+        yield Row(signal, _headers.without_suffix(inside.as_posix()), labels, left_out)
 
 
-def _metadata(table: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """The recordings that a table lists, with their labels."""
+def _metadata(table: Path) -> Iterator[tuple[Path, _Told]]:
+    """The recordings that a table lists, row by row."""
     if table.suffix == ".csv":
         rows = read_csv(table)
     else:
@@ -329,12 +344,9 @@ def _metadata(table: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     for line, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not row.get("file_name"):
             raise HeschlError(f"{table}, row {line} has no file_name: write the recording's path there")
-        own = {
-            key: _text(value)
-            for key, value in row.items()
-            if key != "file_name" and not isinstance(value, list | dict)
-        }
-        yield table.parent / str(row["file_name"]), own
+        left_out = tuple(key for key, value in row.items() if isinstance(value, list | dict))
+        own = {key: _text(value) for key, value in row.items() if key not in ("file_name", *left_out)}
+        yield table.parent / str(row["file_name"]), _Told(own, left_out)
 
 
 def write_tiny(root: Path, seed: int = 0) -> None:

@@ -176,15 +176,15 @@ def candidates(counts: Sequence[int]) -> list[str]:
     lines = [
         f"Retrieval of {TRIALS:,} trials by {DIM} numbers, 200 permutations, scored 64 trials at a time.",
         "",
-        "| candidates | top-10 | all scores at once, MiB | embeddings, MiB | memory added while scoring, MiB |",
-        "|---:|---:|---:|---:|---:|",
+        "| candidates | top-10 | chance | all scores at once, MiB | embeddings, MiB | memory added while scoring, MiB |",
+        "|---:|---:|---:|---:|---:|---:|",
     ]
     for count in counts:
         command = [sys.executable, __file__, "--ranked", str(TRIALS), str(count)]
         found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         whole, held = TRIALS * count * 4 / 2**20, (TRIALS + count) * DIM * 4 / 2**20
         lines.append(
-            f"| {count:,} | {100 * found['top_10']:.1f} % | {whole:.0f} | {held:.0f} | {found['added'] / 2**20:.0f} |"
+            f"| {count:,} | {100 * found['top_10']:.1f} % | {1000 / count:g} % | {whole:.0f} | {held:.0f} | {found['added'] / 2**20:.0f} |"
         )
     return lines
 

@@ -40,7 +40,8 @@ def crossval(
     recipe: as for training; its split must be one of folds (``kfold``, ``leave_one_out``, ``audiomnist_folds``).
     train: `heschl.training.fit.train`.
     runs: folder of the runs; the result is written to RUNS/crossval-NAME/ (folds.csv, scores.json).
-    workers: processes on this machine. dask: address of a dask scheduler, which then does the work.
+    workers: processes on this machine. dask: address of a dask scheduler, which then does the work, or a
+        YAML file of jobs for a queue (`heschl.steps.workers.backend`).
     progress: told after each fold how many are done, of how many.
 
     Returns

@@ -43,7 +43,7 @@ def predict(
 
     Parameters
     ----------
-    run: a run folder, or weights in its ``checkpoints``.
+    run: a run folder, the name of a model that comes along, or weights in a run's ``checkpoints``.
     files: recordings, and folders, which are searched through; or one of them.
     hop: seconds from one window of a long recording to the next; by default half a window.
     textgrids: for networks over frames, a folder for one Praat TextGrid a recording.

@@ -271,7 +271,7 @@ class Explanation:
     ----------
     clip: the clip's id.
     target: the class that is explained, by its label.
-    method: how ("lrp:epsilon_plus", "occlusion:time", ...).
+    method: how ("lrp:epsilon_plus", "occlusion_time", ...).
     relevance: the shape of x: for the target above zero, against it below.
     x: the network's input, without the batch axis; time on the axis that the network says (last, mostly).
     rate: steps of x's time axis per second, Hz.

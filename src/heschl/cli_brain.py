@@ -33,7 +33,10 @@ def place(
         ),
     ] = None,
     areas: Annotated[
-        Path | None, typer.Option("--areas", help="A YAML table of areas like the shipped one.")
+        Path | None,
+        typer.Option(
+            "--areas", help="A YAML table of areas like the shipped one; by default what the recipe names."
+        ),
     ] = None,
     noise: Annotated[
         float | None,

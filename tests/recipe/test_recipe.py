@@ -82,6 +82,7 @@ def test_a_recipe_and_its_defaults() -> None:
         ({"augment.3.p": 2}, ["augment.3.p", "0 entries"]),
         ({"feature": None}, ["feature"]),
         ({"clip.long": "middle"}, ["clip.long", "centre"]),
+        ({"brain.area": "mine.yaml"}, ["brain.area", "areas"]),
     ],
 )
 def test_what_is_wrong_is_named_with_its_mend(overrides: dict[str, Any], words: list[str]) -> None:

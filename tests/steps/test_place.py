@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from heschl.brain.inverse import estimate, inverse_operator
 from heschl.brain.patch import patch
 from heschl.brain.place import place
 from heschl.files import read_audio, read_json, write_text, write_wav
+from heschl.recipe.plain import read_yaml, write_yaml
 from heschl.run import Run
 from heschl.steps.networks import open_network
 from heschl.steps.place import place_run
@@ -264,6 +266,15 @@ def test_slips_are_told_before_anything_is_heard(run: Run, tmp_path: Path) -> No
         with pytest.raises(HeschlError, match=words):
             place_run(run, **given)
     assert not (run.folder / "place" / "none").exists()
+
+
+@pytest.mark.slow
+def test_the_recipe_says_where_layers_lie_where_nobody_says_otherwise(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path / run.name)
+    recipe = read_yaml(run.folder / "recipe.yaml")
+    write_yaml(tmp_path / run.name / "recipe.yaml", {**recipe, "brain": {"areas": "my-areas.yaml"}})
+    with pytest.raises(HeschlError, match=r"my-areas\.yaml is not there"):
+        place_run(tmp_path / run.name)
 
 
 @pytest.mark.slow

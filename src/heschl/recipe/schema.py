@@ -244,6 +244,15 @@ class Machine(_Section):
     )
 
 
+class Brain(_Section):
+    """Where the layers lie, if nobody says otherwise. Never part of the run's name."""
+
+    areas: str | dict[str, str | list[str]] | None = Field(
+        default=None,
+        description="a table of areas like the shipped one, or {layer: area}; null: the shipped table",
+    )
+
+
 class Recipe(_Section):
     """A whole recipe. See `load`."""
 
@@ -267,9 +276,7 @@ class Recipe(_Section):
     task: Part = Field(description="target, loss and scores")
     train: Train = Field(description="how the network is trained")
     explain: list[Part] = Field(default_factory=list, description="what `heschl explain` does by default")
-    brain: dict[str, Any] = Field(
-        default_factory=dict, description="what `heschl place` and `align` do by default"
-    )
+    brain: Brain = Field(default=Brain(), description="what `heschl place` does by default")
     machine: Machine = Field(default=Machine(), description="where it runs; never part of the run's name")
 
     _folder: Path | None = PrivateAttr(None)

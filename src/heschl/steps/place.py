@@ -72,7 +72,7 @@ def place_run(
     clips: at most so many of the part, evenly over speakers; or ids of the corpus, clips, and recordings of any kind.
     show: id of the clip that is drawn; None is the surest right one of the first.
     sensors: one or several of `heschl.brain.forward.leadfield`'s.
-    areas: a table, see `heschl.brain.areas.assign`.
+    areas: a table, see `heschl.brain.areas.assign`; None is the recipe's (`brain.areas`), else the shipped one.
     noise: signal-to-noise ratio of one trial, decibels; then 100 trials are simulated and their mean is drawn, and an
         inverse (dSPM) is told with what it can tell apart.
     film: also write film.gif. svg: also write each picture as SVG.
@@ -105,6 +105,7 @@ def place_run(
     weights = run.weights_id
     network = open_network(run)
     check_placeable(network)
+    areas = run.recipe.brain.areas if areas is None else areas
     if not isinstance(areas, dict):
         assign(list(network.model.areas), areas)  # type: ignore[arg-type]
     picked, named = _picked(run, clips, part, seed)

@@ -2,7 +2,8 @@
 # # Thirty words, and three areas
 #
 # The network of Grinwald (2018) hears a spectrogram through one convolution and two recurrent layers, which its author
-# named after three areas: the superior temporal gyrus (STG), the temporal pole (TP) and the inferior frontal gyrus (IFG).
+# named after three areas: the superior temporal gyrus (STG), TP, which he does not spell out and is taken for the temporal
+# pole here, and the inferior frontal gyrus (IFG).
 # The names are an idea, not a measurement. Here it learns thirty words of the synthetic speech that comes with heschl; on
 # Speech Commands the same story is the recipe `words-crnn`.
 

@@ -50,7 +50,10 @@ def main() -> None:
     }
     with replacing(given.out) as temporary:
         save_file(weights, str(temporary))
-    count = sum(value.numel() for name, value in weights.items() if "running_" not in name)
+    counters = ("running_", "num_batches_tracked")  # of batch norm: kept with the weights, and none of them
+    count = sum(
+        value.numel() for name, value in weights.items() if not any(part in name for part in counters)
+    )
     recipe = run.recipe
     card = CARD.format(
         name=given.out.stem,

@@ -2,7 +2,7 @@
 
     python bench/all.py            (make bench)
 
-What needs real recordings, or runs, is apart: bench/real.py, bench/auditory.py, bench/faithful.py and bench/listening.py say how.
+What needs real recordings, runs, or hours, is apart: each of those scripts says how.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ BENCHES = {
     "9-nulls.md": ["nulls.py"],
     "10-superlet.md": ["superlet.py", "--threads", "2"],
     "11-export.md": ["export.py"],
+    "12-place.md": ["place.py"],
     "15-cluster.md": ["cluster.py"],
     "16-streaming.md": ["streaming.py", "--threads", "2"],
     "21-precision.md": ["precision.py", "--threads", "2"],

@@ -46,7 +46,7 @@ def export(
 
     Returns
     -------
-    "file", "bytes", and what was measured of it ("largest difference" to torch on "clips").
+    "file", "bytes", and what was measured of it ("largest_difference" from torch on "clips").
 
     Raises
     ------

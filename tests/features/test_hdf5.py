@@ -131,3 +131,15 @@ def test_damaged_and_foreign_files_are_refused_by_name(tmp_path):
         file["label"] = np.zeros((1, 2), dtype=int)
     with pytest.raises(HeschlError, match=r"\(1, 1, 228, 230\)"):
         read_datum(path)
+    shape = (1, 1, 227, 227)
+    for data, label, says in (
+        (np.zeros(shape), [[7.5, 1]], "`label` must be"),
+        (np.zeros(shape), [[np.nan, 1]], "`label` must be"),
+        (np.zeros(shape, complex), [[7, 1]], "type complex128, no real numbers"),
+        (np.full(shape, b"a"), [[7, 1]], "no real numbers"),
+    ):
+        path = tmp_path / "AlexNet_7_01_12.hdf5"
+        with h5py.File(path, "w") as file:
+            file["data"], file["label"] = data, label
+        with pytest.raises(HeschlError, match=says):
+            read_datum(path)

@@ -98,14 +98,16 @@ def read_datum(path: Path | str) -> Datum:
             data, label = np.asarray(file["data"][()]), np.asarray(file["label"][()]).reshape(-1)
     except FileNotFoundError:
         raise HeschlError(f"{path} is not there: check the path, or the list that names it") from None
-    except (OSError, KeyError, TypeError, AttributeError):
+    except (OSError, KeyError, TypeError, AttributeError, ValueError):
         raise HeschlError(f"{path} is not an HDF5 file with `data` and `label`: write it again") from None
     network: Network = "AlexNet" if named[1] == "AlexNet" else "AudioNet"
     if data.shape != SHAPES[network]:
         raise HeschlError(
             f"{path}: `data` has shape {data.shape} and {network} stores {SHAPES[network]}: write it again"
         )
-    if label.shape != (2,) or label[1] not in (0, 1):
+    if data.dtype.kind not in "iuf":
+        raise HeschlError(f"{path}: `data` are of type {data.dtype}, no real numbers: write it again")
+    if label.shape != (2,) or label.dtype.kind not in "iuf" or label[0] % 1 or label[1] not in (0, 1):
         raise HeschlError(
             f"{path}: `label` must be (1, 2), digit and gender (0 or 1), and is {label.tolist()}"
         )

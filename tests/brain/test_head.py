@@ -196,6 +196,47 @@ def test_meg_of_a_sphere_by_our_own_sarvas_and_meg_of_the_template_beside_it(hea
     assert 0.85 < np.median(ratio) < 1.15
 
 
+def shells(place: np.ndarray, at: np.ndarray, layers: list[dict], degrees: int = 120) -> np.ndarray:
+    """Potential on the outermost of concentric shells, (n, 3) volts a metre and ampere of a dipole along each axis: the series
+    in Legendre polynomials, of which each degree's two powers of r meet the conditions at every boundary."""
+    outer = layers[-1]["rad"]
+    b, n = np.linalg.norm(place) / outer, np.arange(1, degrees + 1)[:, None]
+    factors = []
+    for k in range(1, degrees + 1):
+        # unknown: of r^k in each shell, of r^-(k+1) in each but the first, where the source alone has it, with 1
+        matrix = np.zeros((2 * len(layers) - 1, 2 * len(layers)))
+        for j, layer in enumerate(layers[:-1]):
+            r = layer["rad"] / outer
+            for shell, sign in ((j, 1), (j + 1, -1)):  # potential and current are the same on both sides
+                both = slice(2 * shell, 2 * shell + 2)
+                matrix[2 * j, both] = sign * r**k, sign * r ** -(k + 1)
+                sigma = sign * layers[shell]["sigma"]
+                matrix[2 * j + 1, both] = sigma * k * r ** (k - 1), -sigma * (k + 1) * r ** -(k + 2)
+        matrix[-1, -2:] = k, -(k + 1)  # nothing leaves the head
+        factors.append(np.linalg.solve(np.delete(matrix, 1, 1), -matrix[:, 1])[-2:].sum())
+    to, up = at / np.linalg.norm(at, axis=1, keepdims=True), place / np.linalg.norm(place)
+    x = to @ up
+    legendre = [np.polynomial.Legendre.basis(k) for k in range(1, degrees + 1)]
+    weights = np.array(factors)[:, None] * b ** (n - 1) / (4 * np.pi * layers[0]["sigma"] * outer**2)
+    radial = (weights * n * np.array([p(x) for p in legendre])).sum(0)
+    tangential = (weights * np.array([p.deriv()(x) for p in legendre])).sum(0)
+    return radial[:, None] * up + tangential[:, None] * (to - x[:, None] * up)
+
+
+def test_eeg_of_a_sphere_by_the_series_of_its_four_shells(head: Anatomy) -> None:
+    info, there = sensors_info("biosemi64"), sphere(head)
+    to_head = np.linalg.inv(head.trans["trans"])
+    sources = head.sources @ to_head[:3, :3].T + to_head[:3, 3] - there["r0"]
+    electrodes = np.array([channel["loc"][:3] for channel in info["chs"]]) - there["r0"]
+    assert np.ptp(np.linalg.norm(electrodes, axis=1)) > 0.02  # they are not on it, and must be brought there
+    gain = leadfield("biosemi64", conductor="sphere", orientation="free")
+    held = np.flatnonzero(np.isfinite(gain).all((0, 2)))
+    for source in np.random.default_rng(0).choice(held, 40, replace=False):
+        expected = shells(sources[source], electrodes, there["layers"])
+        error = np.linalg.norm(gain[:, source] - expected) / np.linalg.norm(expected)
+        assert error < 0.01
+
+
 def alike(one: np.ndarray, two: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Correlation over sensors and ratio of size, for each source."""
     one, two = one - one.mean(0), two - two.mean(0)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 NEAREST = 0.015  # m: a map's place must lie so near to a source
 _BLOCK = 2**27  # bytes of a product at once
-_MODEL = 2  # raise it when lead fields change
+_EEG = 2  # FIFFV_EEG_CH
+_MODEL = 3  # raise it when lead fields change
 
 Conductor = Literal["bem", "sphere"]
 
@@ -46,7 +47,7 @@ def leadfield(
     sensors: name of an MNE montage (EEG), "neuromag", "ctf151" or "ctf275" (MEG), an `mne.Info`, or a .fif file.
     anatomy: whose head; None is the template.
     orientation: "normal" has each source point out of the cortex; "free" gives its x, y and z in the head's frame.
-    conductor: "bem", or "sphere", which loses the sources outside it and says which.
+    conductor: "bem", or "sphere", onto which electrodes are moved, and which loses the sources outside it and says so.
     head_position: of canonical MEG arrays, shift of the helmet in the head's frame, metres.
     reference: of EEG: None against infinity, "average", or names of channels whose mean is taken off.
 
@@ -275,7 +276,8 @@ def _forward(info: Any, anatomy: Anatomy, conductor: Conductor) -> Any:
     with quiet():
         if conductor == "sphere":
             src, trans = _in_head(anatomy)
-            return mne.make_forward_solution(info, trans, src, sphere(anatomy), meg=meg, eeg=eeg, n_jobs=1)
+            ball = sphere(anatomy)
+            return mne.make_forward_solution(_on(ball, info), trans, src, ball, meg=meg, eeg=eeg, n_jobs=1)
         bem = mne.read_bem_solution(anatomy.bem)
         if eeg and len(bem["surfs"]) < 3:
             raise HeschlError(
@@ -295,6 +297,19 @@ def _in_head(anatomy: Anatomy) -> tuple[Any, Any]:
         one["rr"] = one["rr"] @ back[:3, :3].T + back[:3, 3]
         one["nn"] = one["nn"] @ back[:3, :3].T
     return src, mne.Transform("head", "mri", np.eye(4))
+
+
+def _on(ball: Any, info: Any) -> Any:
+    """The info with its electrodes moved straight onto the outermost shell. They lie up to 14 mm off the sphere that stands
+    for their head, and mne (1.13) asks its formula, which holds on that shell alone, wherever they are."""
+    info = info.copy()
+    for channel in info["chs"]:
+        for part in (slice(0, 3), slice(3, 6)):  # the electrode, and its own reference where it has one
+            place = channel["loc"][part]
+            if int(channel["kind"]) == _EEG and np.isfinite(place).all() and place.any():
+                away = place - ball["r0"]
+                channel["loc"][part] = ball["r0"] + away * (ball.radius / np.linalg.norm(away))
+    return info
 
 
 def sphere(anatomy: Anatomy) -> Any:

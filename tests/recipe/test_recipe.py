@@ -83,6 +83,7 @@ def test_a_recipe_and_its_defaults() -> None:
         ({"feature": None}, ["feature"]),
         ({"clip.long": "middle"}, ["clip.long", "centre"]),
         ({"brain.area": "mine.yaml"}, ["brain.area", "areas"]),
+        ({"corpus.speech": "loudness"}, ["choose among Wav2Vec2Speech, energy"]),
     ],
 )
 def test_what_is_wrong_is_named_with_its_mend(overrides: dict[str, Any], words: list[str]) -> None:

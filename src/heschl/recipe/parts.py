@@ -116,6 +116,8 @@ def _known(kind: str, use: str) -> list[str]:
     package = _module(home, kind)
     if package is None:
         return []
+    if kind == "speech":  # what else is in its file is no detector
+        return ["energy", "Wav2Vec2Speech"]
     if not hasattr(package, "__path__"):
         return [
             name for name, item in vars(package).items() if _own(item, package) and inspect.isfunction(item)

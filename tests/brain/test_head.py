@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import heschl
-from heschl.brain import forward
+from heschl.brain import coregister, forward
 from heschl.brain import patch as patches
 from heschl.brain.anatomy import Anatomy, template
 from heschl.brain.areas import Area, read_areas
@@ -262,10 +263,16 @@ def test_a_sphere_says_what_it_drops_and_loses_nothing_in_silence(head: Anatomy)
     values = np.zeros((5124, 1))
     values[lost[0]] = 1e-9
     one = BrainMap(values, head.positions, np.zeros(1), "A m", "MNI305")
-    with pytest.raises(HeschlError, match="outside the sphere"), warnings.catch_warnings():
+    with pytest.raises(HeschlError, match="outside the conductor"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         project(one, "biosemi64", conductor="sphere")
     assert np.isfinite(project(one, "biosemi64").data).all()
+    few = mne.pick_info(sensors_info("biosemi64"), range(3))
+    wide = head.src.copy()
+    for part in wide:
+        part["rr"] = part["rr"] * 1.12
+    with pytest.warns(UserWarning, match="the BEM's inner skull holds [0-9]+ of 5124 sources"):
+        leadfield(few, replace(head, src=wide, key="wide"))
 
 
 # --- lead fields ---------------------------------------------------------------------------------------
@@ -339,8 +346,45 @@ def test_sensors_that_are_not_there() -> None:
         helmet["dev_head_t"] = None
     with pytest.raises(HeschlError, match="dev_head_t"):
         leadfield(helmet)
+    with pytest.raises(
+        HeschlError, match="do not fit the head .* inside the scalp surface.*: mend head_position"
+    ):
+        leadfield("neuromag", head_position=(0, 0, -0.02))
     with pytest.raises(HeschlError, match="no EEG or MEG"):
         leadfield(mne.create_info(["a"], 100.0, "misc"))
+
+
+@pytest.mark.parametrize("size", [0.92, 1.07])
+def test_the_size_and_place_of_a_simulated_head_are_found_again(
+    head: Anatomy, size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Points of the template's own scalp, larger or smaller, in the frame of its fiducials; then the same in millimetres."""
+    monkeypatch.setattr(coregister, "scaled_template", lambda size, trans: replace(head, trans=trans))
+    folder = head.subjects_dir / "fsaverage" / "bem"
+    fiducials, _ = mne.io.read_fiducials(folder / "fsaverage-fiducials.fif")
+    scalp = mne.read_bem_surfaces(folder / "fsaverage-head.fif")[0]["rr"]
+    shape = np.random.default_rng(0).permutation(scalp[scalp[:, 2] > 0])[:150]
+
+    def info(unit: float) -> tuple[Any, np.ndarray]:
+        named = {int(one["ident"]): one["r"] * size * unit for one in fiducials}
+        digitised = mne.channels.make_dig_montage(
+            lpa=named[1], nasion=named[2], rpa=named[3], hsp=shape * size * unit, coord_frame="unknown"
+        )
+        there = mne.channels.compute_native_head_t(digitised)
+        made = mne.create_info(["E"], 100.0, "eeg")
+        made.set_montage(
+            mne.channels.montage.transform_to_head(digitised), on_missing="ignore", verbose="error"
+        )
+        return made, np.linalg.inv(there["trans"])
+
+    given, back = info(1.0)
+    fit = coregister.fit_template(given)
+    assert fit.scale == pytest.approx(size, abs=1e-4)
+    assert fit.error < 1e-6 and (fit.points, fit.left_out) == (150, 0)
+    assert np.allclose(fit.anatomy.trans["trans"], back, atol=1e-4)
+    for scaled in (True, False):
+        with pytest.raises(HeschlError, match="of no head in metres"):
+            coregister.fit_template(info(1000.0)[0], scaled=scaled)
 
 
 # --- areas on the head -----------------------------------------------------------------------------------

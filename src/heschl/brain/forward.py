@@ -54,7 +54,7 @@ def leadfield(
     Returns
     -------
     (sensor, source) or, with free orientation, (sensor, source, 3), float64; V per A m for EEG, T per A m for MEG (T/m
-    per A m for planar gradiometers). Sources that a sphere does not hold are NaN. Kept in the cache by content.
+    per A m for planar gradiometers). Sources that the conductor does not hold are NaN. Kept in the cache by content.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def project(
 
     Raises
     ------
-    HeschlError: the map holds no source moments, lies in another space, outside the cortex, or outside the sphere.
+    HeschlError: the map holds no source moments, lies in another space, outside the cortex, or outside the conductor.
     """
     mne = need_mne("projecting")
     anatomy = anatomy or template()
@@ -175,7 +175,8 @@ def gain_product(gain: NDArray[np.float64], values: NDArray[np.float64]) -> NDAr
     lost = active & ~np.isfinite(gain).all(0)
     if lost.any():
         raise HeschlError(
-            f"{int(lost.sum())} active sources lie outside the sphere and would be lost: use conductor='bem'"
+            f"{int(lost.sum())} active sources lie outside the conductor and would be lost: use conductor='bem', and where "
+            "it is used mend the BEM's inner skull or the sources"
         )
     out = np.zeros((len(gain), values.shape[1]))
     if not active.any():
@@ -224,8 +225,9 @@ def _gain(info: Any, anatomy: Anatomy, conductor: Conductor) -> NDArray[np.float
             np.save(file, gain)
     lost = int((~np.isfinite(gain).all((0, 2))).sum())
     if lost:
+        holder = "sphere" if conductor == "sphere" else "BEM's inner skull"
         warnings.warn(
-            f"the sphere holds {gain.shape[1] - lost} of {gain.shape[1]} sources: {lost} lie outside it and are lost",
+            f"the {holder} holds {gain.shape[1] - lost} of {gain.shape[1]} sources: {lost} lie outside it and are lost",
             stacklevel=3,
         )
     return gain
@@ -260,7 +262,13 @@ def forward_solution(
         if path.exists():
             with contextlib.suppress(Exception):  # MNE has no one error for a damaged file: it is made anew
                 return mne.read_forward_solution(path)
-        forward = _forward(info, anatomy, conductor)
+        try:
+            forward = _forward(info, anatomy, conductor)
+        except RuntimeError as error:
+            raise HeschlError(
+                f"the sensors do not fit the head ({str(error).split(', perhaps')[0]}): mend head_position, the info's "
+                "dev_head_t, or the anatomy's trans"
+            ) from None
         with replacing(path) as temporary:
             mne.write_forward_solution(temporary, forward)
     return forward

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _ROUNDS = 200
 _FIDUCIALS = 5.0  # weight of each, a digitised point's being 1
+_LEAST = 10  # points of the head's shape
+_SIZES = (0.5, 1.5)  # of the template: a newborn's head is 0.6 of it
 _FAR = 0.010  # m: points so far off the scalp after a first fit are not of the head's shape
 
 
@@ -52,7 +54,7 @@ def fit_template(info: Any, scaled: bool = True) -> Fit:
 
     Raises
     ------
-    HeschlError: the info has no fiducials or no points of the head.
+    HeschlError: the info has no fiducials or no points of the head, or the template would have to be of no head's size.
     """
     mne = need_mne("coregistration")
     known = {1: "LPA", 2: "nasion", 3: "RPA"}
@@ -61,7 +63,7 @@ def fit_template(info: Any, scaled: bool = True) -> Fit:
     if set(cardinal) != set(known):
         raise HeschlError("the sensors come without nasion and ear points: the head cannot be fitted")
     shape = np.array([point["r"] for point in dig if int(point["kind"]) != 1], dtype=float).reshape(-1, 3)
-    if len(shape) < 10:
+    if len(shape) < _LEAST:
         raise HeschlError(f"{len(shape)} points of the head are digitised: ten at least are needed to fit it")
     head = template()
     with quiet():
@@ -79,6 +81,11 @@ def fit_template(info: Any, scaled: bool = True) -> Fit:
             used = tree.query(_through(way, shape))[0] <= _FAR
         way = _closest(way, shape[used], ends, targets, tree, scaled)
     scale, turn, shift = way
+    if used.sum() < _LEAST or not _SIZES[0] <= 1 / scale <= _SIZES[1]:
+        raise HeschlError(
+            f"the template fits {int(used.sum())} of {len(shape)} points when it is {1 / scale:.3g} times as large: these "
+            "are of no head in metres; mend the digitised points or the fiducials"
+        )
     error = float(np.sqrt(np.square(tree.query(_through(way, shape[used]))[0]).mean()))
     # q = scale turn p + shift leads to the template; in a template 1 / scale as large, nobody is stretched
     rigid = np.eye(4)

@@ -157,9 +157,16 @@ def test_bad_options(tmp_path: Path) -> None:
         {"blocks": 40, "voices": 40},
         {"response": "felt"},
         {"subjects": 0},
+        {"seed": -1},
+        {"snr": float("inf")},
     ):
         with pytest.raises(HeschlError):
             sim.simulate(tmp_path / "x", **options)  # type: ignore[arg-type]
+    with pytest.raises(HeschlError, match="seed is -1"):
+        sim.read(seed=-1)
+    (tmp_path / "truth.json").write_text('{"options": {"response": "induced", "snr": "loud"}}')
+    with pytest.raises(HeschlError, match="does not tell how these were simulated"):
+        sim.read(tmp_path)
     (tmp_path / "truth.json").write_text(
         '{"options": {"response": "induced", "snr": 0, "seed": 0}, "sources": []}'
     )

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -85,6 +86,7 @@ def read(
     ------
     HeschlError: an option out of range, or a folder without this layout.
     """
+    _refuse_seed(seed)
     if root is None:
         options: dict[str, Any] = {
             "words": words,
@@ -101,10 +103,16 @@ def read(
     if not (root / "truth.json").is_file():
         raise HeschlError(f"{root} has no truth.json: it is no folder of simulated listeners")
     truth = read_json(root / "truth.json")
-    made = truth["options"]
-    told = f"{made['response']} responses at {made['snr']:g} dB, seed {made['seed']}"
-    if made.get("carrier"):
-        told += f", words heard by the {made['carrier']} source alone"
+    try:
+        made = truth["options"]
+        told = f"{made['response']} responses at {made['snr']:g} dB, seed {made['seed']}"
+        if made.get("carrier"):
+            told += f", words heard by the {made['carrier']} source alone"
+    except (KeyError, TypeError, ValueError):
+        raise HeschlError(
+            f"{root / 'truth.json'} does not tell how these were simulated (options: response, snr, seed): "
+            "simulate them again"
+        ) from None
     clips: list[Clip] = []
     recordings: list[Recording] = []
     skipped: list[Skipped] = []
@@ -131,6 +139,11 @@ def read(
         synthetic=True,
         recordings=tuple(recordings),
     )
+
+
+def _refuse_seed(seed: int) -> None:
+    if seed < 0:
+        raise HeschlError(f"seed is {seed}: give a whole number that is not negative")
 
 
 def _subject(path: Path, told: str) -> tuple[Recording, list[Clip]]:
@@ -227,6 +240,9 @@ def simulate(
     """
     import h5py
 
+    _refuse_seed(seed)
+    if not math.isfinite(snr):
+        raise HeschlError(f"snr is {snr} dB: give a finite number")
     if response not in ("induced", "evoked"):
         raise HeschlError(f"response is '{response}': choose induced or evoked")
     if not 2 <= words <= len(spoken.WORDS) or min(subjects, blocks, voices) < 1:

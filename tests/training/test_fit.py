@@ -229,6 +229,42 @@ def test_a_head_for_other_classes_is_drawn_anew(recipe: Recipe, tmp_path: Path) 
     assert floats and all(torch.equal(run.weights()[name], first.weights()[name]) for name in floats)
 
 
+@pytest.mark.slow
+def test_a_head_for_as_many_other_classes_is_drawn_anew_too(recipe: Recipe, tmp_path: Path) -> None:
+    first = train(recipe(train=short()), runs=tmp_path, quiet=True)
+    save_file(first.weights(), tmp_path / "w.safetensors")  # without a word on classes
+    animals = {"from": "word", "map": {"no": "cat", "yes": "dog", "zero": "cow"}}
+    other = recipe(task={"use": "classify.Classify", "label": "animal"})
+    other["corpus"] = {**other["corpus"], "relabel": {"animal": animals}}
+    head = {name for name, value in first.weights().items() if value.shape[0] == 3 and "fc" in name}
+    plan = short(optimiser={"use": "SGD", "lr": 0.0})
+    sources = (first.folder, first.folder / "checkpoints" / "best.safetensors", tmp_path / "w.safetensors")
+    runs = [
+        train({**other, "train": {**plan, "init": str(one)}}, runs=tmp_path, quiet=True) for one in sources
+    ]
+    assert head and [set(run.origin["init"]["replaced"]) for run in runs] == [head, head, set()]
+    assert runs[0].name == runs[1].name != runs[2].name
+    for name, value in first.weights().items():
+        assert torch.equal(runs[0].weights()[name], value) == (name not in head)
+        assert torch.equal(runs[2].weights()[name], value)
+
+
+def test_outputs_that_are_not_trained_keep_their_classes(recipe: Recipe, tmp_path: Path) -> None:
+    first = train(recipe(train=short()), runs=tmp_path, quiet=True)
+    kept = {"epochs": 0, "init": str(first.folder)}
+    turned = {"use": "classify.Classify", "label": "word", "labels": ["zero", "no", "yes"]}
+    with pytest.raises(HeschlError, match=r"no, yes, zero, .* another order"):
+        train(recipe(train=kept, task=turned), runs=tmp_path, quiet=True)
+    other = recipe(train=kept, task={"use": "classify.Classify", "label": "animal"})
+    animals = {"from": "word", "map": {"no": "cat", "yes": "dog", "zero": "cow"}}
+    other["corpus"] = {**other["corpus"], "relabel": {"animal": animals}}
+    with pytest.raises(HeschlError, match=r"no, yes, zero, .* cat, cow, dog: .* task\.labels"):
+        train(other, runs=tmp_path, quiet=True)
+    assert "task.labels" in next(one.text for one in check_recipe(other) if one.level == "wrong")
+    named = {**other["task"], "labels": ["cat", "dog", "cow"]}
+    assert train({**other, "task": named}, runs=tmp_path, quiet=True).labels == ("cat", "dog", "cow")
+
+
 def test_weights_of_another_network_are_refused(recipe: Recipe, tmp_path: Path) -> None:
     save_file({"some.weight": torch.zeros(3)}, tmp_path / "w.safetensors")
     with pytest.raises(HeschlError, match=r"some\.weight"):

@@ -19,7 +19,7 @@ from heschl.explanation.lrp import lrp
 from heschl.recipe import CorpusPart, Part, Recipe, load
 from heschl.recipe.parts import check_part
 from heschl.recipe.schema import Machine
-from heschl.training.start import describe, put_weights, read_start
+from heschl.training.start import describe, for_classes, put_weights, read_start
 from heschl.training.survey import Survey, survey
 from heschl.types import HeschlError
 from heschl.wording import counted
@@ -55,7 +55,9 @@ def check_recipe(
         made = survey(loaded, strict=strict, progress=progress)
         model = made.model()
         start = read_start(loaded.train.init)
-        taken = [Finding("fact", describe(start, put_weights(model, start)))] if start else []
+        start = for_classes(start, made) if start else None
+        exact = loaded.train.epochs == 0
+        taken = [Finding("fact", describe(start, put_weights(model, start, exact)))] if start else []
     except HeschlError as error:
         return [Finding("wrong", str(error))]
     return [*_facts(made, model), *taken, *_machine(made), *own_parts(made), *_methods(loaded), *_verbs(made)]

@@ -32,7 +32,7 @@ from heschl.training.keeper import Keeper, SafeCheckpoints, write_history
 from heschl.training.learner import Learner, Sums
 from heschl.training.memory import keep_memory
 from heschl.training.progress import Pace, Voice, told
-from heschl.training.start import Start, describe, put_weights, read_start
+from heschl.training.start import Start, describe, for_classes, put_weights, read_start
 from heschl.training.survey import Survey, survey
 from heschl.training.trainer import device_name, hushed, make_trainer, rank, tensorboard
 from heschl.types import Batch, HeschlError
@@ -80,6 +80,7 @@ def train(
     with voice.counting("reading the corpus") as reading:
         made = survey(recipe, strict=strict, progress=reading)
     start = read_start(recipe.train.init)
+    start = for_classes(start, made) if start else None
     heard = "".join(fingerprint(one) for one in (made.corpus, *made.also))
     heard = hashlib.sha256(heard.encode("ascii")).hexdigest()[:16]
     name = run_name(recipe, heard, start.fingerprint if start else "")

@@ -78,13 +78,18 @@ class Survey:
         """The group of a clip that the split keeps apart."""
         return self.split.groups.get(clip.id) or clip.labels.get(self.split.by) or clip.id
 
-    def model(self) -> nn.Module:
-        """A new network, its first weights drawn by the recipe's seed."""
-        fill = {"in_shape": self.in_shape, "n_outputs": len(self.labels)}
+    def model(self, more: int = 0) -> nn.Module:
+        """A new network, its first weights drawn by the recipe's seed. more: classes than the task has."""
+        fill = {"in_shape": self.in_shape, "n_outputs": len(self.labels) + more}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.recipe.seed)
             made: nn.Module = build(self.recipe.model, "model", fill=fill, folder=self.recipe.folder)
         return made
+
+    def head(self) -> frozenset[str]:
+        """Names of the network's weights that its classes decide: those of another shape were there one more."""
+        wider = self.model(more=1).state_dict()
+        return frozenset(n for n, own in self.model().state_dict().items() if own.shape != wider[n].shape)
 
     def augment(self) -> list[Any]:
         """The recipe's augmentations, in order."""

@@ -67,6 +67,27 @@ def test_timit(tmp_path):
     assert (len(wave), rate) == (16000, 16000)
 
 
+def test_timit_tells_its_speakers_from_inside_its_folders_too(tmp_path, monkeypatch):
+    timit_tree(tmp_path)
+    monkeypatch.chdir(tmp_path / "TRAIN" / "DR1")
+    (clip,) = aligned.read(Path()).clips
+    assert clip.id == "FCJF0/SA1" and clip.labels["speaker"] == "FCJF0" and clip.labels["split"] == "train"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.lab", "0 10000000 aa\n"), ("t.csv", "file,start,end,phone\na.wav,0,1,aa\n")]
+)
+def test_label_files_beside_no_recording_do_not_decide_the_format(tmp_path, name, text):
+    tone(tmp_path / "a.wav", 1.0)
+    write(tmp_path / name, text)
+    for other in ("dataset_description.json", "left.TextGrid", "left.phn"):
+        write(tmp_path / other, "{}")
+    assert phones(aligned.read(tmp_path).clips[0]) == [("aa", 0, 1)]
+    (tmp_path / name).unlink()
+    with pytest.raises(HeschlError, match=r"no recording with a \.phn file of its name"):
+        aligned.read(tmp_path)
+
+
 TEXTGRID = """File type = "ooTextFile"
 Object class = "TextGrid"
 

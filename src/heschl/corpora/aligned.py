@@ -16,6 +16,7 @@ Licence and citation: those of the recordings.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -72,7 +73,7 @@ def read(
     limits = _aligned_csv.limits(keep, quality)
     if not root.exists():
         raise HeschlError(f"{root} is not there: check the path of the corpus")
-    kind = format or _found_format(root)
+    kind = format or _found_format(root, columns)
     folder = root.parent if root.is_file() else root
     notes: list[str] = []
     if kind == "csv":
@@ -143,15 +144,21 @@ def _id(folder: Path, path: Path) -> str:
     return PurePosixPath(_aligned_csv.below(folder, path)).with_suffix("").as_posix()
 
 
-def _found_format(root: Path) -> str:
+def _found_format(root: Path, columns: Mapping[str, str] | None) -> str:
     if root.is_file():
         return "csv"
     names = [path.name.lower() for path in root.rglob("*") if path.is_file()]
-    for kind, (suffixes, _) in FORMATS.items():
-        if any(name.endswith(suffixes) for name in names):
+    there = [kind for kind, (suffixes, _) in FORMATS.items() if any(n.endswith(suffixes) for n in names)]
+    there += ["csv"] * any(name.endswith(".csv") for name in names)
+    for kind in there:
+        with contextlib.suppress(HeschlError):  # a .json may hold anything: times lie beside a recording
+            if kind == "csv":
+                _aligned_csv.find(root, columns)
+            else:
+                _label_files(root, kind)
             return kind
-    if any(name.endswith(".csv") for name in names):
-        return "csv"
+    if there:
+        return there[0]  # reading it says what is wrong
     told = ", ".join(suffix for suffixes, _ in FORMATS.values() for suffix in suffixes)
     raise HeschlError(
         f"{root} holds no phone times ({told} or a CSV): check the folder, or name the `format`"
@@ -191,6 +198,7 @@ def _label_files(folder: Path, kind: str) -> tuple[dict[Path, Path], list[str]]:
 
 def _context(path: Path) -> dict[str, str]:
     """Labels from the path and the transcript beside it, where the folder is TIMIT's."""
+    path = path.absolute()  # a corpus may be named from inside TIMIT's folders
     labels = labels_of_context(path, "")
     for suffix in (".TXT", ".txt"):
         if labels and path.with_suffix(suffix).exists():

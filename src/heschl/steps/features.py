@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 
 from heschl.corpora.split import n_folds
+from heschl.features.draws import Draws
 from heschl.features.hdf5 import GENDERS, SHAPES, Datum, write_audiomnist
 from heschl.features.waveform import fit_length, placement
 from heschl.recipe import Recipe, load
@@ -33,7 +34,8 @@ def write_features(
 
     Parameters
     ----------
-    recipe: for AlexNet's or AudioNet's input on a corpus whose clips have digit, speaker, repetition and gender.
+    recipe: for AlexNet's or AudioNet's input on a corpus whose clips have digit, speaker, repetition and gender. Where
+        clip.short is random, as AudioMNIST was prepared, its seed draws each clip's place, once.
     folder: where the task's folder and the lists go.
     workers: processes on this machine. dask: address of a dask scheduler, whose workers then compute; they see the
         recordings under the same paths.
@@ -134,10 +136,9 @@ def _data(
     a clip cannot be read."""
     import joblib
 
-    units = [clips[k : k + UNIT] for k in range(0, len(clips), UNIT)]
     done = 0
     for unit in joblib.Parallel(n_jobs=jobs, return_as="generator")(
-        joblib.delayed(_unit)(recipe, own) for own in units
+        joblib.delayed(_unit)(recipe, clips[k : k + UNIT], k) for k in range(0, len(clips), UNIT)
     ):
         for clip, made in unit:
             if isinstance(made, str):
@@ -148,11 +149,11 @@ def _data(
             progress(done, len(clips))
 
 
-def _unit(recipe: Recipe, clips: list[Clip]) -> list[tuple[str, Datum | str]]:
-    """The inputs of some clips, or why one cannot be read, in whatever process."""
+def _unit(recipe: Recipe, clips: list[Clip], first: int) -> list[tuple[str, Datum | str]]:
+    """The inputs of some clips, numbered from ``first``, or why one cannot be read, in whatever process."""
     made: list[tuple[str, Datum | str]] = []
     feature = build(recipe.feature, "feature", folder=recipe.folder).eval().double()
-    for clip in clips:
+    for place, clip in enumerate(clips, first):
         try:
             wave = torch.from_numpy(read_wave(clip, int(feature.sample_rate), by=recipe.clip.resample))[
                 None
@@ -162,7 +163,10 @@ def _unit(recipe: Recipe, clips: list[Clip]) -> list[tuple[str, Datum | str]]:
             continue
         if recipe.clip.seconds is not None:
             n = round(recipe.clip.seconds * feature.sample_rate)
-            wave, _ = fit_length(wave, torch.tensor([wave.shape[1]]), n, _long(recipe), recipe.clip.short)
+            draws = Draws(recipe.seed, 0, torch.tensor([place]))
+            wave, _ = fit_length(
+                wave, torch.tensor([wave.shape[1]]), n, _long(recipe), recipe.clip.short, draws
+            )
         with torch.inference_mode():
             x = feature(wave)[0]
         network = next(

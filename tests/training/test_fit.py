@@ -562,12 +562,20 @@ def test_a_class_that_is_never_trained_is_refused(recipe: Recipe, words_root: Pa
     (root / "rare").mkdir()
     shutil.copy(root / "yes" / "00000000_nohash_0.wav", root / "rare" / "00000000_nohash_0.wav")
     split = {"use": "leave_one_out", "fold": 0}
-    with pytest.raises(HeschlError, match=r"training part.*rare"):
+    with pytest.raises(HeschlError, match=r"training part.*rare.*corpus\.relabel"):
         train(
             recipe(corpus={"use": "words", "root": str(root)}, split=split),
             runs=tmp_path / "runs",
             quiet=True,
         )
+    # the mend that it names
+    corpus = {"use": "words", "root": str(root), "relabel": {"kept": {"from": "word", "map": {"rare": ""}}}}
+    made = survey(
+        load(recipe(corpus=corpus, split=split, task={"use": "classify.Classify", "label": "kept"}))
+    )
+    assert made.labels == ("no", "yes", "zero") and [one.where for one in made.skipped] == [
+        "rare/00000000_nohash_0"
+    ]
 
 
 # --- further corpora ---------------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ def relabel(corpus: Corpus, labels: Mapping[str, Mapping[str, Any]]) -> Corpus:
     Parameters
     ----------
     labels: new label -> "from" (the column), and if wanted "map" (value -> new value; others stay as they are)
-        and "else" (what all others become).
+        and "else" (what all others become). What becomes "" has no such label, and a task leaves it out.
 
     Raises
     ------

@@ -229,7 +229,7 @@ def _check_classes(made: Survey) -> None:
     named = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
     raise HeschlError(
         f"split: no clip of the training part is of class {named} ({len(missing)} of {len(labels)} classes): "
-        "choose another split or seed, or name the classes to learn in task.labels"
+        "choose another split or seed, or leave those clips out (corpus.relabel, with '' for such a class)"
     )
 
 

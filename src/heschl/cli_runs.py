@@ -122,13 +122,9 @@ def crossval(
     if json:
         give(result)
         return
-    names = {
-        "fold": "fold",
-        "clips": "clips",
-        "n_groups": f"{result['group']}s",
-        "balanced_accuracy": "balanced",
-        "accuracy": "accuracy",
-    }
+    groups = {} if result["group"] == "clip" else {"n_groups": f"{result['group']}s"}
+    scores = {"balanced_accuracy": "balanced", "accuracy": "accuracy"}
+    names = {"fold": "fold", "clips": "clips", **groups, **scores}
     show_table(result["folds"], names)
     for name in ("balanced_accuracy", "accuracy", "macro_f1"):
         sd = result[name]["sd"]
@@ -138,9 +134,10 @@ def crossval(
         say(f"{name.replace('_', ' ')}: {100 * result[name]['mean']:.1f} %{spread}")
     if "pooled" in result:
         together = result["pooled"]
+        over = together["interval_note"] or f"interval over {together['interval_over']}s"
         say(
             f"all folds' answers together: {in_words(together['balanced_accuracy'])} balanced, "
-            f"{together['n']} clips, 95 % interval over {together['interval_over']}s"
+            f"{together['n']} clips, 95 % {over}"
         )
     made_up = " The brains are simulated." if result.get("brains") else " The speech is synthetic."
     say(f"Guessing would reach {100 * result['chance']:.3g} %.{made_up * result['synthetic']}")

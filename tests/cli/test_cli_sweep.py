@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 from typer.testing import CliRunner
 
 from heschl.cli import app
+from heschl.tasks.scores import classification_scores
 
 
 def test_sweep_as_typed(monkeypatch):
@@ -76,6 +78,34 @@ def test_folds_are_told_of_what_they_are(monkeypatch):
     for brains, said in ((True, "The brains are simulated."), (False, "The speech is synthetic.")):
         monkeypatch.setattr(folds, "crossval", lambda *_, brains=brains, **__: {**held, "brains": brains})
         assert said in runner.invoke(app, ["crossval", "x"]).output
+
+
+def test_folds_without_speakers_say_that_they_may_cross(monkeypatch):
+    import heschl.steps.crossval as folds
+
+    fold = {
+        "fold": 0,
+        "run": "runs/a",
+        "clips": 8,
+        "n_groups": None,
+        "balanced_accuracy": 0.5,
+        "accuracy": 0.5,
+    }
+    score = {"mean": 0.5, "sd": None, "n": 1}
+    pooled = classification_scores(np.eye(3)[[0, 1, 2, 2]], np.array([0, 1, 2, 1]), None, by="clip")
+    held = {
+        "group": "clip",
+        "folds": [fold],
+        "chance": 0.1,
+        "synthetic": False,
+        "folder": "F",
+        "pooled": pooled,
+    }
+    held |= {"balanced_accuracy": score, "accuracy": score, "macro_f1": score}
+    monkeypatch.setattr(folds, "crossval", lambda *_, **__: held)
+    output = CliRunner().invoke(app, ["crossval", "x"]).output
+    assert "4 clips, 95 % interval over clips; speakers may cross" in output
+    assert output.splitlines()[0].split() == ["fold", "clips", "balanced", "accuracy"]
 
 
 def test_bad_input_is_one_sentence():

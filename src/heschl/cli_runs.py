@@ -301,7 +301,14 @@ def predict(
     from heschl.steps.predict import predict as heard
 
     with progress("listening", "windows") as told:
-        table = heard(run, files, hop=hop, textgrids=textgrids, progress=told)
+        table = heard(
+            run,
+            files,
+            hop=hop,
+            textgrids=textgrids,
+            progress=told,
+            say=lambda text: say(text, json_wanted=True),
+        )
     as_json = json or (out is not None and out.suffix.lower() == ".json")
     good = table[table["error"] == ""].drop(columns="error")
     bad = table[table["error"] != ""]

@@ -281,6 +281,31 @@ def test_whatever_cannot_be_heard_is_named(digits, tmp_path):
     assert "gone.wav is not there" in table[str(tmp_path / "gone.wav")]
 
 
+def test_what_cannot_be_read_is_not_passed_over_in_a_folder_and_what_is_hidden_is(digits, tmp_path):
+    sound(tmp_path / "a.wav", 0.4)
+    sound(tmp_path / "._a.wav", 0.4)
+    sound(tmp_path / ".old" / "a.wav", 0.4)
+    (tmp_path / "memo.M4A").write_bytes(b"\0\0\0\x18ftypM4A ")
+    table = predict(digits, [tmp_path]).set_index("file")["error"]
+    assert table.index.tolist() == [str(tmp_path / "a.wav"), str(tmp_path / "memo.M4A")]
+    assert "ffmpeg -i" in table[str(tmp_path / "memo.M4A")]
+
+
+def test_another_rate_is_said_once(digits, tmp_path):
+    said: list[str] = []
+    predict(digits, [sound(tmp_path / "own.wav", 0.4)], say=said.append)
+    assert said == []
+    sound(tmp_path / "long.wav", 3.0, 44100)
+    sound(tmp_path / "short.wav", 0.4, 8000)
+    predict(digits, [tmp_path], say=said.append)
+    assert said == ["recordings are resampled to 16000 Hz: 1 from 8000 Hz, 1 from 44100 Hz (of 3)"]
+
+
+def test_options_of_other_networks_are_refused(phones, tmp_path):
+    with pytest.raises(HeschlError, match="leave --hop out"):
+        predict(phones, [sound(tmp_path / "x.wav", 1.0)], hop=0.5)
+
+
 def test_every_recording_has_a_textgrid_of_its_own():
     files = [
         "a/x/1/r.wav",
@@ -359,6 +384,8 @@ def test_stored_frames_get_an_id_and_a_label_each(tmp_path, tmp_path_factory):
     assert predict(run, [frames.to_hdf5(tmp_path / "data")])["id"].max() > total
     (tmp_path / "bad.npy").write_bytes(b"no array")
     assert "bad.npy" in predict(run, [tmp_path / "bad.npy"])["error"][0]
+    with pytest.raises(HeschlError, match="leave --textgrids out"):
+        predict(run, [tmp_path / "data" / "test.npy"], textgrids=tmp_path / "grids")
     one, none = np.empty(1, object), np.empty(0, object)
     one[0] = np.full((4, 13), np.nan, np.float32)
     np.save(tmp_path / "nan.npy", one, allow_pickle=True)

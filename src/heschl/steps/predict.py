@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from heschl.corpora._headers import looks_like_audio
 from heschl.features.stored import Stored
 from heschl.files import AUDIO_SUFFIXES, audio_info, text_of
 from heschl.run import Run, open_run, packaged_runs
@@ -38,6 +39,7 @@ def predict(
     hop: float | None = None,
     textgrids: Path | str | None = None,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> pd.DataFrame:
     """Labels with probabilities for recordings or folders of them.
 
@@ -48,6 +50,7 @@ def predict(
     hop: seconds from one window of a long recording to the next; by default half a window.
     textgrids: for networks over frames, a folder for one Praat TextGrid a recording.
     progress: told how many windows are done, of how many.
+    say: told, once, that recordings are of another rate and are resampled.
 
     Returns
     -------
@@ -57,7 +60,7 @@ def predict(
 
     Raises
     ------
-    HeschlError: no recordings are named, or ``run`` is no run.
+    HeschlError: no recordings are named, ``run`` is no run, or an option is not for its kind of network.
     """
     import pandas as pd
 
@@ -65,7 +68,13 @@ def predict(
         raise HeschlError(f"the hop between windows is {hop:g} s: it must be above zero")
     network = _opened(run)
     files = [files] if isinstance(files, Path | str) else files
+    if hop is not None and network.frames:
+        raise HeschlError("this network answers for every frame, and has no windows to hop: leave --hop out")
     if isinstance(network.feature, Stored):
+        if textgrids is not None:
+            raise HeschlError(
+                "TextGrids are of recordings, and this network takes stored frames: leave --textgrids out"
+            )
         return predict_stored(network, files, progress)
     if textgrids is not None and not network.frames:
         raise HeschlError(
@@ -74,6 +83,10 @@ def predict(
     paths = find_recordings(files)
     skipped: list[Skipped] = []
     clips, seconds = _windows(network, paths, hop, skipped)
+    rates = Counter({clip.signal: clip.rate for clip in clips}.values())
+    if say and (others := sorted(rates.keys() - {network.sample_rate})):
+        told = ", ".join(f"{rates[rate]:,} from {rate:g} Hz" for rate in others)
+        say(f"recordings are resampled to {network.sample_rate:g} Hz: {told} (of {len(seconds):,})")
     found = answers(network, clips, skipped=skipped, progress=progress)
     rows: list[dict[str, Any]] = []
     grids = grid_names(paths) if textgrids is not None else {}
@@ -125,7 +138,7 @@ def find_recordings(files: Iterable[Path | str]) -> list[Path]:
     for file in files:
         path = Path(file).expanduser()
         if path.is_dir():
-            inside = sorted(one for one in path.rglob("*") if _may_be_recording(one))
+            inside = sorted(one for one in path.rglob("*") if _may_be_recording(one, path))
             if not inside:
                 raise HeschlError(
                     f"{path} has no recordings ({', '.join(AUDIO_SUFFIXES)}): name another folder"
@@ -138,10 +151,12 @@ def find_recordings(files: Iterable[Path | str]) -> list[Path]:
     return list(found)
 
 
-def _may_be_recording(path: Path) -> bool:
-    """A file that is called like one, or a link that leads nowhere: it is told of."""
+def _may_be_recording(path: Path, folder: Path) -> bool:
+    """A file that is called like one, or a link that leads nowhere, and containers that cannot be read: they are told of.
+    Hidden files are passed over, as in a corpus."""
     lost = path.is_symlink() and not path.exists()
-    return path.suffix.lower() in AUDIO_SUFFIXES and (path.is_file() or lost)
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return looks_like_audio(path.name) and not hidden and (path.is_file() or lost)
 
 
 def _windows(

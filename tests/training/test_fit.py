@@ -306,6 +306,8 @@ def test_a_network_trained_elsewhere_becomes_a_run(recipe: Recipe, tmp_path: Pat
         train(recipe(train=kept, task=four), runs=tmp_path, quiet=True)
     with pytest.raises(HeschlError, match=r"train\.init"):
         train(recipe(train={"epochs": 0}), runs=tmp_path, quiet=True)
+    (told,) = check_recipe(recipe(train={"epochs": 0}))
+    assert told.level == "wrong" and "train.init" in told.text
 
 
 @pytest.mark.slow

@@ -218,6 +218,10 @@ class Train(_Section):
     def _one_length(self) -> Train:
         if (self.epochs is None) == (self.steps is None):
             raise ValueError("needs either `epochs` or `steps`")
+        if self.epochs == 0 and self.init is None:
+            raise ValueError(
+                "has `epochs` 0 and no weights to keep: name them as `train.init`, or train for an epoch"
+            )
         return self
 
 

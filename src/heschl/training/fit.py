@@ -121,10 +121,6 @@ class _Training:
         if start is not None:
             self.taken_over = put_weights(self.model, start, exact=self.recipe.train.epochs == 0)
             voice(describe(start, self.taken_over))
-        elif self.recipe.train.epochs == 0:
-            raise HeschlError(
-                "train.epochs is 0 and train.init names no weights: name them, or train for an epoch"
-            )
         fill = getattr(made.task, "fill", None)  # a task may bring what the network is to keep
         if fill is not None and (said := fill(self.model)):
             voice(said)

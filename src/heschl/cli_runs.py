@@ -81,7 +81,18 @@ def train(
         give({"run": str(run.folder), "name": run.name, "finished": run.finished, "history": run.history})
         return
     say(f"The run is {run.folder}")
-    say(next_line("heschl", "evaluate", run.folder))
+    part = _scored(run)
+    if part is None:
+        say(next_line("heschl", "report", run.folder))
+    else:
+        say(next_line("heschl", "evaluate", run.folder, *(["--part", part] if part != "test" else [])))
+
+
+def _scored(run: Any) -> str | None:
+    """The part to score: test or, where it has nobody or no labels (HW1P2's), validation; None where that has none either."""
+    clips = {one: len(getattr(run.split, one)) for one in ("test", "validation")}
+    clips |= {one: found["clips"] for one, found in run.origin.get("parts", {}).items() if one in clips}
+    return next((one for one, number in clips.items() if number), None)
 
 
 @border
@@ -376,7 +387,8 @@ def report(
     from heschl.run import open_run
 
     opened = open_run(page.parent)
-    tested = bool(opened.split.test)  # without a test part there is nothing to score or explain of it
+    # without a test part there is nothing to score or explain of it
+    tested = _scored(opened) == "test"
     if tested and not (page.parent / "evaluate").is_dir():
         say(next_line("heschl", "evaluate", run))
     elif tested and not any((page.parent / name).is_dir() for name in ("explain", "decode")):

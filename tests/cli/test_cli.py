@@ -365,6 +365,25 @@ def test_from_recipe_to_page_through_next_lines(recipe, tmp_path):
     assert rows["errors"] == [] and rows["predictions"][0]["label"] in "0123456789"
 
 
+@pytest.mark.slow
+def test_next_lines_work_where_the_test_part_has_no_labels(tmp_path):
+    from heschl.corpora import frames
+
+    frames.write_tiny(tmp_path / "data")
+    words: list[object] = ["train", "hw1p2-mlp", f"corpus.root={tmp_path / 'data'}", "train.epochs=1"]
+    words += ["model.widths=[16]", "--runs", tmp_path / "runs"]
+    seen = []
+    for _ in range(3):
+        status, out, err = called(*words)
+        assert status == 0, err
+        words = [*shlex.split(out.strip().splitlines()[-1].removeprefix("next: heschl "))]
+        seen.append(words[0])
+        assert seen != ["evaluate"] or words[2:] == ["--part", "validation"]
+    assert seen == ["evaluate", "report", "recipes"]
+    status, _, err = called("evaluate", next((tmp_path / "runs").iterdir()))
+    one_sentence(status, err, "score another part")
+
+
 def test_what_is_left_goes_by_the_pace_of_the_work_not_of_what_lay_before_it(monkeypatch, capsys):
     from heschl import cli_talk, waiting
 

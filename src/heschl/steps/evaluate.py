@@ -88,7 +88,7 @@ def evaluate(
         names = ", ".join(list(unknown)[:8])
         raise HeschlError(
             f"{corpus.name} has no clip with a label that the run knows: it has {names or 'none'}, and the run "
-            f"knows {', '.join(network.labels[:12])}"
+            f"knows {', '.join(network.labels[:12])}: score another part, or recordings that have some (--on FOLDER)"
         )
     groups, by = _groups(run, known, own=on is None)
     found = list(answers(network, known, skipped=None if strict else skipped, progress=progress))

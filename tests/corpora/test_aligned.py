@@ -226,7 +226,7 @@ def test_csv_with_labels_and_quality(tmp_path):
     assert (
         one.labels["speaker"] == "eve"
         and two.labels["gender"] == "m"
-        and "1 of 3 recordings have no" in corpus.notes[0]
+        and "1 of 3 recordings has no" in corpus.notes[0]
     )
     same = aligned.read(tmp_path / "times.csv", columns=NAMED)  # the table itself as root
     assert [clip.id for clip in same.clips] == ["a/1", "a/2"]

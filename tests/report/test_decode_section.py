@@ -48,7 +48,7 @@ def run(tmp_path: Path) -> Any:
     figure = Figure()
     figure.subplots().plot([0, 1], color=INK)
     save(figure, tmp_path / "decode" / "ranks")
-    return SimpleNamespace(folder=tmp_path)
+    return SimpleNamespace(folder=tmp_path, current=lambda held: True)  # of its last weights
 
 
 def test_scores_stand_beside_chance_a_linear_decoder_and_shuffled_words(run: Any) -> None:

@@ -8,4 +8,4 @@ from heschl import wording
 
 
 def test_examples_in_docstrings():
-    assert doctest.testmod(wording) == (0, 3)
+    assert doctest.testmod(wording) == (0, 4)

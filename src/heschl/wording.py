@@ -34,3 +34,12 @@ def listed(names: Iterable[str], most: int = 8) -> str:
     names = list(names)
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def quoted(names: Iterable[str], most: int = 8) -> str:
+    """As `listed`, of names that may be words of the sentence too.
+
+    >>> quoted(["and", "the"])
+    "'and', 'the'"
+    """
+    return listed([f"'{name}'" for name in names], most)

@@ -17,10 +17,10 @@ from heschl.tasks.loss import (
     class_weights,
     cross_entropy,
     judged,
-    listed,
     logits_of,
 )
 from heschl.types import Batch, Clip, Corpus, HeschlError, Skipped
+from heschl.wording import counted, quoted
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class Classify:
                 f"corpus {corpus.name}: no clip has the label '{self.label}'{_others(self.label, corpus)}"
             )
         labels = check_labels(sorted(counts)) if self.labels is None else self.labels
-        check_known(list(counts), labels, f"corpus {corpus.name}", f"values of '{self.label}'")
+        check_known(list(counts), labels, f"corpus {corpus.name}", "value", f" of '{self.label}'")
         missing = [label for label in labels if label not in counts]
         if missing and not allow_missing:
             raise HeschlError(
-                f"task.labels asks for {len(missing)} classes of which corpus {corpus.name} has no clip: "
-                f"{listed(missing)}: take them out"
+                f"task.labels asks for {counted(len(missing), 'class', 'classes')} of which corpus {corpus.name} has no clip: "
+                f"{quoted(missing)}: take {'it' if len(missing) == 1 else 'them'} out"
             )
         if train is not None:
             ids = set(train)
@@ -131,9 +131,9 @@ class Classify:
         value = clip.labels.get(self.label)
         if not value:
             raise HeschlError(
-                f"clip {clip.id} has no label '{self.label}': it has {listed(sorted(clip.labels)) or 'none'}"
+                f"clip {clip.id} has no label '{self.label}': it has {quoted(sorted(clip.labels)) or 'none'}"
             )
-        check_known([value], self.classes, f"clip {clip.id}", f"values of '{self.label}'")
+        check_known([value], self.classes, f"clip {clip.id}", "value", f" of '{self.label}'")
         return self.classes.index(value)
 
     def loss(self, out: Any, batch: Batch) -> torch.Tensor:
@@ -175,4 +175,4 @@ def weights_like(task: Any, logits: torch.Tensor) -> torch.Tensor | None:
 def _others(label: str, corpus: Corpus) -> str:
     known = sorted({key for clip in corpus.clips for key in clip.labels})
     near = get_close_matches(label, known, n=1)
-    return f": did you mean '{near[0]}'?" if near else f": its labels are {listed(known) or 'none'}"
+    return f": did you mean '{near[0]}'?" if near else f": its labels are {quoted(known) or 'none'}"

@@ -18,10 +18,10 @@ from heschl.tasks.loss import (
     class_weights,
     cross_entropy,
     judged,
-    listed,
     logits_of,
 )
 from heschl.types import Batch, Clip, Corpus, HeschlError, Skipped
+from heschl.wording import counted, quoted
 
 
 @dataclass(frozen=True)
@@ -90,18 +90,18 @@ class ClassifyFrames:
         if not any(self._spans(clip) for clip in corpus.clips):
             tiers = sorted({span.tier for clip in corpus.clips for span in clip.spans})
             raise HeschlError(
-                f"corpus {corpus.name}: no clip has a span of tier '{self.tier}': its tiers are {listed(tiers) or 'none'}"
+                f"corpus {corpus.name}: no clip has a span of tier '{self.tier}': its tiers are {quoted(tiers) or 'none'}"
             )
         first = [] if self.silence is None else [self.silence]
         labels = (
             check_labels([*first, *sorted(set(seconds) - set(first))]) if self.labels is None else self.labels
         )
-        check_known(list(seconds), labels, f"corpus {corpus.name}", f"symbols of tier '{self.tier}'")
+        check_known(list(seconds), labels, f"corpus {corpus.name}", "symbol", f" of tier '{self.tier}'")
         missing = [label for label in labels if label not in seconds and label != self.silence]
         if missing and not allow_missing:
             raise HeschlError(
-                f"task.labels asks for {len(missing)} symbols that corpus {corpus.name} never says: "
-                f"{listed(missing)}: take them out"
+                f"task.labels asks for {counted(len(missing), 'symbol')} that corpus {corpus.name} never says: "
+                f"{quoted(missing)}: take {'it' if len(missing) == 1 else 'them'} out"
             )
         if train is not None:
             ids = set(train)
@@ -156,7 +156,7 @@ class ClassifyFrames:
             raise HeschlError(f"clip {clip.id} has no span of tier '{self.tier}': leave it out")
         if strict:
             symbols = [span.symbol for span in spans]
-            check_known(symbols, self.classes, f"clip {clip.id}", f"symbols of tier '{self.tier}'")
+            check_known(symbols, self.classes, f"clip {clip.id}", "symbol", f" of tier '{self.tier}'")
         rest = NO_LABEL if self.silence is None else self.classes.index(self.silence)
         target = torch.full((len(times),), rest, dtype=torch.int64)
         number = {symbol: k for k, symbol in enumerate(self.classes)}

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from heschl.types import HeschlError
+from heschl.wording import counted, quoted
 
 NO_LABEL = -100
 
@@ -94,15 +95,18 @@ def check_labels(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def check_known(found: Sequence[str], labels: Sequence[str], where: str, what: str) -> None:
-    """Refuses classes that the task's list does not have, by name, with the nearest that it has."""
+def check_known(found: Sequence[str], labels: Sequence[str], where: str, what: str, of: str = "") -> None:
+    """Refuses classes that the task's list does not have, by name, with the nearest that it has.
+
+    what: they are in ``where``, one of them ("symbol"); of: what follows it, in one or many (" of tier 'phone'").
+    """
     unknown = sorted(set(found) - set(labels))
     if unknown:
         near = get_close_matches(unknown[0], labels, n=1)
         hint = f" (did you mean '{near[0]}'?)" if near else ""
         raise HeschlError(
-            f"{where} has {len(unknown)} {what} that task.labels does not name: {listed(unknown)}{hint}: "
-            "add them, or leave these clips out"
+            f"{where} has {counted(len(unknown), what)}{of} that task.labels does not name: {quoted(unknown)}{hint}: "
+            f"add {'it' if len(unknown) == 1 else 'them'}, or leave these clips out"
         )
 
 
@@ -120,7 +124,7 @@ def class_weights(
         there = [amounts[label] for label in labels if amounts.get(label, 0) > 0]
         each = sum(there) / max(1, len(there))
         return tuple(each / amounts[label] if amounts.get(label, 0) > 0 else 1.0 for label in labels)
-    check_known(list(weights), labels, "task.weights", "classes")
+    check_known(list(weights), labels, "task.weights", "label")
     return tuple(float(weights.get(label, 1.0)) for label in labels)
 
 
@@ -131,8 +135,3 @@ def check_weights(weights: str | Mapping[str, float] | None) -> None:
         for label, weight in weights.items():
             if not 0 < weight < float("inf"):
                 raise HeschlError(f"task.weights gives '{label}' the weight {weight}: it must be above zero")
-
-
-def listed(names: Sequence[str], most: int = 8) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(f"'{name}'" for name in names[:most]) + more

@@ -55,7 +55,7 @@ def clips_of(
         if isinstance(made, str):
             skipped.append(Skipped(f"{file.name}, line {line}", made))
             continue
-        # `a.wav` and `../here/a.wav` are one recording
+        # `a.wav` and `../here/a.wav` are one recording; Path.absolute keeps `..`, Path.resolve asks the disk
         first = seen.setdefault((os.path.abspath(made.signal), made.start, made.stop), line)  # noqa: PTH100
         if first == line:
             clips.append(made)
